@@ -1,0 +1,50 @@
+# Everything is built into bin, and kept there.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+# How long each fuzz target runs: in `make test`, and in `make fuzz`.
+FUZZ_SMOKE ?= 5s
+FUZZ_TIME  ?= 5m
+
+.PHONY: build test demo consul lint fuzz fuzz-smoke clean
+
+build: ## bin/rosproxy, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rosproxy ./cmd/rosproxy
+
+test: lint bin/consul build ## everything that must hold
+	$(GO) test -race -timeout 20m ./...
+	$(MAKE) --no-print-directory fuzz-smoke
+
+demo: build ## the main job, watched: election, failover, rejoin, upgrade
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/syncworker ./cmd/rosdemo
+	bin/rosdemo
+
+consul: bin/consul ## the real Consul, for the tests
+
+bin/consul: testdata/consul/go.mod testdata/consul/go.sum
+	@echo "building Consul from source: about five minutes the first time"
+	cd testdata/consul && CGO_ENABLED=0 $(GO) build -o ../../bin/consul github.com/hashicorp/consul
+	@touch $@
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l cmd proxy discovery drain); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt these:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz-smoke:
+	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=$(FUZZ_SMOKE)
+
+fuzz: ## every fuzz target, FUZZ_TIME each
+	@grep -rl --include='*_test.go' '^func Fuzz' cmd proxy discovery drain | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  for target in $$(grep -h '^func Fuzz' $$dir/*_test.go | sed 's/func \(Fuzz[A-Za-z0-9_]*\).*/\1/'); do \
+	    echo "fuzzing ./$$dir $$target for $(FUZZ_TIME)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) ./$$dir || exit 1; \
+	  done; \
+	done
+
+clean:
+	rm -rf bin

@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// The tests of this package's inside. What clients and masters see of it is
+// pinned from outside, in the blackbox_ files.
+
+// running starts a proxy in front of master and ends it with the test.
+func running(tb testing.TB, c Config, master string) (*Proxy, string) {
+	tb.Helper()
+	c.Listeners = []Listener{{Label: "default", Address: "127.0.0.1:0"}}
+	p, err := New(c, nopLog)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			tb.Errorf("serve: %v", err)
+		}
+	})
+	if master != "" {
+		p.SetMaster("default", Master{Address: netip.MustParseAddrPort(master)})
+	}
+	return p, p.Snapshot().Labels[0].Listen
+}
+
+// echo answers every client with what it sends, until the test ends.
+func echo(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func dialed(tb testing.TB, address string) net.Conn {
+	tb.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func roundTrip(tb testing.TB, c net.Conn, b []byte) {
+	tb.Helper()
+	if _, err := c.Write(b); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, b); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// onShard runs f in shard i's goroutine and waits for it.
+func onShard(p *Proxy, i int, f func(*shard)) {
+	done := make(chan struct{})
+	p.shards[i].mail.postOrRun(func() {
+		f(p.shards[i])
+		close(done)
+	})
+	<-done
+}
+
+var nopLog = zerolog.Nop()
+
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("waited 20s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,308 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// acceptsPerTurn bounds how many connections one shard takes off a queue
+	// before it looks after those it has.
+	acceptsPerTurn = 32
+	// shortageRetry is how long accepting rests when the machine is out of
+	// descriptors or memory and none of our own connections ends.
+	shortageRetry = 100 * time.Millisecond
+	// settleTime is what a handshake that was under way when Pause was called
+	// has to finish: the round trip of a far client.
+	settleTime = 250 * time.Millisecond
+	// queuePoll is how often Pause looks whether the queue is empty.
+	queuePoll = 5 * time.Millisecond
+)
+
+// listeners are the sockets that clients connect to. The shards have them in
+// their epolls; they are opened and closed here alone.
+type listeners struct {
+	configured []Listener
+	options    socketOptions
+
+	mu    sync.Mutex // held over a whole Pause or Resume
+	fds   []int      // by listener; noFD: closed
+	bound []netip.AddrPort
+	open  atomic.Bool
+}
+
+// openAll opens every listener, at the address it was bound to before where there is one.
+func (l *listeners) openAll(ctx context.Context) error {
+	for i, c := range l.configured {
+		address := c.Address
+		if l.bound[i].IsValid() {
+			address = l.bound[i].String()
+		}
+		fd, bound, err := openListener(ctx, address, l.options)
+		if err != nil {
+			l.closeAll()
+			return err
+		}
+		l.fds[i] = fd
+		if !l.bound[i].IsValid() { // written once: readers need no lock
+			l.bound[i] = bound
+		}
+	}
+	l.open.Store(true)
+	return nil
+}
+
+func (l *listeners) closeAll() {
+	for i, fd := range l.fds {
+		if fd != noFD {
+			closeFD(fd)
+			l.fds[i] = noFD
+		}
+	}
+	l.open.Store(false)
+}
+
+// slots bounds the client connections of all shards together.
+type slots struct {
+	max     int64
+	used    atomic.Int64
+	starved atomic.Bool // a shard has stopped accepting until a slot is given back
+	freed   func()      // called when one is
+	emptied chan struct{}
+}
+
+// take reserves a slot, before the connection that is to have it is accepted.
+func (l *slots) take() bool {
+	if l.used.Add(1) > l.max {
+		l.used.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (l *slots) give() {
+	left := l.used.Add(-1)
+	if l.starved.Load() && l.starved.CompareAndSwap(true, false) {
+		l.freed()
+	}
+	if left == 0 {
+		select {
+		case l.emptied <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// acceptFrom takes connections off the queue of listener i.
+func (s *shard) acceptFrom(i int) {
+	fd := s.p.listeners.fds[i]
+	for range acceptsPerTurn {
+		if !s.accepting {
+			return
+		}
+		if !s.p.slots.take() {
+			s.stopAccepting("as many connections as max-conns allows", 0)
+			return
+		}
+		if !s.acceptOne(fd, i) {
+			return
+		}
+	}
+}
+
+// acceptOne accepts one connection into the slot that was taken; it tells whether to go on.
+func (s *shard) acceptOne(listener, i int) bool {
+	fd, peer, err := acceptOne(listener)
+	if err == nil {
+		s.place(fd, peer, i)
+		return true
+	}
+	s.p.slots.give()
+	switch {
+	case err == errAgain:
+		return false
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+		s.stopAccepting(err.Error(), shortageRetry)
+		return false
+	default:
+		// The connection was in error before it was accepted (accept(2)); the next may be fine.
+		return true
+	}
+}
+
+// place gives a new connection to the shard with the fewest, or keeps it when
+// the shares are even enough.
+func (s *shard) place(fd int, peer netip.AddrPort, listener int) {
+	target, least := s, s.load.Load()
+	tolerance := least / 32
+	for _, other := range s.p.shards {
+		if load := other.load.Load(); load < least {
+			target, least = other, load
+		}
+	}
+	if s.load.Load()-least <= tolerance {
+		target = s
+	}
+	target.load.Add(1)
+	if target == s {
+		s.welcome(fd, peer, listener)
+		return
+	}
+	if !target.mail.post(func() { target.welcome(fd, peer, listener) }) { // it has ended, as we are about to
+		resetFD(fd)
+		target.load.Add(-1)
+		s.p.slots.give()
+	}
+}
+
+// welcome makes a connection of a new client and sends it on its way to the master.
+func (s *shard) welcome(fd int, peer netip.AddrPort, listener int) {
+	c := s.conns.take()
+	c.office, c.tally = s.p.offices[listener], &s.tallies[listener]
+	c.peer = peer
+	c.sides[client] = side{fd: int32(fd), writable: true}
+	c.accepted = s.p.clock()
+	c.id = s.accepted*uint64(len(s.p.shards)) + uint64(s.number) + 1
+	s.accepted++
+	c.tally.accepted++
+	c.tally.active++
+	if err := s.poll.addConn(fd, c.token(client)); err != nil {
+		s.p.log.Error().Err(err).Uint64("conn", c.id).Msg("client connection lost")
+		s.finish(c, Internal, byRST)
+		return
+	}
+	s.dial(c)
+}
+
+// stopAccepting leaves the clients in the queue until a slot is given back,
+// or until retry is over when it is not zero.
+func (s *shard) stopAccepting(shortage string, retry time.Duration) {
+	s.leaveListeners()
+	s.p.warnShortage(shortage)
+	if retry > 0 {
+		s.retryAt = s.p.clock() + int64(retry)
+	}
+	s.p.slots.starved.Store(true)
+	if retry == 0 && s.p.slots.used.Load() < s.p.slots.max { // given back in the meantime
+		s.acceptAgain()
+	}
+}
+
+func (s *shard) acceptAgain() {
+	if !s.stopped && s.p.listeners.open.Load() {
+		s.joinListeners()
+	}
+}
+
+func (s *shard) joinListeners() {
+	if s.accepting {
+		return
+	}
+	s.accepting = true
+	for i, fd := range s.p.listeners.fds {
+		if err := s.poll.addListener(fd, token{slot: int32(firstListenerSlot - i)}); err != nil {
+			s.p.log.Error().Err(err).Stringer("listen", s.p.listeners.bound[i]).Msg("cannot accept connections")
+		}
+	}
+}
+
+func (s *shard) leaveListeners() {
+	if !s.accepting {
+		return
+	}
+	s.accepting = false
+	for _, fd := range s.p.listeners.fds {
+		_ = s.poll.remove(fd)
+	}
+}
+
+// Pause stops accepting. Every connection whose handshake was complete is
+// accepted first, for which it waits when MaxConns is reached; when Pause
+// returns the listeners are closed.
+func (p *Proxy) Pause() { _ = p.pause(context.Background()) }
+
+// pause is Pause with an end: when ctx ends first, the listeners are closed
+// with what is in their queues.
+func (p *Proxy) pause(ctx context.Context) error {
+	l := &p.listeners
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open.Load() {
+		return nil
+	}
+	for i, fd := range l.fds {
+		if err := refuseNewHandshakes(fd); err != nil {
+			p.log.Error().Err(err).Stringer("listen", l.bound[i]).Msg("connections that arrive while the listener closes may be reset")
+		}
+	}
+	err := p.emptyQueues(ctx)
+	l.open.Store(false)
+	left := make(chan struct{}, len(p.shards))
+	p.tell(func(s *shard) {
+		s.leaveListeners()
+		left <- struct{}{}
+	})
+	for range p.shards {
+		<-left
+	}
+	l.closeAll()
+	for _, at := range l.bound {
+		p.log.Info().Stringer("listen", at).Msg("listener closed")
+	}
+	return err
+}
+
+// emptyQueues waits until handshakes under way are over and the shards have
+// accepted all there is.
+func (p *Proxy) emptyQueues(ctx context.Context) error {
+	settled := p.clock() + int64(settleTime)
+	tick := time.NewTicker(queuePoll)
+	defer tick.Stop()
+	for {
+		waiting := 0
+		for _, fd := range p.listeners.fds {
+			n, err := waitingInQueue(fd)
+			if err != nil {
+				return err
+			}
+			waiting += n
+		}
+		if waiting == 0 && p.clock() >= settled || p.ended.Load() || !p.serving.Load() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Resume opens the listeners again, at the addresses they were bound to.
+func (p *Proxy) Resume() error {
+	l := &p.listeners
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.ended.Load() {
+		return ErrClosed
+	}
+	if l.open.Load() {
+		return nil
+	}
+	if err := l.openAll(context.Background()); err != nil {
+		return err
+	}
+	for _, at := range l.bound {
+		p.log.Info().Stringer("listen", at).Msg("listener opened")
+	}
+	if p.serving.Load() {
+		p.tell(func(s *shard) { s.acceptAgain() })
+	}
+	return nil
+}

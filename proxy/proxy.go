@@ -1,0 +1,251 @@
+// Package proxy is the data plane: it accepts clients, connects each to the
+// current master of its label, moves the bytes, and cuts every connection of
+// an epoch that is over.
+//
+// Nothing in it knows where masters come from: a source of masters is
+// anything that calls SetMaster and Suspend.
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+)
+
+// Errors that callers may look for.
+var (
+	ErrUnknownLabel = errors.New("unknown label")   // no listener has that label
+	ErrClosed       = errors.New("proxy is closed") // Serve has returned
+)
+
+// Listener is one address that clients connect to, and the label whose master they get.
+type Listener struct {
+	Label   string // unique in a Config
+	Address string // HOST:PORT; an empty or IPv6-any host is dual-stack
+}
+
+// Config is fixed for the life of a Proxy.
+type Config struct {
+	Listeners []Listener
+
+	HoldTimeout      time.Duration // how long a new client waits for a master that accepts it; 0: reset at once
+	HoldMax          int           // most clients held at a time; 0: 16384
+	ConnectTimeout   time.Duration // one attempt to connect to the master; 0: 2s
+	DropFIN          bool          // a cut ends client connections by FIN instead of RST
+	MaxConns         int           // client connections at a time; 0: what RLIMIT_NOFILE allows
+	IdleTimeout      time.Duration // no byte either way; 0: never
+	HalfCloseTimeout time.Duration // one side has closed, the other sends nothing; 0: never
+	KeepAlive        time.Duration // TCP keepalive on both sides; 0: off
+	UserTimeout      time.Duration // TCP_USER_TIMEOUT on both sides; 0: off
+	Shards           int           // event loops; 0: GOMAXPROCS
+	LogConnections   bool          // log closed connections at info instead of debug
+}
+
+// Master is who holds the office of a label. The zero Master is nobody.
+type Master struct {
+	Address   netip.AddrPort
+	ServiceID string
+	Node      string
+	Seen      time.Time // when the answer that named it arrived; zero: not known
+}
+
+// Cut tells what one call of SetMaster did.
+type Cut struct {
+	ID       string // empty when the call was no failover
+	At       time.Time
+	Label    string
+	From, To string        // address:port; empty: none
+	Epoch    uint64        // the epoch that began
+	Dropped  int           // connections reset
+	Carried  int           // clients, not yet connected, that were carried to the new master
+	Fence    time.Duration // from the store to the last shard's word that it has seen it
+	Duration time.Duration // from the store until the last old connection was closed
+	Detect   time.Duration // from Master.Seen to the store; 0: not known
+}
+
+// Proxy is the data plane of one process.
+type Proxy struct {
+	config    Config
+	log       zerolog.Logger
+	started   time.Time
+	offices   []*office // by listener
+	shards    []*shard
+	listeners listeners
+	slots     slots
+	pipes     pipeBudget
+	held      atomic.Int64
+
+	firstEphemeral, lastEphemeral uint16
+
+	serving      atomic.Bool
+	ended        atomic.Bool
+	draining     chan struct{} // one token: held by Shutdown
+	lastShortage atomic.Int64  // clock of the last warning
+}
+
+// New opens the listeners of c; nothing is accepted before Serve. An error
+// names the listener or the setting and the reason, and leaves nothing open.
+func New(c Config, log zerolog.Logger) (*Proxy, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	descriptors, err := descriptorLimit()
+	if err != nil {
+		return nil, err
+	}
+	room := capacityFor(c.MaxConns, descriptors, pipePagesLimit())
+	c.HoldMax = cmp.Or(c.HoldMax, 16384)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
+	c.Shards = cmp.Or(c.Shards, runtime.GOMAXPROCS(0))
+	p := &Proxy{
+		config: c, log: log.With().Str("component", "proxy").Logger(), started: time.Now(),
+		listeners: listeners{
+			configured: c.Listeners, options: socketOptions{keepAlive: c.KeepAlive, userTimeout: c.UserTimeout},
+			fds: make([]int, len(c.Listeners)), bound: make([]netip.AddrPort, len(c.Listeners)),
+		},
+		slots:    slots{max: int64(room.conns), emptied: make(chan struct{}, 1)},
+		draining: make(chan struct{}, 1),
+	}
+	p.slots.freed = func() { p.tell(func(s *shard) { s.acceptAgain() }) }
+	p.pipes.limit.Store(int64(room.pipes))
+	p.firstEphemeral, p.lastEphemeral = ephemeralPorts()
+	for i, l := range c.Listeners {
+		p.offices = append(p.offices, newOffice(l.Label))
+		p.listeners.fds[i] = noFD
+	}
+	for i := range c.Shards {
+		s, err := newShard(p, i)
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("start shard %d: %w", i, err)
+		}
+		p.shards = append(p.shards, s)
+	}
+	if err := p.listeners.openAll(context.Background()); err != nil {
+		p.close()
+		return nil, err
+	}
+	for i, at := range p.listeners.bound {
+		p.log.Info().Str("label", c.Listeners[i].Label).Stringer("listen", at).Msg("listener opened")
+	}
+	return p, nil
+}
+
+func (c *Config) validate() error {
+	if len(c.Listeners) == 0 {
+		return errors.New("no listener configured")
+	}
+	seen := map[string]bool{}
+	for _, l := range c.Listeners {
+		if seen[l.Label] {
+			return fmt.Errorf("label %q has two listeners", l.Label)
+		}
+		seen[l.Label] = true
+	}
+	return nil
+}
+
+// Serve runs the shards until ctx ends or a shard fails, and returns when all
+// of them have ended; then every listener and connection is closed. It may be
+// called once. The error is nil when ctx ended.
+func (p *Proxy) Serve(ctx context.Context) error {
+	if !p.serving.CompareAndSwap(false, true) {
+		return errors.New("proxy: Serve was called twice")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range p.shards {
+		group.Go(s.run)
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		p.ended.Store(true)
+		p.tell(func(s *shard) { s.stopped = true })
+		return nil
+	})
+	err := group.Wait()
+	p.close()
+	return err
+}
+
+// close gives back what is not a connection's.
+func (p *Proxy) close() {
+	p.ended.Store(true)
+	p.listeners.mu.Lock() // a Pause or Resume under way
+	defer p.listeners.mu.Unlock()
+	p.listeners.closeAll()
+	for _, s := range p.shards {
+		s.close()
+	}
+}
+
+// Active is the number of client connections.
+func (p *Proxy) Active() int { return int(p.slots.used.Load()) }
+
+// Shutdown pauses and waits until the last connection has ended. When ctx's
+// deadline passes first, the rest is cut (drain_deadline); when ctx is
+// cancelled, nothing is: the drain was called off. Either way it returns
+// ctx's error. One call waits at a time.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	select {
+	case p.draining <- struct{}{}:
+		defer func() { <-p.draining }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := p.pause(ctx)
+	for err == nil && p.slots.used.Load() > 0 && !p.ended.Load() {
+		select {
+		case <-p.slots.emptied:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		p.cutAll("", DrainDeadline)
+	}
+	return err
+}
+
+// tell has every shard run f between two events.
+func (p *Proxy) tell(f func(*shard)) {
+	for _, s := range p.shards {
+		s.mail.postOrRun(func() { f(s) })
+	}
+}
+
+// clock is the time since New in nanoseconds, never zero.
+func (p *Proxy) clock() int64 { return int64(time.Since(p.started)) + 1 }
+
+func (p *Proxy) officeOf(label string) *office {
+	for _, o := range p.offices {
+		if o.label == label {
+			return o
+		}
+	}
+	return nil
+}
+
+func (p *Proxy) isEphemeral(port uint16) bool {
+	return p.firstEphemeral <= port && port <= p.lastEphemeral
+}
+
+// shortageWarnings are at least this far apart: a full proxy pauses and
+// resumes with every client that leaves.
+const shortageWarnings = time.Minute
+
+func (p *Proxy) warnShortage(of string) {
+	now := p.clock()
+	last := p.lastShortage.Load()
+	if last != 0 && now-last < int64(shortageWarnings) || !p.lastShortage.CompareAndSwap(last, now) {
+		return
+	}
+	p.log.Warn().Str("reason", of).Int("active", p.Active()).Msg("accepting paused, clients wait in the listen queue")
+}

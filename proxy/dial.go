@@ -22,6 +22,10 @@ func (s *shard) dial(c *conn) {
 		c.sides[master] = side{fd: int32(fd)}
 		err = s.poll.addConn(fd, c.token(master))
 	}
+	if isShortage(err) {
+		// Not the master's fault: newcomers must not take what those here need.
+		s.waitOutShortage(err)
+	}
 	if err != nil {
 		s.dialFailed(c)
 		return

@@ -70,20 +70,17 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 	}
 
 	e := &epoch{number: old.number + 1, address: m.Address, since: time.Now()}
-	dropped, carried, fence, duration := p.replace(o, e)
+	c := p.replace(o, e)
+	c.From, c.To = name(old.address), name(m.Address)
 	o.hold(m)
-	if !old.address.IsValid() { // nobody was in office: an election, not a failover
-		p.log.Info().Str("label", label).Stringer("to", m.Address).Uint64("epoch", e.number).
-			Int("carried", carried).Msg("master elected")
-		return Cut{}
-	}
-	c := Cut{
-		ID: newID(), At: e.since, Label: label, From: name(old.address), To: name(m.Address), Epoch: e.number,
-		Dropped: dropped, Carried: carried, Fence: fence, Duration: duration,
-	}
 	if !m.Seen.IsZero() {
 		c.Detect = e.since.Sub(m.Seen)
 	}
+	if !old.address.IsValid() { // nobody was in office: an election, not a failover
+		p.log.Info().Str("label", label).Str("to", c.To).Uint64("epoch", c.Epoch).Int("carried", c.Carried).Msg("master elected")
+		return c
+	}
+	c.ID = newID()
 	o.record(c)
 	p.logFailover(c)
 	return c
@@ -91,30 +88,36 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 
 // replace stores e and returns when every shard has seen it and the
 // connections of earlier epochs are closed.
-func (p *Proxy) replace(o *office, e *epoch) (dropped, carried int, fence, duration time.Duration) {
+func (p *Proxy) replace(o *office, e *epoch) Cut {
 	type word struct{ dropped, carried int }
 	fenced := make(chan word, len(p.shards))
 	closed := make(chan struct{}, len(p.shards))
+	c := Cut{At: e.since, Label: o.label, Epoch: e.number}
 
 	begin := time.Now()
 	o.current.Store(e)
 	p.tell(func(s *shard) {
-		victims, early := s.outOfOffice(o)
-		fenced <- word{len(victims), early}
+		victims, carried := s.outOfOffice(o)
+		fenced <- word{len(victims), carried}
 		s.cut(victims, Failover, func() { closed <- struct{}{} })
 		s.dialHeld(o)
 	})
 	for range p.shards {
 		w := <-fenced
-		dropped += w.dropped
-		carried += w.carried
+		c.Dropped += w.dropped
+		c.Carried += w.carried
 	}
-	fence = time.Since(begin)
+	c.Fence = sinceInMicros(begin)
 	for range p.shards {
 		<-closed
 	}
-	return dropped, carried, fence, time.Since(begin)
+	c.Duration = sinceInMicros(begin)
+	return c
 }
+
+// sinceInMicros is as exact as the log shows it, so that a failover's times are
+// the same there, in the metrics and in a Snapshot.
+func sinceInMicros(t time.Time) time.Duration { return time.Since(t).Truncate(time.Microsecond) }
 
 // Suspend says that label has no master at the moment: live connections stay,
 // new ones are held until SetMaster.

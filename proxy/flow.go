@@ -4,13 +4,13 @@ import "errors"
 
 // How bytes move. By default a read goes into the shard's scratch buffer and
 // out again at once; what the destination does not take is kept aside, and
-// the source is not read until it is gone. A direction that fills the scratch
-// buffer several times in a row is streaming: from then on its bytes go
-// through a pipe by splice(2) and never enter the process, until reads get
-// small again.
+// the source is not read until it is gone. A direction whose reads are large
+// several times in a row is streaming: from then on its bytes go through a
+// pipe by splice(2) and never enter the process, until reads get small again.
 const (
 	scratchSize = 64 << 10
-	// streamAfter full reads in a row a direction is streaming.
+	largeRead   = 32 << 10
+	// streamAfter large reads in a row a direction is streaming.
 	streamAfter = 3
 	// A splice below smallSplice costs as much as a copy; after smallInARow of
 	// them the direction is copied again.
@@ -25,7 +25,7 @@ type flow struct {
 	bytes     uint64
 	rest      *leftover // read, but not yet taken by the destination
 	pipe      *pipe     // held only while it has bytes in it
-	full      uint8     // reads in a row that filled the scratch buffer
+	large     uint8     // reads in a row that were large
 	small     uint8     // splices in a row that were small
 	streaming bool
 	eof       bool // the source has ended
@@ -100,22 +100,19 @@ func (s *shard) copyThrough(c *conn, d int) (int, error) {
 		return 0, err
 	}
 	s.count(c, d, n)
-	switch {
-	case n == 0:
+	if n == 0 {
 		c.sourceEnded(d)
 		return 0, nil
-	case n == len(s.scratch):
-		f.full++
-		if f.full >= streamAfter {
-			f.streaming, f.full, f.small = true, 0, 0
-		}
-	default:
-		f.full = 0
-		// A short read has emptied the socket (epoll(7)), unless it stopped at
-		// the mark of urgent data; after FIN the end itself must still be read.
-		if !src.fin && !src.urgent {
-			src.readable = false
-		}
+	}
+	// A short read has emptied the socket (epoll(7)), unless it stopped at the
+	// mark of urgent data; after FIN the end itself must still be read.
+	if n < len(s.scratch) && !src.fin && !src.urgent {
+		src.readable = false
+	}
+	if n < largeRead {
+		f.large = 0
+	} else if f.large++; f.large >= streamAfter {
+		f.streaming, f.large, f.small = true, 0, 0
 	}
 	sent, err := transmit(int(dst.fd), s.scratch[:n])
 	if err != nil && err != errAgain {

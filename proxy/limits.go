@@ -11,7 +11,7 @@ import (
 )
 
 // Descriptors that are not a client's or a master's: the admin server's,
-// Consul's, the logs', the shards' own.
+// Consul's, the logs', the shards' own. Where descriptors are scarce, a quarter.
 const reservedDescriptors = 256
 
 // capacity is how many connections and pipes the process has room for.
@@ -30,7 +30,7 @@ func capacityFor(maxConns, descriptors, pipePages int) capacity {
 		pipes = min(pipes, pipePages/(pipeSize/os.Getpagesize())/2)
 	}
 	if maxConns == 0 {
-		maxConns = max((descriptors-reservedDescriptors)/2-pipes, 1)
+		maxConns = max((descriptors-min(reservedDescriptors, descriptors/4))/2-pipes, 1)
 	}
 	return capacity{conns: maxConns, pipes: pipes}
 }

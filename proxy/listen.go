@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -68,12 +66,14 @@ func (l *listeners) closeAll() {
 	l.open.Store(false)
 }
 
-// slots bounds the client connections of all shards together.
+// slots bounds the client connections of all shards together. Shards that
+// have stopped accepting are told when it is worth another try.
 type slots struct {
 	max     int64
 	used    atomic.Int64
-	starved atomic.Bool // a shard has stopped accepting until a slot is given back
-	freed   func()      // called when one is
+	full    atomic.Bool // a shard waits for a slot
+	short   atomic.Bool // a shard waits for what an ending connection gives back to the machine
+	freed   func()      // called when there is what a shard waits for
 	emptied chan struct{}
 }
 
@@ -86,9 +86,10 @@ func (l *slots) take() bool {
 	return true
 }
 
-func (l *slots) give() {
+// putBack gives back a slot that no connection has had.
+func (l *slots) putBack() {
 	left := l.used.Add(-1)
-	if l.starved.Load() && l.starved.CompareAndSwap(true, false) {
+	if l.full.Load() && l.full.CompareAndSwap(true, false) {
 		l.freed()
 	}
 	if left == 0 {
@@ -99,6 +100,14 @@ func (l *slots) give() {
 	}
 }
 
+// give gives back the slot of a connection that has ended.
+func (l *slots) give() {
+	if l.short.Load() && l.short.CompareAndSwap(true, false) {
+		l.full.Store(true)
+	}
+	l.putBack()
+}
+
 // acceptFrom takes connections off the queue of listener i.
 func (s *shard) acceptFrom(i int) {
 	fd := s.p.listeners.fds[i]
@@ -107,7 +116,12 @@ func (s *shard) acceptFrom(i int) {
 			return
 		}
 		if !s.p.slots.take() {
-			s.stopAccepting("as many connections as max-conns allows", 0)
+			s.leaveListeners()
+			s.p.warnShortage("as many connections as max-conns allows")
+			s.p.slots.full.Store(true)
+			if s.p.slots.used.Load() < s.p.slots.max { // given back in the meantime
+				s.acceptAgain()
+			}
 			return
 		}
 		if !s.acceptOne(fd, i) {
@@ -123,12 +137,12 @@ func (s *shard) acceptOne(listener, i int) bool {
 		s.place(fd, peer, i)
 		return true
 	}
-	s.p.slots.give()
+	s.p.slots.putBack()
 	switch {
 	case err == errAgain:
 		return false
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-		s.stopAccepting(err.Error(), shortageRetry)
+	case isShortage(err):
+		s.waitOutShortage(err)
 		return false
 	default:
 		// The connection was in error before it was accepted (accept(2)); the next may be fine.
@@ -180,21 +194,17 @@ func (s *shard) welcome(fd int, peer netip.AddrPort, listener int) {
 	s.dial(c)
 }
 
-// stopAccepting leaves the clients in the queue until a slot is given back,
-// or until retry is over when it is not zero.
-func (s *shard) stopAccepting(shortage string, retry time.Duration) {
+// waitOutShortage leaves the clients in the queue until one of our
+// connections ends or some time has passed.
+func (s *shard) waitOutShortage(of error) {
 	s.leaveListeners()
-	s.p.warnShortage(shortage)
-	if retry > 0 {
-		s.retryAt = s.p.clock() + int64(retry)
-	}
-	s.p.slots.starved.Store(true)
-	if retry == 0 && s.p.slots.used.Load() < s.p.slots.max { // given back in the meantime
-		s.acceptAgain()
-	}
+	s.p.warnShortage(of.Error())
+	s.retryAt = s.p.clock() + int64(shortageRetry)
+	s.p.slots.short.Store(true)
 }
 
 func (s *shard) acceptAgain() {
+	s.retryAt = 0
 	if !s.stopped && s.p.listeners.open.Load() {
 		s.joinListeners()
 	}
@@ -227,8 +237,9 @@ func (s *shard) leaveListeners() {
 // returns the listeners are closed.
 func (p *Proxy) Pause() { _ = p.pause(context.Background()) }
 
-// pause is Pause with an end: when ctx ends first, the listeners are closed
-// with what is in their queues.
+// pause is Pause with an end. When ctx's deadline passes first, the listeners
+// are closed with what is in their queues; when ctx is cancelled, they stay
+// open and nothing is lost. Either way it returns ctx's error.
 func (p *Proxy) pause(ctx context.Context) error {
 	l := &p.listeners
 	l.mu.Lock()
@@ -242,6 +253,12 @@ func (p *Proxy) pause(ctx context.Context) error {
 		}
 	}
 	err := p.emptyQueues(ctx)
+	if errors.Is(err, context.Canceled) {
+		for _, fd := range l.fds {
+			allowNewHandshakes(fd)
+		}
+		return err
+	}
 	l.open.Store(false)
 	left := make(chan struct{}, len(p.shards))
 	p.tell(func(s *shard) {

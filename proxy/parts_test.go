@@ -113,7 +113,8 @@ func TestCapacitySharesOutTheDescriptors(t *testing.T) {
 		{0, 20000, 0, capacity{8872, 1000}},
 		{100, 20000, 0, capacity{100, 1000}},
 		{0, 20000, 16384, capacity{9744, 128}},
-		{0, 256, 0, capacity{1, 12}},
+		{0, 256, 0, capacity{84, 12}},
+		{0, 8, 0, capacity{1, 2}},
 		{0, 1 << 30, 0, capacity{483183693, 53687091}},
 	} {
 		if got := capacityFor(c.maxConns, c.descriptors, c.pages); got != c.want {

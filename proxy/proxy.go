@@ -59,7 +59,7 @@ type Master struct {
 
 // Cut tells what one call of SetMaster did.
 type Cut struct {
-	ID       string // empty when the call was no failover
+	ID       string // empty when the call was no failover: nobody was in office, or the same still is
 	At       time.Time
 	Label    string
 	From, To string        // address:port; empty: none
@@ -159,6 +159,9 @@ func (c *Config) validate() error {
 func (p *Proxy) Serve(ctx context.Context) error {
 	if !p.serving.CompareAndSwap(false, true) {
 		return errors.New("proxy: Serve was called twice")
+	}
+	for _, s := range p.shards { // all of them before one accepts: it may hand a client to any other
+		s.mail.start()
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {

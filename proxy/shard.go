@@ -74,10 +74,10 @@ func newShard(p *Proxy, number int) (*shard, error) {
 	return s, nil
 }
 
-// run turns the loop until it is told to stop; then no connection is left.
+// run turns the loop until it is told to stop; then no connection is left. The
+// mailbox is open already.
 func (s *shard) run() error {
 	defer s.end()
-	s.mail.start()
 	s.acceptAgain()
 	for !s.stopped {
 		n, err := s.poll.wait(s.events, s.patience())
@@ -270,7 +270,6 @@ func (s *shard) queue(c *conn) {
 // expire ends or moves on the connections whose deadline has passed.
 func (s *shard) expire() {
 	if s.retryAt != 0 && s.retryAt <= s.now {
-		s.retryAt = 0
 		s.acceptAgain()
 	}
 	for c := s.timers.due(s.now); c != nil; c = s.timers.due(s.now) {

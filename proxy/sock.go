@@ -28,6 +28,12 @@ const (
 	errInProgress = unix.EINPROGRESS
 )
 
+// isShortage tells whether the machine or the process is out of something
+// that comes back when connections end.
+func isShortage(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+}
+
 // socketOptions apply to both sides of every connection.
 type socketOptions struct {
 	keepAlive   time.Duration // 0: off
@@ -114,44 +120,43 @@ func openListener(ctx context.Context, address string, o socketOptions) (fd int,
 }
 
 // listen never asks for MPTCP, which splice would pay for.
-func listen(at netip.AddrPort, o socketOptions) (fd int, err error) {
-	family := familyOf(at.Addr())
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+func listen(at netip.AddrPort, o socketOptions) (int, error) {
+	fd, err := unix.Socket(familyOf(at.Addr()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	defer func() {
-		if err != nil {
-			closeFD(fd)
-		}
-	}()
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return -1, os.NewSyscallError("setsockopt", err)
+	if err := bindAndListen(fd, at, o); err != nil {
+		closeFD(fd)
+		return -1, err
 	}
-	if family == unix.AF_INET6 {
+	return fd, nil
+}
+
+func bindAndListen(fd int, at netip.AddrPort, o socketOptions) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	if at.Addr().Is6() {
 		v6only := 1
 		if at.Addr().IsUnspecified() {
 			v6only = 0
 		}
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only); err != nil {
-			return -1, os.NewSyscallError("setsockopt", err)
+			return os.NewSyscallError("setsockopt", err)
 		}
 	}
 	if err := o.apply(fd); err != nil {
-		return -1, err
+		return err
 	}
 	sa, err := sockaddrOf(at)
 	if err != nil {
-		return -1, err
+		return err
 	}
 	if err := unix.Bind(fd, sa); err != nil {
-		return -1, os.NewSyscallError("bind", err)
+		return os.NewSyscallError("bind", err)
 	}
 	// The kernel caps the queue at net.core.somaxconn.
-	if err := unix.Listen(fd, math.MaxInt32); err != nil {
-		return -1, os.NewSyscallError("listen", err)
-	}
-	return fd, nil
+	return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32))
 }
 
 // refuseNewHandshakes makes the kernel drop SYNs to the listening socket fd,
@@ -172,6 +177,11 @@ func refuseNewHandshakes(fd int) error {
 		return fmt.Errorf("attach a filter to the listener: %w", err)
 	}
 	return nil
+}
+
+// allowNewHandshakes undoes refuseNewHandshakes; a SYN that was dropped comes again.
+func allowNewHandshakes(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 }
 
 // waitingInQueue is how many finished handshakes wait to be accepted on fd

@@ -1,0 +1,114 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// OutagePolicy says what becomes of a master while Consul cannot be asked.
+type OutagePolicy int
+
+// The outage policies.
+const (
+	Keep  OutagePolicy = iota // the last known master stays
+	Fence                     // after Config.FenceAfter no master counts, and live connections are cut
+)
+
+// ConflictPolicy says what happens when several instances claim to be master.
+type ConflictPolicy int
+
+// The conflict policies.
+const (
+	Newest ConflictPolicy = iota // the newest registration wins
+	Refuse                       // nobody is master until one claim is left
+)
+
+// Config says what to watch in Consul. It is fixed for the life of a source.
+// The zero value of every field but Service and Labels is a sensible default.
+type Config struct {
+	Service    string   // the service that the candidates register
+	Tags       []string // what makes an instance master: all must match, regardless of case; none: any instance is
+	Labels     []Label  // at least one; unique names
+	Addresses  []string // HOST:PORT, http(s)://HOST:PORT[/PREFIX] or unix:///PATH; all are watched. Empty: CONSUL_HTTP_ADDR, else CONSUL_HOST and CONSUL_PORT, else 127.0.0.1:8500
+	Datacenter string   // the data centre to ask; empty: the agent's own
+	OnOutage   OutagePolicy
+	FenceAfter time.Duration // with Fence: how long a label goes without an answer that counts; 0: 30s
+	OnConflict ConflictPolicy
+
+	Wait           time.Duration // one long poll, at most; 0: 10s
+	VerifyEvery    time.Duration // between two non-blocking reads of one label, about; 0: 1.5s
+	VerifyTimeout  time.Duration // one non-blocking read, its body included; 0: 5s
+	ResolveTimeout time.Duration // one look-up of a master's host name; 0: 2s
+	// RegressAfter is how long a raft index lower than one already acted on
+	// must stand, confirmed by consistent reads and contradicted by nobody,
+	// before an address that never showed the higher one is believed; 0: 30s.
+	// An address whose own index went backwards needs no such time.
+	RegressAfter time.Duration
+	Backoff      time.Duration // ceiling of the first pause after a failed long poll; 0: 1s
+	BackoffMax   time.Duration // ceiling of the later ones; 0: 5s
+}
+
+// withDefaults answers c with every zero duration replaced by what it means.
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.FenceAfter, 30 * time.Second},
+		{&c.Wait, 10 * time.Second},
+		{&c.VerifyEvery, 1500 * time.Millisecond},
+		{&c.VerifyTimeout, 5 * time.Second},
+		{&c.ResolveTimeout, 2 * time.Second},
+		{&c.RegressAfter, 30 * time.Second},
+		{&c.Backoff, time.Second},
+		{&c.BackoffMax, 5 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return c
+}
+
+// validate finds what no default can mend.
+func (c Config) validate() error {
+	if c.Service == "" {
+		return errors.New("no Consul service is named")
+	}
+	if len(c.Labels) == 0 {
+		return errors.New("no label is named")
+	}
+	seen := make(map[string]bool, len(c.Labels))
+	for _, l := range c.Labels {
+		if seen[l.Name] {
+			return fmt.Errorf("label %q is named twice", l.Name)
+		}
+		seen[l.Name] = true
+	}
+	for _, d := range []time.Duration{c.FenceAfter, c.Wait, c.VerifyEvery, c.VerifyTimeout, c.ResolveTimeout, c.RegressAfter, c.Backoff, c.BackoffMax} {
+		if d < 0 {
+			return fmt.Errorf("a duration of %v is below zero", d)
+		}
+	}
+	return nil
+}
+
+// pollTimeout is the client's deadline for one long poll, its body included.
+// The server adds up to a sixteenth of jitter to the wait (Consul's page
+// api-docs/features/blocking), so a deadline equal to the wait would fail for
+// ever (prometheus#3353).
+func (c Config) pollTimeout() time.Duration { return c.Wait*17/16 + 2*time.Second }
+
+// voice is how long an answer to a consistent read speaks for its address:
+// long enough for the next one, and one that fails, to have come back.
+func (c Config) voice() time.Duration { return 2*c.VerifyEvery + c.VerifyTimeout }
+
+// tags are those that the master of l must carry.
+func (c Config) tags(l Label) []string {
+	tags := append([]string(nil), c.Tags...)
+	if l.Tagged {
+		tags = append(tags, "label="+l.Name)
+	}
+	return tags
+}

@@ -1,0 +1,77 @@
+package discovery
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// verdict is who of the candidates of one answer is master.
+type verdict struct {
+	winner Master // its Address is not valid when the winner's name could not be resolved
+	seen   int    // how many masters there are, told apart by address:port
+}
+
+// elect chooses the master among cs, which must not be empty: the highest
+// Service.ModifyIndex, then the highest service id, then the highest node
+// name. It looks at nothing else, least of all at who was master before, so
+// that every instance of a tier, even one just started, chooses the same.
+//
+// ModifyIndex rises with a change of tags, address, port or meta, and neither
+// with a check nor with an identical re-registration (Consul's
+// agent/consul/state/catalog.go: ensureServiceTxn leaves one alone that
+// IsSameService). Its weak spot: an old master that registers anew looks
+// newest.
+func elect(cs []candidate) verdict {
+	best := slices.MaxFunc(cs, newer)
+	return verdict{
+		winner: Master{Address: best.addr, ServiceID: best.id, Node: best.node},
+		seen:   distinct(cs),
+	}
+}
+
+// newer compares two claims: positive when a beats b.
+func newer(a, b candidate) int {
+	return cmp.Or(
+		cmp.Compare(a.modify, b.modify),
+		cmp.Compare(a.id, b.id),
+		cmp.Compare(a.node, b.node),
+		a.addr.Compare(b.addr),
+		cmp.Compare(a.host, b.host),
+		cmp.Compare(a.port, b.port),
+	)
+}
+
+// distinct counts the masters among cs. Two registrations of one address:port
+// are one master; so are two of one name that could not be resolved.
+func distinct(cs []candidate) int {
+	type place struct {
+		addr netip.AddrPort
+		host string
+		port uint16
+	}
+	places := make(map[place]bool, len(cs))
+	for _, c := range cs {
+		if c.addr.IsValid() {
+			places[place{addr: c.addr}] = true
+		} else {
+			places[place{host: c.host, port: c.port}] = true
+		}
+	}
+	return len(places)
+}
+
+// same says whether two answers hold the same candidates, in any order: with
+// "passing" the order of an answer is arbitrary.
+func same(a, b []candidate) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	return slices.Equal(sorted(a), sorted(b))
+}
+
+func sorted(cs []candidate) []candidate {
+	cs = slices.Clone(cs)
+	slices.SortFunc(cs, newer)
+	return cs
+}

@@ -1,0 +1,150 @@
+package discovery
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// environment is what Consul's own variables say of how to talk to it
+// (commands/index#environment-variables).
+type environment struct {
+	api       *api.Config
+	tls       *tls.Config
+	token     *tokenSource
+	addresses []string // at least one
+}
+
+// readEnvironment reads and checks the environment. Its errors name the
+// variable at fault.
+func readEnvironment() (environment, error) {
+	// The library only warns of a value that is no boolean, and then takes
+	// CONSUL_HTTP_SSL_VERIFY=flase to mean that nothing is verified.
+	for _, name := range []string{api.HTTPSSLEnvName, api.HTTPSSLVerifyEnvName} {
+		if v := os.Getenv(name); v != "" {
+			if _, err := strconv.ParseBool(v); err != nil {
+				return environment{}, fmt.Errorf("%s=%q is neither true nor false", name, v)
+			}
+		}
+	}
+	e := environment{api: api.DefaultConfig()}
+	var err error
+	if e.tls, err = api.SetupTLSConfig(&e.api.TLSConfig); err != nil {
+		return e, fmt.Errorf("set up TLS from %s: %w", tlsVariables(), err)
+	}
+	if e.token, err = newTokenSource(e.api.TokenFile, e.api.Token); err != nil {
+		return e, fmt.Errorf("%s: %w", api.HTTPTokenFileEnvName, err)
+	}
+	if e.addresses, err = environmentAddresses(); err != nil {
+		return e, err
+	}
+	return e, nil
+}
+
+// tlsVariables names those variables about TLS that are set.
+func tlsVariables() string {
+	var set []string
+	for _, name := range []string{api.HTTPCAFile, api.HTTPCAPath, api.HTTPClientCert, api.HTTPClientKey, api.HTTPTLSServerName} {
+		if v := os.Getenv(name); v != "" {
+			set = append(set, name+"="+v)
+		}
+	}
+	return strings.Join(set, " ")
+}
+
+// environmentAddresses answers the addresses that the environment names.
+func environmentAddresses() ([]string, error) {
+	if a := os.Getenv(api.HTTPAddrEnvName); a != "" {
+		return []string{a}, nil
+	}
+	host, port := os.Getenv("CONSUL_HOST"), os.Getenv("CONSUL_PORT")
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	if port == "" {
+		port = defaultPort
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	address := net.JoinHostPort(host, port)
+	if _, err := hostPort(address, defaultPort); err != nil {
+		return nil, fmt.Errorf("CONSUL_HOST=%q CONSUL_PORT=%q: %w", os.Getenv("CONSUL_HOST"), os.Getenv("CONSUL_PORT"), err)
+	}
+	return []string{address}, nil
+}
+
+// tokenSource answers the ACL token to send. A token file is read for every
+// request, since Consul's library reads it once and a rotated token would
+// never be seen (api.Config: "read once at startup and never again").
+// Safe for concurrent use.
+type tokenSource struct {
+	file string // empty: the token will not change
+
+	mu    sync.Mutex
+	token string // the last one known
+}
+
+// newTokenSource fails when the file cannot be read. As with Consul's own
+// client the file beats the token, unless it is empty.
+func newTokenSource(file, token string) (*tokenSource, error) {
+	t := &tokenSource{file: file, token: token}
+	if file == "" {
+		return t, nil
+	}
+	read, err := readToken(file)
+	if err != nil {
+		return nil, err
+	}
+	if read != "" {
+		t.token = read
+	}
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		t.file = "" // a pipe: what it held is read
+	}
+	return t, nil
+}
+
+// get answers the token; the last one while the file cannot be read or is
+// empty, as it may be for a moment when it is written anew.
+func (t *tokenSource) get() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.file != "" {
+		if read, err := readToken(t.file); err == nil && read != "" {
+			t.token = read
+		}
+	}
+	return t.token
+}
+
+// readToken reads a token file, of which nothing is ever quoted in an error.
+func readToken(file string) (string, error) {
+	const most = 64 << 10
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	b = bytes.TrimSpace(b)
+	if len(b) > most {
+		return "", fmt.Errorf("read the token: %s is longer than %d bytes", file, most)
+	}
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return "", errors.New("read the token: " + file + " holds what cannot be in a token")
+		}
+	}
+	return string(b), nil
+}

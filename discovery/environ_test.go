@@ -1,0 +1,365 @@
+package discovery
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAddressesAreUnderstood(t *testing.T) {
+	for _, tc := range []struct {
+		in   string
+		tls  bool
+		want string // scheme host prefix socket
+		err  string
+	}{
+		{in: "127.0.0.1:8500", want: "http 127.0.0.1:8500"},
+		{in: "consul", want: "http consul:8500"},
+		{in: ":8501", want: "http 127.0.0.1:8501"},
+		{in: "[::1]:8500", want: "http [::1]:8500"},
+		{in: "[::1]", want: "http [::1]:8500"},
+		{in: "::1", want: "http [::1]:8500"},
+		{in: "consul:8501", tls: true, want: "https consul:8501"},
+		{in: "http://consul:8500", want: "http consul:8500"},
+		{in: "http://consul:8500", tls: true, want: "https consul:8500"},
+		{in: "http://consul", want: "http consul:80"},
+		{in: "https://consul", want: "https consul:443"},
+		{in: "https://consul:8501/", want: "https consul:8501"},
+		{in: "https://gw.example:8501/consul/", want: "https gw.example:8501 /consul"},
+		{in: "unix:///run/consul.sock", want: "http localhost  /run/consul.sock"},
+		{in: "", err: "host name"},
+		{in: "unix://", err: "no socket"},
+		{in: "ftp://consul", err: `scheme "ftp"`},
+		{in: "consul:http", err: `port "http"`},
+		{in: "consul:0", err: `port "0"`},
+		{in: "consul:65536", err: `port "65536"`},
+		{in: "consul:8500/v1", err: "port"},
+		{in: "con sul:8500", err: "host name"},
+		{in: "http://", err: "host name"},
+		{in: "http://me:secret@consul:8500", err: "CONSUL_HTTP_AUTH"},
+		{in: "1.2.3:8500", err: "neither"},
+	} {
+		e, err := parseEndpoint(tc.in, tc.tls)
+		if tc.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.err) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%q: got error %v; want one with %q, and no password", tc.in, err, tc.err)
+			}
+			continue
+		}
+		got := strings.TrimSpace(strings.Join([]string{e.scheme, e.host, e.prefix, e.socket}, " "))
+		if err != nil || got != tc.want || e.name != tc.in {
+			t.Errorf("%q: got %q, %v; want %q", tc.in, got, err, tc.want)
+		}
+	}
+}
+
+func TestAddressComesFromTheEnvironment(t *testing.T) {
+	for _, tc := range []struct{ addr, host, port, want string }{
+		{"", "", "", "127.0.0.1:8500"},
+		{"", "consul", "", "consul:8500"},
+		{"", "", "8501", "127.0.0.1:8501"},
+		{"", "10.0.0.1", "8501", "10.0.0.1:8501"},
+		{"", "::1", "8501", "[::1]:8501"},
+		{"http://x:1", "consul", "8501", "http://x:1"},
+	} {
+		t.Setenv("CONSUL_HTTP_ADDR", tc.addr)
+		t.Setenv("CONSUL_HOST", tc.host)
+		t.Setenv("CONSUL_PORT", tc.port)
+		s, err := NewConsul(quick(), nopLog)
+		if err != nil {
+			t.Errorf("%+v: %v", tc, err)
+			continue
+		}
+		if got := s.Agents()[0].Address; got != tc.want {
+			t.Errorf("%+v: got %q", tc, got)
+		}
+	}
+}
+
+func TestWhatCannotBeUnderstoodIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	long := filepath.Join(dir, "long")
+	binary := filepath.Join(dir, "binary")
+	for file, body := range map[string]string{empty: "", long: strings.Repeat("x", 1<<17), binary: "a\nb"} {
+		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := filepath.Join(dir, "gone")
+	for _, tc := range []struct{ name, value, err string }{
+		{"CONSUL_HTTP_ADDR", "ftp://x", "ftp://x"},
+		{"CONSUL_HOST", "http://x", "CONSUL_HOST"},
+		{"CONSUL_PORT", "http", "CONSUL_PORT"},
+		{"CONSUL_HTTP_SSL", "maybe", "CONSUL_HTTP_SSL"},
+		{"CONSUL_HTTP_SSL_VERIFY", "flase", "CONSUL_HTTP_SSL_VERIFY"},
+		{"CONSUL_CACERT", gone, gone},
+		{"CONSUL_CACERT", empty, empty},
+		{"CONSUL_CAPATH", gone, gone},
+		{"CONSUL_CLIENT_CERT", empty, "CONSUL_CLIENT_CERT"},
+		{"CONSUL_CLIENT_KEY", gone, "CONSUL_CLIENT_KEY"},
+		{"CONSUL_HTTP_TOKEN_FILE", gone, gone},
+		{"CONSUL_HTTP_TOKEN_FILE", long, long},
+		{"CONSUL_HTTP_TOKEN_FILE", binary, binary},
+		{"CONSUL_HTTP_TOKEN_FILE", dir, dir},
+	} {
+		t.Run(tc.name+"="+filepath.Base(tc.value), func(t *testing.T) {
+			t.Setenv(tc.name, tc.value)
+			if _, err := NewConsul(quick(), nopLog); err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("got error %v; want one with %q", err, tc.err)
+			}
+		})
+	}
+}
+
+func TestConfigThatCannotBe(t *testing.T) {
+	for _, tc := range []struct {
+		change func(*Config)
+		err    string
+	}{
+		{func(c *Config) { c.Service = "" }, "service"},
+		{func(c *Config) { c.Labels = nil }, "label"},
+		{func(c *Config) { c.Labels = []Label{{Name: "a"}, {Name: "a", Tagged: true}} }, `"a" is named twice`},
+		{func(c *Config) { c.FenceAfter = -1 }, "below zero"},
+	} {
+		c := quick()
+		tc.change(&c)
+		if _, err := NewConsul(c, nopLog); err == nil || !strings.Contains(err.Error(), tc.err) {
+			t.Errorf("got error %v; want one with %q", err, tc.err)
+		}
+	}
+}
+
+// capture is a server that answers an empty list and keeps the last request.
+func capture(t *testing.T, start func(http.Handler) *httptest.Server) (*httptest.Server, func() *http.Request) {
+	var last atomic.Pointer[http.Request]
+	s := start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		last.Store(r)
+		w.Header().Set("X-Consul-Index", "7")
+		fmt.Fprint(w, "[]")
+	}))
+	t.Cleanup(s.Close)
+	return s, last.Load
+}
+
+// askOnce puts one consistent read for label "default" to the first address.
+func askOnce(t *testing.T, c Config) answer {
+	t.Helper()
+	s, err := NewConsul(c, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.agents[0].client.CloseIdleConnections()
+	return s.agents[0].ask(t.Context(), query{service: c.Service, tags: c.tags(c.Labels[0]), consistent: true, timeout: patience})
+}
+
+func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {
+	s, last := capture(t, httptest.NewServer)
+	t.Setenv("CONSUL_HTTP_TOKEN", "t0ken")
+	t.Setenv("CONSUL_HTTP_AUTH", "me:pass:word")
+	t.Setenv("CONSUL_NAMESPACE", "ns1")
+	t.Setenv("CONSUL_PARTITION", "part1")
+	c := quick(s.URL + "/gateway/")
+	c.Service, c.Datacenter, c.Tags = "sync/ü x", "dc2", []string{"role=master", "a&b"}
+	if a := askOnce(t, c); a.err != nil || a.kind != none || a.index != 7 {
+		t.Fatalf("got %+v; want none at index 7", a)
+	}
+	r := last()
+	if r.URL.EscapedPath() != "/gateway/v1/health/service/sync%2F%C3%BC%20x" {
+		t.Errorf("got path %s; want the service escaped, behind the prefix", r.URL.EscapedPath())
+	}
+	q := r.URL.Query()
+	for name, want := range map[string]string{"dc": "dc2", "ns": "ns1", "partition": "part1", "passing": "1", "consistent": "", "tag": "role=master,a&b"} {
+		if got := strings.Join(q[name], ","); got != want || !q.Has(name) {
+			t.Errorf("got %s=%q; want %q", name, got, want)
+		}
+	}
+	if q.Has("index") || q.Has("wait") || q.Has("near") || q.Has("stale") {
+		t.Errorf("got %v; want a read that does not block", q)
+	}
+	user, password, _ := r.BasicAuth()
+	if r.Header.Get("X-Consul-Token") != "t0ken" || user != "me" || password != "pass:word" {
+		t.Errorf("got headers %v; want token and user", r.Header)
+	}
+}
+
+func TestRotatedTokenFileIsReadAnew(t *testing.T) {
+	s, last := capture(t, httptest.NewServer)
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(" first \n")
+	t.Setenv("CONSUL_HTTP_TOKEN", "beaten by the file")
+	t.Setenv("CONSUL_HTTP_TOKEN_FILE", file)
+	src, err := NewConsul(quick(s.URL), nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.agents[0].client.CloseIdleConnections()
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() {}, "first"},
+		{func() { write("second") }, "second"},
+		{func() { write("") }, "second"},
+		{func() { os.Remove(file) }, "second"},
+		{func() { write("third\n") }, "third"},
+	} {
+		step.do()
+		src.agents[0].ask(t.Context(), query{service: "sync", consistent: true, timeout: patience})
+		if got := last().Header.Get("X-Consul-Token"); got != step.want {
+			t.Errorf("got token %q; want %q", got, step.want)
+		}
+	}
+}
+
+func TestConsulOverAUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "consul.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	capture(t, func(h http.Handler) *httptest.Server {
+		s := httptest.NewUnstartedServer(h)
+		s.Listener.Close()
+		s.Listener = l
+		s.Start()
+		return s
+	})
+	if a := askOnce(t, quick("unix://"+path)); a.err != nil {
+		t.Errorf("got error %v; want none", a.err)
+	}
+}
+
+func TestConsulOverTLS(t *testing.T) {
+	s, _ := capture(t, func(h http.Handler) *httptest.Server {
+		s := httptest.NewUnstartedServer(h)
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are the purpose
+		s.StartTLS()
+		return s
+	})
+	address := s.Listener.Addr().String()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}
+	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a := askOnce(t, quick("https://"+address)); a.err == nil || !strings.Contains(a.err.Error(), "certificate") {
+		t.Errorf("unknown authority: got error %v; want one about the certificate", a.err)
+	}
+	t.Setenv("CONSUL_CACERT", ca)
+	t.Setenv("CONSUL_HTTP_SSL", "true")
+	if a := askOnce(t, quick(address)); a.err != nil {
+		t.Errorf("got error %v; want none", a.err)
+	}
+	t.Setenv("CONSUL_TLS_SERVER_NAME", "other.test")
+	if a := askOnce(t, quick(address)); a.err == nil {
+		t.Error("another server name was accepted")
+	}
+	t.Setenv("CONSUL_HTTP_SSL_VERIFY", "false")
+	if a := askOnce(t, quick(address)); a.err != nil {
+		t.Errorf("without verification: got error %v; want none", a.err)
+	}
+}
+
+func TestProxyOfTheEnvironmentIsNotForConsul(t *testing.T) {
+	// net/http never uses a proxy for loopback addresses, so a request would prove nothing.
+	if newTransport(endpoint{}, nil, &dialer{}).Proxy != nil {
+		t.Error("the transport asks for a proxy")
+	}
+}
+
+func TestRedirectIsNotFollowed(t *testing.T) {
+	other, last := capture(t, httptest.NewServer)
+	s := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer s.Close()
+	t.Setenv("CONSUL_HTTP_TOKEN", "t0ken")
+	if a := askOnce(t, quick(s.URL)); a.kind != unknown {
+		t.Errorf("got %+v; want an unknown answer", a)
+	}
+	if last() != nil {
+		t.Error("the token was carried to where the redirect led")
+	}
+}
+
+func TestAnswerTimesDoNotFollowTheWallClock(t *testing.T) {
+	s, _ := capture(t, httptest.NewServer)
+	a := askOnce(t, quick(s.URL))
+	for _, at := range []time.Time{a.began, a.arrived} {
+		if !strings.Contains(at.String(), "m=+") { // the monotonic reading, which a clock jump does not touch
+			t.Errorf("got time %v; want one with a monotonic reading", at)
+		}
+	}
+}
+
+func TestNameOfSeveralServersLeadsToAnotherOneAfterATimeout(t *testing.T) {
+	well, _ := capture(t, httptest.NewServer) // on 127.0.0.1
+	_, p, _ := net.SplitHostPort(well.Listener.Addr().String())
+	hung, err := net.Listen("tcp", "127.0.0.2:"+p) // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	dns := newFakeDNS()
+	dns.set("consul.example", "127.0.0.2", "127.0.0.1")
+	src, err := newConsul(quick("consul.example:"+p), nopLog, dns.lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := src.agents[0]
+	defer a.client.CloseIdleConnections()
+	if got := a.ask(t.Context(), query{service: "sync", timeout: 200 * time.Millisecond}); !errors.Is(got.err, errNoAnswer) {
+		t.Fatalf("the hung server: got error %v; want %v", got.err, errNoAnswer)
+	}
+	if got := a.ask(t.Context(), query{service: "sync", timeout: patience}); got.err != nil {
+		t.Errorf("after that: got error %v; want the other server's answer", got.err)
+	}
+}
+
+func TestDialerTriesEveryAddressOfAName(t *testing.T) {
+	well, _ := capture(t, httptest.NewServer)
+	dns := newFakeDNS()
+	dns.set("consul.example", "127.0.0.3", "127.0.0.2", "127.0.0.1") // nobody listens on the first two
+	d := &dialer{lookup: dns.lookup}
+	_, p, _ := net.SplitHostPort(well.Listener.Addr().String())
+	for range 4 {
+		c, err := d.dial(context.Background(), "tcp", "consul.example:"+p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		d.turn()
+	}
+}
+
+func TestBackoffStaysBelowItsCeilings(t *testing.T) {
+	b := backoff{first: time.Second, most: 5 * time.Second}
+	for i, ceiling := range []time.Duration{1, 2, 4, 5, 5} {
+		for range 1000 {
+			b.fails = i
+			if d := b.next(); d < 0 || d > ceiling*time.Second {
+				t.Fatalf("pause %d: got %v; want at most %v s", i, d, ceiling)
+			}
+		}
+	}
+	b.fails = 1 << 20
+	if d := b.next(); d > 5*time.Second {
+		t.Errorf("got %v; want at most 5 s", d)
+	}
+}

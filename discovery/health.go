@@ -1,0 +1,93 @@
+package discovery
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// health keeps how one Consul address fares, for AgentStatus and the log: one
+// warning when trouble begins and one line when it ends, none a retry.
+//
+// Several questions are put to an address at a time. Trouble begins with the
+// first that fails, and ends when each of those that failed has been answered.
+// Safe for concurrent use.
+type health struct {
+	log zerolog.Logger
+
+	mu      sync.Mutex
+	status  AgentStatus
+	failing map[question]string // the latest error of each
+	since   time.Time           // when the trouble began; zero: there is none
+	denied  bool                // the trouble's log says that access is denied
+}
+
+// question tells apart what is asked of one address.
+type question struct {
+	label int
+	poll  bool // the long poll; else the read that verifies
+}
+
+func newHealth(address string, log zerolog.Logger) *health {
+	return &health{
+		log:     log.With().Str("consul", address).Logger(),
+		status:  AgentStatus{Address: address, Error: "not asked yet"},
+		failing: make(map[question]string),
+	}
+}
+
+// note takes the answer to q.
+func (h *health) note(q question, a answer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if a.err != nil {
+		h.fail(q, a)
+		return
+	}
+	delete(h.failing, q)
+	h.status.LastContact = a.arrived
+	h.status.Index = a.index
+	for _, other := range h.failing {
+		h.status.Error = other
+		return
+	}
+	h.status.OK, h.status.Error = true, ""
+	if !h.since.IsZero() {
+		h.log.Info().Dur("lasted_ms", a.arrived.Sub(h.since)).Msg("consul answers again")
+		h.since, h.denied = time.Time{}, false
+	}
+}
+
+// fail keeps an error. mu is held.
+func (h *health) fail(q question, a answer) {
+	h.status.Errors++
+	h.status.OK, h.status.Error = false, a.err.Error()
+	h.failing[q] = h.status.Error
+	switch {
+	case h.since.IsZero():
+		h.since = a.arrived
+	case a.kind != denied || h.denied:
+		return
+	}
+	if a.kind == denied {
+		h.denied = true
+		h.log.Warn().Str("error", strings.TrimPrefix(h.status.Error, "denied: ")).Msg("consul denies access")
+		return
+	}
+	h.log.Warn().Err(a.err).Msg("consul does not answer")
+}
+
+// reset counts a raft index that went backwards.
+func (h *health) reset() {
+	h.mu.Lock()
+	h.status.IndexResets++
+	h.mu.Unlock()
+}
+
+func (h *health) snapshot() AgentStatus {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.status
+}

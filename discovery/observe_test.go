@@ -1,0 +1,366 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// script feeds an observer with answers, one second apart.
+type script struct {
+	t   *testing.T
+	o   *observer
+	now time.Time
+}
+
+func newScript(t *testing.T, agents int, change ...func(*Config)) *script {
+	c := Config{Service: "sync", Labels: []Label{{Name: "default"}}}.withDefaults()
+	for _, f := range change {
+		f(&c)
+	}
+	return &script{t: t, o: newObserver(c, agents), now: time.Unix(1e9, 0)}
+}
+
+// master answers the candidate at 10.0.0.n:7800, registered at modify.
+func master(n int, modify uint64) candidate {
+	return claimOf(fmt.Sprintf("n%d", n), fmt.Sprintf("sync-%d", n), fmt.Sprintf("10.0.0.%d:7800", n), modify)
+}
+
+// says is an answer of an agent: with candidates when there are some, else empty.
+func says(agent int, index uint64, cs ...candidate) answer {
+	a := answer{agent: agent, index: index, kind: none, candidates: cs}
+	if len(cs) > 0 {
+		a.kind = claimed
+	}
+	return a
+}
+
+// read makes a the answer to a consistent read.
+func read(a answer) answer { a.consistent = true; return a }
+
+// polled makes a the answer to a long poll that waited on index.
+func polled(index uint64, a answer) answer { a.asked = index; return a }
+
+// give hands a over; it was asked for a moment before.
+func (s *script) give(a answer) order {
+	s.now = s.now.Add(time.Second)
+	a.began, a.arrived = s.now.Add(-10*time.Millisecond), s.now
+	return s.o.observe(a)
+}
+
+// want hands a over and checks what is ordered: "set N" for master N, "clear",
+// "cut" or "", with " verify" and " reset" after it.
+func (s *script) want(what string, a answer) {
+	s.t.Helper()
+	s.check(what, s.give(a))
+}
+
+func (s *script) check(what string, o order) {
+	s.t.Helper()
+	if got := describe(o); got != what {
+		s.t.Fatalf("got order %q; want %q", got, what)
+	}
+}
+
+func describe(o order) string {
+	out := map[op]string{nothing: "", clearMaster: "clear", cutMaster: "cut", setMaster: "set"}[o.do]
+	if o.do == setMaster {
+		out += fmt.Sprintf(" %d", o.master.Address.Addr().As4()[3])
+	}
+	if o.verify {
+		out += " verify"
+	}
+	if o.reset {
+		out += " reset"
+	}
+	return out
+}
+
+func (s *script) state(want State, seen int) {
+	s.t.Helper()
+	if s.o.state != want || s.o.seen != seen {
+		s.t.Fatalf("got state %q with %d masters seen; want %q with %d", s.o.state, s.o.seen, want, seen)
+	}
+}
+
+func TestNewMasterElected(t *testing.T) {
+	s := newScript(t, 1)
+	s.state(Starting, 0)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.state(Found, 1)
+	s.want("set 2", polled(10, says(0, 11, master(2, 11))))
+	s.state(Found, 1)
+}
+
+func TestMasterGoneAndNoneElected(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want(" verify", polled(10, says(0, 11)))
+	s.state(Found, 1)
+	s.want("clear", read(says(0, 11)))
+	s.state(None, 0)
+	s.want("", read(says(0, 11)))
+}
+
+func TestEmptyAnswerIsConfirmedBeforeItCounts(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want(" verify", polled(10, says(0, 11)))
+	s.want("", read(says(0, 11, master(1, 10)))) // it was not so
+	s.state(Found, 1)
+	s.want("set 2", polled(11, says(0, 12, master(2, 12))))
+}
+
+func TestEmptyAnswerAtTheStartIsConfirmed(t *testing.T) {
+	s := newScript(t, 1)
+	s.want(" verify", says(0, 1)) // as streaming answers before its first snapshot
+	s.state(Starting, 0)
+	s.want("clear", read(says(0, 9)))
+	s.state(None, 0)
+}
+
+func TestSameAddressAgainIsNothing(t *testing.T) {
+	s := newScript(t, 2)
+	m := master(1, 10)
+	s.want("set 1", says(0, 10, m))
+	s.want("", polled(10, says(0, 10, m))) // the wait is over
+	s.want("", polled(10, says(0, 11, m))) // another instance changed
+	m.modify = 12
+	s.want("", polled(11, says(0, 12, m))) // meta changed
+	s.want("", read(says(0, 12, m)))
+	s.want("", says(1, 12, m)) // another agent
+	s.state(Found, 1)
+}
+
+func TestNewServiceIDAtTheSameAddressKeepsTheAddress(t *testing.T) {
+	s := newScript(t, 1)
+	old, renamed := master(1, 10), master(1, 11)
+	renamed.id = "sync-1b"
+	s.want("set 1", says(0, 10, old))
+	o := s.give(polled(10, says(0, 11, old, renamed)))
+	s.check("set 1", o)
+	s.state(Found, 1)
+	if o.master.ServiceID != "sync-1b" {
+		t.Errorf("got service id %q; want sync-1b", o.master.ServiceID)
+	}
+	s.want("", polled(11, says(0, 12, renamed)))
+}
+
+func TestMasterGoneAndBackAtTheSameAddress(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want("clear", read(says(0, 11)))
+	s.want("set 1", polled(11, says(0, 12, master(1, 10))))
+	s.state(Found, 1)
+}
+
+func TestNewPortIsANewMaster(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	o := s.give(polled(10, says(0, 11, claimOf("n1", "sync-1", "10.0.0.1:7801", 11))))
+	s.check("set 1", o)
+	if o.master.Address.Port() != 7801 {
+		t.Errorf("got port %d; want 7801", o.master.Address.Port())
+	}
+}
+
+func TestUnknownIsNeverNone(t *testing.T) {
+	s := newScript(t, 1)
+	unknowns := []answer{
+		{kind: unknown, err: errors.New("status 500")},
+		{kind: denied, err: errors.New("denied")},
+	}
+	for _, a := range unknowns {
+		s.want("", a)
+		s.state(Starting, 0)
+	}
+	s.want("set 1", says(0, 10, master(1, 10)))
+	for _, a := range unknowns {
+		for _, index := range []uint64{0, 5, 99} {
+			a.index = index
+			s.want("", a)
+			s.want("", read(a))
+		}
+	}
+	s.state(Found, 1)
+	s.want("set 2", polled(10, says(0, 11, master(2, 11)))) // their indexes left no trace
+}
+
+func TestTwoMastersNewestWins(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want("set 2", polled(10, says(0, 11, master(1, 10), master(2, 11))))
+	s.state(Found, 2)
+	s.want("", polled(11, says(0, 12, master(2, 11))))
+	s.state(Found, 1)
+	s.want("", polled(12, says(0, 13, master(2, 11), master(1, 9)))) // an older claim
+	s.state(Found, 2)
+}
+
+func TestTwoMastersRefused(t *testing.T) {
+	s := newScript(t, 1, func(c *Config) { c.OnConflict = Refuse })
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want("cut", polled(10, says(0, 11, master(1, 10), master(2, 11))))
+	s.state(Conflict, 2)
+	s.want("", polled(11, says(0, 12, master(1, 10), master(2, 11))))
+	s.want("set 2", polled(12, says(0, 13, master(2, 11))))
+	s.state(Found, 1)
+	s.want("cut", polled(13, says(0, 14, master(1, 14), master(2, 11))))
+	s.want("clear", read(says(0, 15)))
+	s.state(None, 0)
+}
+
+func TestUnreachableKeepNeverEnds(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	if d := s.o.deadline(); !d.IsZero() {
+		t.Errorf("got deadline %v; want none", d)
+	}
+	if do := s.o.tick(s.now.Add(1000 * time.Hour)); do != nothing {
+		t.Errorf("got order %v; want nothing", do)
+	}
+	s.state(Found, 1)
+}
+
+func TestUnreachableFenceCutsAfterFenceAfter(t *testing.T) {
+	fence := func(c *Config) { c.OnOutage, c.FenceAfter = Fence, time.Minute }
+	s := newScript(t, 1, fence)
+	s.check("", order{do: s.o.tick(s.now.Add(time.Hour))})
+	s.state(Starting, 0) // nothing to fence before the first answer
+
+	s.want("set 1", says(0, 10, master(1, 10)))
+	heard := s.now
+	for range 59 {
+		s.want("", failed(errors.New("status 500")))
+		s.check("", order{do: s.o.tick(s.now)})
+	}
+	s.now = heard.Add(time.Minute)
+	if d := s.o.deadline(); !d.Equal(s.now) {
+		t.Fatalf("got deadline %v; want %v", d, s.now)
+	}
+	s.check("cut", order{do: s.o.tick(s.now)})
+	s.state(Unreachable, 1)
+	s.check("", order{do: s.o.tick(s.now.Add(time.Hour))})
+	s.want("set 1", says(0, 10, master(1, 10))) // the same master, after all
+	s.state(Found, 1)
+}
+
+func TestMasterGoneThenUnreachableFenceCuts(t *testing.T) {
+	s := newScript(t, 1, func(c *Config) { c.OnOutage, c.FenceAfter = Fence, time.Minute })
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want("clear", read(says(0, 11)))
+	s.check("cut", order{do: s.o.tick(s.now.Add(time.Minute))})
+	s.want("clear", read(says(0, 11)))
+	s.state(None, 0)
+}
+
+func TestDeniedCountsAsUnreachableForTheFence(t *testing.T) {
+	s := newScript(t, 1, func(c *Config) { c.OnOutage, c.FenceAfter = Fence, 30*time.Second })
+	s.want("set 1", says(0, 10, master(1, 10)))
+	for range 30 {
+		s.want("", answer{kind: denied, err: errors.New("denied")})
+	}
+	s.check("cut", order{do: s.o.tick(s.now)})
+}
+
+func TestInvalidMasterKeepsTheLastOne(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	bad := says(0, 11)
+	bad.kind, bad.rejects = claimed, []reject{{"sync-2", "port 0 is unusable"}}
+	s.want("", polled(10, bad))
+	s.state(Found, 1)
+	if len(s.o.rejects) != 1 {
+		t.Errorf("got rejects %v; want the one", s.o.rejects)
+	}
+	s.want("", polled(11, says(0, 12, master(1, 12))))
+	if len(s.o.rejects) != 0 {
+		t.Errorf("got rejects %v; want none", s.o.rejects)
+	}
+}
+
+func TestUnresolvedWinnerKeepsTheLastMaster(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	named := candidate{node: "n2", id: "sync-2", host: "sync-2", port: 7800, modify: 11}
+	s.want("", polled(10, says(0, 11, master(1, 10), named)))
+	s.state(Found, 2)
+	named.addr = addr("10.0.0.2:7800") // it resolves now, and nothing else has changed
+	s.want("set 2", read(says(0, 11, master(1, 10), named)))
+}
+
+func TestStaleAnswerRaceBetweenPollAndRead(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	early := read(says(0, 10, master(1, 10)))
+	early.began = s.now
+	s.want("set 2", polled(10, says(0, 11, master(2, 11))))
+	early.arrived = s.now.Add(time.Millisecond)
+	s.check("", s.o.observe(early)) // overtaken: neither acted on nor a regress
+	s.state(Found, 1)
+	if s.o.master.Address != addr("10.0.0.2:7800") {
+		t.Errorf("got master %v; want 10.0.0.2:7800", s.o.master)
+	}
+}
+
+func TestIndexBackwardsIsVerifiedBeforeItCounts(t *testing.T) {
+	for _, lower := range []uint64{0, 1, 5, 9} {
+		t.Run(fmt.Sprint(lower), func(t *testing.T) {
+			s := newScript(t, 1)
+			s.want("set 1", says(0, 10, master(1, 10)))
+			s.want(" verify reset", polled(10, says(0, lower, master(2, 3))))
+			s.state(Found, 1)
+			s.want("set 2", read(says(0, lower, master(2, 3))))
+			s.want("set 3", read(says(0, lower+1, master(3, 4))))
+		})
+	}
+}
+
+func TestIndexBackwardsOnceIsForgotten(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want(" verify reset", polled(10, says(0, 3, master(2, 3))))
+	s.want("", read(says(0, 10, master(1, 10))))
+	s.want("", says(0, 10, master(1, 10)))
+	s.want("set 3", polled(10, says(0, 11, master(3, 11))))
+}
+
+func TestUnusableIndexFromTheStartStillFindsTheMaster(t *testing.T) {
+	s := newScript(t, 1)
+	s.want(" verify", says(0, 0, master(1, 10)))
+	s.want("set 1", read(says(0, 0, master(1, 10))))
+	s.want(" verify", says(0, 0, master(2, 11)))
+	s.want("set 2", read(says(0, 0, master(2, 11))))
+}
+
+func TestSameIndexWithANewBodyIsVerified(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want(" verify", polled(10, says(0, 10, master(2, 10))))
+	s.want("", read(says(0, 10, master(1, 10))))
+	s.want(" verify", polled(10, says(0, 10, master(2, 10))))
+	s.want("set 2", read(says(0, 10, master(2, 10))))
+}
+
+func TestWipedDevAgentIsFollowedAtOnce(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 500, master(1, 400)))
+	s.want(" verify reset", says(0, 12))
+	s.want("clear", read(says(0, 12)))
+	s.state(None, 0)
+	s.want("set 1", polled(12, says(0, 20, master(1, 20))))
+}
+
+func TestLateAnswerFromBeforeTheWipeDoesNotCount(t *testing.T) {
+	s := newScript(t, 1)
+	s.want("set 1", says(0, 500, master(1, 400)))
+	late := polled(500, says(0, 501, master(2, 501)))
+	late.began = s.now
+	s.want(" verify reset", says(0, 12, master(3, 12)))
+	s.want("set 3", read(says(0, 12, master(3, 12))))
+	late.arrived = s.now.Add(time.Millisecond)
+	s.check(" verify", s.o.observe(late))
+	s.state(Found, 1)
+	s.want("set 4", polled(12, says(0, 13, master(4, 13))))
+}

@@ -1,0 +1,45 @@
+package discovery
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// backoff spaces the retries of one long poll: each pause is random between
+// nothing and a ceiling, which doubles from first to most.
+type backoff struct {
+	first, most time.Duration
+	fails       int
+}
+
+// next answers the next pause.
+func (b *backoff) next() time.Duration {
+	ceiling := b.most
+	if b.fails < 16 {
+		ceiling = min(b.first<<b.fails, b.most)
+	}
+	b.fails++
+	return rand.N(ceiling + 1)
+}
+
+// reset makes the next pause a first one.
+func (b *backoff) reset() { b.fails = 0 }
+
+// about answers d, a quarter more or less, so that the instances of a tier do
+// not ask in step.
+func about(d time.Duration) time.Duration {
+	return d - d/4 + rand.N(d/2+1)
+}
+
+// sleep waits for d, and says whether it has passed: false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,160 @@
+package discovery
+
+import "time"
+
+// race decides which answers about one label count, when several Consul
+// addresses are asked. The raft index orders them: an answer counts only when
+// its index is at least that of the last one that counted, so an address that
+// hangs or lags can neither delay a failover nor roll one back.
+//
+// An index that goes backwards is not acted on (api-docs/features/blocking:
+// "reset the index if it goes backwards"); it raises the question whether the
+// cluster was wiped or restored. Only consistent reads can answer that: they
+// are linearizable (api-docs/features/consistency), so one that began after an
+// index was seen, and shows a lower one, proves that the cluster went back.
+// The race believes it once
+//   - the address that answers saw its own index go backwards, and no address
+//     but those that saw the same has lately confirmed the higher index, or
+//   - nobody has confirmed the higher index for the patience of the race;
+//
+// then everything that was asked before is void, and the other addresses must
+// each confirm themselves by a consistent read before they count again. So a
+// cluster that lost its past is followed, and an old answer that was stuck on
+// its way, or an agent that repeats its cache, is not.
+//
+// It does no I/O and reads no clock. One goroutine owns it.
+type race struct {
+	voice    time.Duration // how long a confirmation of the applied index speaks for its address
+	patience time.Duration // see Config.RegressAfter
+
+	runners []runner    // one a Consul address
+	started bool        // an answer has counted
+	applied uint64      // the index of the last answer that counted
+	since   time.Time   // when an answer first counted with that index
+	current []candidate // its masters
+	reset   time.Time   // when the read began that showed the cluster's index to have gone back; zero: never
+}
+
+// runner is what the race knows of one Consul address.
+type runner struct {
+	index     uint64    // the highest it showed since it last went backwards
+	at        time.Time // when an answer first showed that
+	confirmed time.Time // when it last vouched for the applied index; zero: not since the cluster went back
+	regressed bool      // its index went backwards, and is still below the applied one
+	mute      bool      // the cluster went back, and it has not answered a consistent read since
+}
+
+// ruling is what the race says of an answer.
+type ruling struct {
+	counts bool // act on it
+	verify bool // ask the same address again, by a consistent read
+	reset  bool // its index went backwards
+}
+
+func newRace(agents int, voice, patience time.Duration) race {
+	return race{runners: make([]runner, agents), voice: voice, patience: patience}
+}
+
+// judge rules on an answer that was understood.
+func (r *race) judge(a answer) ruling {
+	me := &r.runners[a.agent]
+	if a.began.Before(r.reset) || me.mute && !a.consistent {
+		// Asked of the cluster as it was before it went back.
+		return ruling{verify: true}
+	}
+	back, reset := me.follow(a)
+	if me.mute {
+		me.mute, me.regressed = false, false // below what it showed of another past
+	}
+	switch {
+	case a.index < r.applied && a.consistent:
+		if !r.wentBack(a) {
+			return ruling{reset: reset}
+		}
+		r.restart(a)
+	case back && !a.consistent:
+		me.regressed = me.regressed || a.index < r.applied
+		return ruling{verify: true, reset: reset}
+	case a.index < r.applied:
+		return ruling{reset: reset} // it lags
+	case !a.consistent && r.doubtful(a):
+		return ruling{verify: true, reset: reset}
+	}
+	if a.consistent || a.index > r.applied || !r.started {
+		// Repeating the applied index by a long poll confirms nothing: a
+		// streaming agent does that from its cache while its server is frozen.
+		me.confirmed = a.arrived
+		me.regressed = false
+	}
+	if !r.started || a.index != r.applied {
+		r.since = a.arrived
+	}
+	r.started, r.applied, r.current = true, a.index, a.candidates
+	return ruling{counts: true, reset: reset}
+}
+
+// follow keeps the index that the address shows, and says whether it went
+// backwards or is unusable, and whether that is news.
+func (me *runner) follow(a answer) (back, reset bool) {
+	switch {
+	case a.index == 0:
+		back, reset = true, me.index > 0
+	case a.index < a.asked:
+		back, reset = true, a.index < me.index
+	case a.index < me.index:
+		// Only if it was asked after the higher one was seen; else two
+		// answers overtook each other on their way here.
+		back = a.began.After(me.at)
+		reset = back
+	}
+	if reset || a.index > me.index {
+		me.index, me.at = a.index, a.arrived
+	}
+	if reset {
+		me.regressed = true
+	}
+	return back, reset
+}
+
+// doubtful says whether an answer at or above the applied index needs a
+// consistent read before it counts: an empty one always (a streaming query
+// that times out before its first snapshot answers 200 and an empty list, and
+// so do some tokens without rights), and another set of masters at an index
+// already acted on.
+func (r *race) doubtful(a answer) bool {
+	return a.kind == none || r.started && a.index == r.applied && !same(a.candidates, r.current)
+}
+
+// wentBack says whether a, a consistent read below the applied index, is to be
+// believed: nobody else speaks for the higher index any more.
+func (r *race) wentBack(a answer) bool {
+	if a.began.Before(r.since) {
+		return false // overtaken on its way here
+	}
+	regressed := r.runners[a.agent].regressed
+	silence := r.patience
+	if regressed {
+		silence = r.voice
+	}
+	for i := range r.runners {
+		o := &r.runners[i]
+		if o.confirmed.IsZero() || regressed && o.regressed {
+			continue
+		}
+		if a.arrived.Sub(o.confirmed) < silence {
+			return false
+		}
+	}
+	return true
+}
+
+// restart begins the race anew with a.
+func (r *race) restart(a answer) {
+	r.reset = a.began
+	for i := range r.runners {
+		if i == a.agent {
+			continue
+		}
+		r.runners[i] = runner{index: r.runners[i].index, at: r.runners[i].at, mute: true}
+	}
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// socketPath is short enough for a socket, wherever the tests run.
+func socketPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "admin.sock")
+}
+
+func TestAdminSocketHasItsModeAndIsRemoved(t *testing.T) {
+	path := socketPath(t)
+	l, err := listenAdmin(t.Context(), adminConfig{Network: "unix", Address: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != 0o660 {
+		t.Errorf("got mode %#o; want 0660", got)
+	}
+	if err := l.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("got %v; want the socket removed", err)
+	}
+}
+
+func TestStaleAdminSocketIsReplaced(t *testing.T) {
+	path := socketPath(t)
+	stale, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.(*net.UnixListener).SetUnlinkOnClose(false) // as after a kill
+	stale.Close()
+	l, err := listenAdmin(t.Context(), adminConfig{Network: "unix", Address: path})
+	if err != nil {
+		t.Fatalf("got %v; want the stale socket replaced", err)
+	}
+	l.Close()
+}
+
+func TestAdminSocketInUseAndOtherFilesAreLeftAlone(t *testing.T) {
+	used := socketPath(t)
+	other, err := net.Listen("unix", used)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	file := socketPath(t)
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, says := range map[string]string{
+		used:                     "in use by another process",
+		file:                     "is no socket",
+		"/does/not/exist/a.sock": "no such file",
+	} {
+		_, err := listenAdmin(t.Context(), adminConfig{Network: "unix", Address: path})
+		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: got %v; want the path and %q", path, err, says)
+		}
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
+		t.Errorf("got %q, %v; want the file untouched", b, err)
+	}
+	if info, err := os.Stat(used); err != nil || info.Mode().Type() != fs.ModeSocket {
+		t.Errorf("got %v, %v; want the socket there", info, err)
+	}
+}
+
+func TestNarrowModeActsBeforeBind(t *testing.T) {
+	path := socketPath(t)
+	lc := net.ListenConfig{Control: narrowMode}
+	old := syscall.Umask(0) // of the process: this test must not run beside others
+	l, err := lc.Listen(t.Context(), "unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != socketMode {
+		t.Errorf("got mode %#o without chmod; want %#o", got, socketMode)
+	}
+}
+
+func TestLimitListenerWaitsForASlot(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &limitListener{Listener: inner, slots: make(chan struct{}, 1), closed: make(chan struct{})}
+	accepted := make(chan net.Conn)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range 2 {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	first := <-accepted
+	select {
+	case <-accepted:
+		t.Fatal("accepted a second connection; want it to wait")
+	default:
+	}
+	first.Close()
+	first.Close() // gives back no second slot
+	second := <-accepted
+	if got := len(l.slots); got != 1 {
+		t.Errorf("got %d slots taken; want 1", got)
+	}
+	l.Close() // with all slots taken
+	<-ended
+	second.Close()
+}

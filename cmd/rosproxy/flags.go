@@ -1,0 +1,234 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/alecthomas/kong"
+)
+
+// The commands.
+const (
+	commandRun     = "run"
+	commandCheck   = "check"
+	commandVersion = "version"
+	commandHelp    = "help"
+)
+
+// grammar is the command line. Its values are text: config.go gives them their
+// types, so that a fault reads the same wherever the value came from. The
+// defaults stand here and nowhere else.
+type grammar struct {
+	Run     struct{} `cmd:"" default:"1" help:"Run the proxy (the default)."`
+	Check   struct{} `cmd:"" help:"Validate the configuration and the machine, open no listener."`
+	Version struct{} `cmd:"" help:"Print the version."`
+
+	Listen           []string `sep:"none" default:"default=:7800" placeholder:"[LABEL=]HOST:PORT" help:"A listener; with LABEL the master must also carry the tag label=LABEL. Repeatable."`
+	Service          string   `default:"sync" placeholder:"NAME" help:"Consul service that the candidates register (${default})."`
+	Tag              []string `sep:"none" default:"role=master" placeholder:"TAG" help:"Tag of the master (role=master). Repeatable, all must match."`
+	ConsulAddr       []string `sep:"none" placeholder:"ADDR" help:"Consul address (from the environment, else 127.0.0.1:8500). Repeatable: all are watched, the newest answer wins."`
+	ConsulDatacenter string   `placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
+	StaticMaster     []string `sep:"none" placeholder:"[LABEL=]HOST:PORT" help:"No Consul: a fixed master, for trials and benchmarks. Repeatable."`
+	OnOutage         string   `default:"keep" placeholder:"keep|fence" help:"Consul unreachable: keep the last master, or reset and hold after --fence-after (${default})."`
+	FenceAfter       string   `default:"30s" placeholder:"D" help:"How long an outage of Consul lasts before it fences (${default})."`
+	OnConflict       string   `default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
+	HoldTimeout      string   `default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
+	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`
+	ConnectTimeout   string   `default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
+	Drop             string   `default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
+	AcceptProxy      string   `default:"off" placeholder:"off|on" help:"Connections begin with a PROXY protocol header; on is not yet supported (${default})."`
+	AcceptProxyFrom  []string `sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect. Repeatable."`
+	SendProxy        string   `default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master; v1 and v2 are not yet supported (${default})."`
+	MaxConns         string   `placeholder:"N" help:"Client connections at a time; beyond it accepting pauses (from RLIMIT_NOFILE)."`
+	IdleTimeout      string   `default:"0" placeholder:"D" help:"Longest time with no byte either way; 0: no limit (${default})."`
+	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"One side has closed, the other sends nothing; 0: no limit (${default})."`
+	Keepalive        string   `default:"1m" placeholder:"D" help:"TCP keepalive on both sides; 0: off (${default})."`
+	UserTimeout      string   `default:"30s" placeholder:"D" help:"TCP_USER_TIMEOUT on both sides; 0: off (${default})."`
+	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
+	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
+	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`
+	DrainGrace       string   `default:"5s" placeholder:"D" help:"Draining: unready but still accepting (${default})."`
+	DrainTimeout     string   `default:"5m" placeholder:"D" help:"Draining: after this the rest is closed (${default})."`
+	LogLevel         string   `default:"info" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
+	LogFormat        string   `placeholder:"json|console" help:"Form of the log (console on a terminal, else json)."`
+	LogConnections   bool     `help:"Log closed connections at info instead of debug."`
+}
+
+const description = `Keeps clients connected to the one current master, as Consul names it.
+
+Every flag has an environment variable: ROSPROXY_ and its name in capitals, with _ for -. ` +
+	`Lists repeat the flag, or are separated by commas in the environment. A flag beats the environment.`
+
+// invocation is what the command line asks for.
+type invocation struct {
+	command  string
+	settings settings
+}
+
+// parseArgs reads the command line. Help goes to out.
+func parseArgs(args, env []string, out io.Writer) (invocation, error) {
+	var g grammar
+	helped := false
+	parser, err := kong.New(&g,
+		kong.Name("rosproxy"),
+		kong.Description(description),
+		kong.Writers(out, out),
+		kong.WithHyphenPrefixedParameters(true), // or "-1s" would be no value to find fault with
+		kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+	)
+	if err != nil {
+		return invocation{}, fmt.Errorf("build the command line: %w", err)
+	}
+	ctx, err := parser.Parse(args)
+	if helped {
+		return invocation{command: commandHelp}, nil
+	}
+	if err != nil {
+		return invocation{}, errors.New(plainly.Replace(err.Error()))
+	}
+	s := newSettings(ctx, env)
+	for flag, texts := range s.args {
+		for _, t := range texts {
+			if strings.HasPrefix(t, "--") {
+				return invocation{}, value{flag: flag, text: t}.fault("needs a value, and this is a flag")
+			}
+		}
+	}
+	return invocation{command: ctx.Command(), settings: s}, nil
+}
+
+// plainly says in our words what kong says in those of its scanner.
+var plainly = strings.NewReplacer(
+	`expected string value but got "EOL" (<EOL>)`, "needs a value",
+	`missing value, expecting "<arg>"`, "needs a value",
+)
+
+// settings answers the text of each flag and where it came from: the command
+// line, else the environment, else the default.
+type settings struct {
+	flags map[string]*kong.Flag
+	args  map[string][]string // what the command line gave
+	env   map[string]string
+}
+
+func newSettings(ctx *kong.Context, env []string) settings {
+	s := settings{flags: map[string]*kong.Flag{}, args: map[string][]string{}, env: map[string]string{}}
+	for _, f := range ctx.Flags() {
+		s.flags[f.Name] = f
+	}
+	for _, p := range ctx.Path {
+		if p.Flag != nil {
+			s.args[p.Flag.Name] = texts(p.Flag.Target)
+		}
+	}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		s.env[name] = value
+	}
+	return s
+}
+
+// texts gives a flag's value back as text.
+func texts(v reflect.Value) []string {
+	if list, ok := v.Interface().([]string); ok {
+		return list
+	}
+	return []string{fmt.Sprint(v.Interface())}
+}
+
+// value is one piece of text and where it came from.
+type value struct {
+	flag string
+	text string
+	from string // the variable; empty for the command line and the default
+}
+
+// fault is the error of a value that cannot be used.
+func (v value) fault(reason string, args ...any) error {
+	origin := ""
+	if v.from != "" {
+		origin = " (from " + v.from + ")"
+	}
+	return fmt.Errorf("--%s %q%s: %s", v.flag, v.text, origin, fmt.Sprintf(reason, args...))
+}
+
+// list gives the values of a flag; none when it was not given and has no default.
+func (s settings) list(flag string) []value {
+	f, ok := s.flags[flag]
+	if !ok {
+		panic("no such flag: " + flag) // a typo in config.go; every test that loads a config finds it
+	}
+	var values []value
+	variable := envName(flag)
+	switch text, inEnv := s.env[variable]; {
+	case s.args[flag] != nil:
+		for _, t := range s.args[flag] {
+			values = append(values, value{flag: flag, text: t})
+		}
+	case inEnv && text != "" && f.IsSlice(): // an empty variable is as good as none
+		for t := range strings.SplitSeq(text, ",") {
+			values = append(values, value{flag: flag, text: strings.TrimSpace(t), from: variable})
+		}
+	case inEnv && text != "":
+		values = append(values, value{flag: flag, text: text, from: variable})
+	case f.HasDefault:
+		values = append(values, value{flag: flag, text: f.Default})
+	}
+	return values
+}
+
+// one gives the value of a flag that is no list; ok is false when it was not
+// given and has no default.
+func (s settings) one(flag string) (v value, ok bool) {
+	l := s.list(flag)
+	if len(l) == 0 {
+		return value{flag: flag}, false
+	}
+	return l[0], true
+}
+
+// explicit says whether a flag was given at all.
+func (s settings) explicit(flag string) bool {
+	return s.args[flag] != nil || s.env[envName(flag)] != ""
+}
+
+func envName(flag string) string {
+	return "ROSPROXY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// ofKubernetes are the variables that a Kubernetes Service of the name
+// rosproxy puts into every container of its namespace.
+var ofKubernetes = regexp.MustCompile(`^ROSPROXY_(SERVICE_(HOST|PORT(_.*)?)|PORT(_.*)?)$`)
+
+// stray are the variables that look like ours and are not: typos.
+func (s settings) stray() []string {
+	known := map[string]bool{}
+	for flag := range s.flags {
+		known[envName(flag)] = true
+	}
+	var stray []string
+	for name := range s.env {
+		if strings.HasPrefix(name, "ROSPROXY_") && !known[name] && !ofKubernetes.MatchString(name) {
+			stray = append(stray, name)
+		}
+	}
+	slices.Sort(stray)
+	return stray
+}
+
+// oneLine makes s fit for one line of a terminal or a log.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const terminate = syscall.SIGTERM
+
+// runOnce runs a command that ends by itself.
+func runOnce(t *testing.T, args, env []string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var out, errs bytes.Buffer
+	code = Program{Args: args, Env: env, Stdout: &out, Stderr: &errs}.Run(ctx)
+	return code, out.String(), errs.String()
+}
+
+func TestBadUsageIsOneLineAndExitCodeTwo(t *testing.T) {
+	for _, c := range []struct {
+		args, env []string
+		says      string
+	}{
+		{[]string{"--hold-timeout", "abc"}, nil, `rosproxy: --hold-timeout "abc": not a duration such as 500ms, 10s or 5m` + "\n"},
+		{nil, []string{"ROSPROXY_HOLD_TIMEOUT=abc"}, `rosproxy: --hold-timeout "abc" (from ROSPROXY_HOLD_TIMEOUT): not a duration such as 500ms, 10s or 5m` + "\n"},
+		{[]string{"--nope"}, nil, "unknown flag --nope"},
+		{[]string{"--no\npe"}, nil, "unknown flag --no pe"},
+		{[]string{"--consul-addr", "ftp://c"}, nil, "--consul-addr"},
+		{[]string{"check", "--drop", "x"}, nil, `--drop "x"`},
+	} {
+		code, stdout, stderr := runOnce(t, c.args, c.env)
+		if code != exitUsage || stdout != "" {
+			t.Errorf("%q: got code %d, stdout %q; want 2 and nothing", c.args, code, stdout)
+		}
+		if !strings.HasPrefix(stderr, "rosproxy: ") || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, c.says) {
+			t.Errorf("%q: got %q; want one line that says %q", c.args, stderr, c.says)
+		}
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	code, stdout, stderr := runOnce(t, []string{"version"}, nil)
+	if code != exitOK || !strings.HasPrefix(stdout, "rosproxy ") || stderr != "" {
+		t.Errorf("version: got %d %q %q; want 0 and the version", code, stdout, stderr)
+	}
+	code, stdout, stderr = runOnce(t, []string{"--help"}, nil)
+	if code != exitOK || !strings.Contains(stdout, "--hold-timeout") || stderr != "" {
+		t.Errorf("--help: got %d %q; want 0 and the flags", code, stderr)
+	}
+}
+
+func TestListenerThatCannotBeOpenedEndsTheProgramWithOne(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	socket := filepath.Join(t.TempDir(), "a")
+	taken := l.Addr().String()
+	for _, args := range [][]string{
+		{"--listen=" + taken, "--admin-listen=unix:" + socket, "--static-master=127.0.0.1:1"},
+		{"--listen=127.0.0.1:0", "--admin-listen=" + taken, "--static-master=127.0.0.1:1"},
+	} {
+		code, _, stderr := runOnce(t, args, nil)
+		if code != exitFailed || !strings.Contains(stderr, taken) || !strings.Contains(stderr, "address already in use") {
+			t.Errorf("%q: got %d %q; want 1 and the reason", args, code, stderr)
+		}
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("admin socket: got %v; want it removed", err)
+	}
+}
+
+// command is the real program in a process of its own.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, os.Args[0], args...)
+	c.Env = append(os.Environ(), asProgram+"=1", "GORACE=exitcode=66")
+	return c
+}
+
+// startProcess starts the real program and waits until it listens.
+func startProcess(t *testing.T, args ...string) (*exec.Cmd, *syncBuffer, string) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "a")
+	c := command(t, append([]string{"--listen=127.0.0.1:0", "--admin-listen=unix:" + socket, "--log-format=json"}, args...)...)
+	log := &syncBuffer{}
+	c.Stderr = log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	var listen string
+	eventually(t, "the listener", func() bool {
+		if !strings.HasSuffix(log.String(), "\n") { // a line half written
+			return false
+		}
+		for _, l := range log.lines(t, "listener opened") {
+			if address, ok := l["listen"].(string); ok {
+				listen = address
+			}
+		}
+		return listen != ""
+	})
+	return c, log, listen
+}
+
+// awaitExit waits for the end of a process and answers its exit code.
+func awaitExit(t *testing.T, c *exec.Cmd) int {
+	t.Helper()
+	err := c.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatalf("wait: %v", err)
+	}
+	return 0
+}
+
+func TestTerminatedProcessDrainsAndExitsZero(t *testing.T) {
+	one := startWorker(t, "one")
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		c, log, listen := startProcess(t, "--static-master="+one.l.Addr().String(), "--drain-grace=0s")
+		live := dialProxy(t, listen)
+		live.greetedBy(one)
+		if err := c.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the drain", func() bool { return strings.Contains(log.String(), "drain started") })
+		live.isAlive()
+		live.Close()
+		if code := awaitExit(t, c); code != exitOK {
+			t.Errorf("%v: got %d; want 0\n%s", signal, code, log)
+		}
+	}
+}
+
+func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
+	one := startWorker(t, "one")
+	c, log, listen := startProcess(t, "--static-master="+one.l.Addr().String(), "--drain-grace=10m", "--drain-timeout=20m")
+	dialProxy(t, listen).greetedBy(one)
+	for range 2 {
+		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the drain", func() bool { return strings.Contains(log.String(), "drain started") })
+	}
+	if code := awaitExit(t, c); code != exitOK {
+		t.Errorf("got %d; want 0\n%s", code, log)
+	}
+}
+
+func TestProcessOutlivesTheReaderOfItsLog(t *testing.T) {
+	one := startWorker(t, "one")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "a")
+	c := command(t, "--listen=127.0.0.1:0", "--admin-listen=unix:"+socket, "--static-master="+one.l.Addr().String(), "--drain-grace=0s")
+	c.Stderr = w
+	r.Close()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	eventually(t, "the admin socket", func() bool {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := awaitExit(t, c); code != exitOK {
+		t.Errorf("got %d; want 0", code)
+	}
+}
+
+func TestBadUsageOfTheProcess(t *testing.T) {
+	c := command(t, "--on-outage", "panic")
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := awaitExit(t, c); code != exitUsage {
+		t.Errorf("got %d; want 2", code)
+	}
+	if want := "rosproxy: --on-outage \"panic\": not one of keep, fence\n"; stderr.String() != want {
+		t.Errorf("got %q; want %q", stderr.String(), want)
+	}
+}
+
+func TestLogLineHasTheContractsFields(t *testing.T) {
+	var b bytes.Buffer
+	log := newLogger(logConfig{Format: ""}, &b)
+	log.Info().Str("component", "main").Msg("hello")
+	for _, field := range []string{`"level":"info"`, `"component":"main"`, `"message":"hello"`, `"time":"`} {
+		if !strings.Contains(b.String(), field) {
+			t.Errorf("got %s; want %s in it", b.String(), field)
+		}
+	}
+	_, stamp, _ := strings.Cut(b.String(), `"time":"`)
+	if _, err := time.Parse(time.RFC3339Nano, stamp[:strings.Index(stamp, `"`)]); err != nil {
+		t.Errorf("time: %v", err)
+	}
+	b.Reset()
+	log = newLogger(logConfig{Format: "console"}, &b)
+	log.Info().Str("component", "main").Msg("hello")
+	if !strings.Contains(b.String(), "INF hello component=main") {
+		t.Errorf("got %q; want a line for people", b.String())
+	}
+}

@@ -74,14 +74,6 @@ type conn struct {
 // every transfer: after SetMaster's store none may begin.
 func (c *conn) fenced() bool { return c.office.current.Load() != c.epoch }
 
-// sourceEnded notes the end of the stream in direction d.
-func (c *conn) sourceEnded(d int) {
-	c.flows[d].eof = true
-	if d == down && !c.flows[up].eof {
-		c.masterEnds = true
-	}
-}
-
 // ref names a connection without keeping it alive.
 type ref struct{ index, generation uint32 }
 

@@ -99,11 +99,11 @@ func (s *shard) copyThrough(c *conn, d int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.count(c, d, n)
 	if n == 0 {
-		c.sourceEnded(d)
+		s.sourceEnded(c, d)
 		return 0, nil
 	}
+	s.count(c, d, n)
 	// A short read has emptied the socket (epoll(7)), unless it stopped at the
 	// mark of urgent data; after FIN the end itself must still be read.
 	if n < len(s.scratch) && !src.fin && !src.urgent {
@@ -139,7 +139,7 @@ func (s *shard) spliceIn(c *conn, d int) (int, error) {
 	if n == 0 {
 		s.pipes.give(p)
 		if err == nil {
-			c.sourceEnded(d)
+			s.sourceEnded(c, d)
 		}
 		return 0, err
 	}
@@ -208,6 +208,16 @@ func (s *shard) emptyFlow(c *conn, d int) {
 	if f.rest != nil {
 		s.leftovers.give(f.rest)
 		f.rest = nil
+	}
+}
+
+// sourceEnded notes the end of the stream in direction d. It counts as a sign
+// of life: the half-close timeout begins here.
+func (s *shard) sourceEnded(c *conn, d int) {
+	c.flows[d].eof = true
+	c.lastActive = s.now
+	if d == down && !c.flows[up].eof {
+		c.masterEnds = true
 	}
 }
 

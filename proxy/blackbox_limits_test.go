@@ -1,0 +1,300 @@
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// TestMaxConnsMakesTheBacklogWait: nobody is refused; who waits is served when
+// another leaves.
+func TestMaxConnsMakesTheBacklogWait(t *testing.T) {
+	for _, shards := range []int{1, 2, 3} {
+		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
+			noLeaks(t)
+			c := config()
+			c.Shards, c.MaxConns = shards, 4
+			r := newProxy(t, c)
+			r.set(newMaster(t, echo).addr)
+
+			const clients = 40
+			served := make(chan *net.TCPConn, clients)
+			var g errgroup.Group
+			for i := range clients {
+				client := r.dial()
+				g.Go(func() error {
+					if err := ask(client); err != nil {
+						return fmt.Errorf("client %d: %w", i, err)
+					}
+					served <- client
+					return nil
+				})
+			}
+			waitEqual(t, "active", c.MaxConns, r.Active)
+			for left := range clients {
+				client := receiveOne(t, served)
+				if n := r.Active(); n > c.MaxConns {
+					t.Errorf("active: got %d; want at most %d", n, c.MaxConns)
+				}
+				if left%2 == 0 {
+					reset(t, client)
+				} else {
+					client.Close()
+				}
+			}
+			if err := g.Wait(); err != nil {
+				t.Error(err)
+			}
+			r.waitActive(0)
+			wantSums(t, r)
+			if n := r.state().Accepted; n != clients {
+				t.Errorf("accepted: got %d; want %d", n, clients)
+			}
+		})
+	}
+}
+
+func receiveOne[T any](t testing.TB, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("nothing came in %v", patience)
+		panic("unreachable")
+	}
+}
+
+// TestHeldClientsCountTowardsMaxConns: a client without a master holds a
+// descriptor like any other.
+func TestHeldClientsCountTowardsMaxConns(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.MaxConns = 3
+	r := newProxy(t, c)
+	clients := make([]*net.TCPConn, 5)
+	for i := range clients {
+		clients[i] = r.dial()
+	}
+	r.waitHeld(3)
+	for _, c := range clients[:3] {
+		reset(t, c)
+	}
+	r.waitHeld(2)
+	if n := r.state().Accepted; n != 5 {
+		t.Errorf("accepted: got %d; want 5", n)
+	}
+}
+
+// TestOutOfDescriptorsPausesAcceptingAndSpinsNot runs the proxy in a process
+// with few descriptors. Clients beyond them wait, and all are served in the end.
+func TestOutOfDescriptorsPausesAcceptingAndSpinsNot(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		files, maxConns int
+		clients         int
+		atLeast, atMost int // served while nobody leaves
+	}{
+		{"limit of files", 64, 1000, 100, 8, 32},
+		{"connections from the limit of files", 256, 0, 150, 40, 128},
+		{"limit of connections", 1024, 10, 100, 10, 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			noLeaks(t)
+			m := newMaster(t, echo)
+			p := newChild(t, "proxy")
+			addr := p.ask("serve %v %d %d", m.addr, c.files, c.maxConns)
+
+			leave := make(chan struct{})
+			var once sync.Once
+			t.Cleanup(func() { once.Do(func() { close(leave) }) })
+			served := make(chan struct{}, c.clients)
+			var g errgroup.Group
+			for i := range c.clients {
+				client, err := dialTCP(addr)
+				if err != nil {
+					t.Fatalf("client %d: %v", i, err)
+				}
+				g.Go(func() error {
+					defer client.Close()
+					if err := ask(client); err != nil {
+						return fmt.Errorf("client %d: %w", i, err)
+					}
+					served <- struct{}{}
+					<-leave
+					return nil
+				})
+			}
+			for range c.atLeast {
+				receiveOne(t, served)
+			}
+			wantLittleCPU(t, p)
+			if n := c.atLeast + len(served); n > c.atMost {
+				t.Errorf("served at a time: got %d; want at most %d", n, c.atMost)
+			}
+			once.Do(func() { close(leave) })
+			if err := g.Wait(); err != nil {
+				t.Error(err)
+			}
+			waitEqual(t, "active", "0", func() string { return p.ask("active") })
+		})
+	}
+}
+
+// TestOutOfDescriptorsWhileClientsAreHeldSpinsNot has accept(2) itself fail:
+// no dial takes a descriptor, and nothing of the proxy's ends.
+func TestOutOfDescriptorsWhileClientsAreHeldSpinsNot(t *testing.T) {
+	noLeaks(t)
+	p := newChild(t, "proxy")
+	addr := p.ask("serve none 64 1000")
+	clients := make([]*net.TCPConn, 100)
+	for i := range clients {
+		c, err := dialTCP(addr)
+		if err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+		defer c.Close()
+		clients[i] = c
+	}
+	waitUntil(t, "most descriptors are taken", func() bool {
+		n, err := strconv.Atoi(p.ask("active"))
+		return err == nil && n >= 32
+	})
+	wantLittleCPU(t, p)
+	for _, c := range clients {
+		reset(t, c)
+	}
+	waitEqual(t, "active", "0", func() string { return p.ask("active") })
+}
+
+// wantLittleCPU measures over more than a second, in which a loop that spins
+// uses all of it.
+func wantLittleCPU(t testing.TB, p *child) {
+	t.Helper()
+	read := func() time.Duration {
+		ns, err := strconv.ParseInt(p.ask("cpu"), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ns)
+	}
+	before := read()
+	time.Sleep(1500 * time.Millisecond) // what is measured is a stretch of time
+	if used := read() - before; used > 500*time.Millisecond {
+		t.Errorf("CPU used in 1.5 s of waiting: got %v; want little", used)
+	}
+}
+
+// newProxyRole is a proxy with few descriptors:
+//
+//	serve MASTER FILES MAXCONNS    answers the address of its listener; MASTER may be none
+//	active                         answers the number of its clients
+//	cpu                            answers the CPU time it has used, in nanoseconds
+func newProxyRole() func(string, []string) string {
+	var p *proxy.Proxy
+	return func(verb string, args []string) string {
+		switch verb {
+		case "serve":
+			files, _ := strconv.ParseUint(args[1], 10, 64)
+			conns, _ := strconv.Atoi(args[2])
+			limit := syscall.Rlimit{Cur: files, Max: files}
+			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+				return fmt.Sprint("error: ", err)
+			}
+			c := config()
+			c.MaxConns = conns
+			c.HoldTimeout = 2 * patience
+			var err error
+			if p, err = proxy.New(c, zerolog.Nop()); err != nil {
+				return fmt.Sprint("error: ", err)
+			}
+			go p.Serve(context.Background())
+			if args[0] != "none" {
+				p.SetMaster("default", proxy.Master{Address: netip.MustParseAddrPort(args[0])})
+			}
+			return p.Snapshot().Labels[0].Listen
+		case "active":
+			return fmt.Sprint(p.Active())
+		case "cpu":
+			var u syscall.Rusage
+			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+				return fmt.Sprint("error: ", err)
+			}
+			return fmt.Sprint(u.Utime.Nano() + u.Stime.Nano())
+		}
+		return "error: no such command"
+	}
+}
+
+// TestShutdownCalledOffKeepsTheBacklog: those who wait for MaxConns are
+// connections too, and nothing was to be cut.
+func TestShutdownCalledOffKeepsTheBacklog(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.MaxConns = 1
+	r := newProxy(t, c)
+	r.set(newMaster(t, echo).addr)
+	clients := make([]*net.TCPConn, 4)
+	for i := range clients {
+		clients[i] = r.dial()
+	}
+	waitEqual(t, "active", 1, r.Active)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Shutdown(ctx) }()
+	time.Sleep(50 * time.Millisecond) // somewhere in the middle; no event tells
+	cancel()
+	if err := receiveOne(t, done); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: got %v; want canceled", err)
+	}
+	if err := r.Resume(); err != nil {
+		t.Fatalf("Resume: %v", err)
+	}
+	for i, c := range append(clients, r.dial()) {
+		if err := ask(c); err != nil {
+			t.Errorf("client %d: %v", i, err)
+		}
+		reset(t, c)
+	}
+	r.waitActive(0)
+}
+
+// TestShutdownsDeadlineHoldsWithABacklogThatMaxConnsKeepsWaiting: connections
+// that nobody may accept must not keep a drain from ending.
+func TestShutdownsDeadlineHoldsWithABacklogThatMaxConnsKeepsWaiting(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.MaxConns = 1
+	r := newProxy(t, c)
+	r.set(newMaster(t, echo).addr)
+	clients := make([]*net.TCPConn, 4)
+	for i := range clients {
+		clients[i] = r.dial()
+	}
+	waitEqual(t, "active", 1, r.Active)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	within(t, "Shutdown", func() {
+		if err := r.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: got %v; want deadline exceeded", err)
+		}
+	})
+	for _, c := range clients {
+		if _, how := ending(c); how != byRST {
+			t.Errorf("end of a client: got %s; want %s", how, byRST)
+		}
+	}
+	r.waitActive(0)
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/rs/zerolog/diode"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,10 +25,42 @@ func parseLevel(level string) (zerolog.Level, error) {
 	return l, nil
 }
 
-// newLogger makes the logger of the program; the packages add their component.
-func newLogger(c logConfig, w io.Writer) zerolog.Logger {
-	if c.Format == "console" || c.Format == "" && isTerminal(w) {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !isTerminal(w), TimeFormat: logTime}
+// logQueue is how many lines wait for a reader of the log that does not keep
+// up; beyond it the oldest are dropped, and counted in a line of their own.
+const logQueue = 8192
+
+// lastLines is how long the end of the process waits for the log to be read.
+const lastLines = time.Second
+
+// startLog makes the logger of the program; the packages add their component.
+// It never blocks: a stuck reader must hold up neither a shard nor a failover.
+// stop writes what is left, if the reader lets it, and ends the logger.
+func startLog(c logConfig, w io.Writer) (log zerolog.Logger, stop func()) {
+	terminal := isTerminal(w)
+	direct := newLogger(c, w, terminal)
+	queue := diode.NewWriter(onlyWriter{w}, logQueue, 0, func(missed int) {
+		direct.Warn().Str("component", "log").Int("missed", missed).Msg("log lines dropped: their reader does not keep up")
+	})
+	return newLogger(c, queue, terminal), func() {
+		closed := make(chan struct{})
+		go func() {
+			_ = queue.Close() // onlyWriter has nothing to close
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-time.After(lastLines):
+		}
+	}
+}
+
+// onlyWriter hides the Close of a writer that is not ours to close.
+type onlyWriter struct{ io.Writer }
+
+// newLogger makes a logger that writes to w, for a person if terminal says so.
+func newLogger(c logConfig, w io.Writer, terminal bool) zerolog.Logger {
+	if c.Format == "console" || c.Format == "" && terminal {
+		w = zerolog.ConsoleWriter{Out: w, NoColor: !terminal, TimeFormat: logTime}
 	}
 	return zerolog.New(w).Level(c.Level).Hook(stamp{})
 }

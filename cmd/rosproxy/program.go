@@ -44,7 +44,8 @@ func (p Program) Run(ctx context.Context) int {
 	if err != nil {
 		return p.usage(err)
 	}
-	log := newLogger(config.Log, p.Stderr)
+	log, stopLog := startLog(config.Log, p.Stderr)
+	defer stopLog()
 	source, err := newSource(config, log)
 	if err != nil {
 		return p.usage(err)

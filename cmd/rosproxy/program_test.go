@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 const terminate = syscall.SIGTERM
@@ -204,26 +203,5 @@ func TestBadUsageOfTheProcess(t *testing.T) {
 	}
 	if want := "rosproxy: --on-outage \"panic\": not one of keep, fence\n"; stderr.String() != want {
 		t.Errorf("got %q; want %q", stderr.String(), want)
-	}
-}
-
-func TestLogLineHasTheContractsFields(t *testing.T) {
-	var b bytes.Buffer
-	log := newLogger(logConfig{Format: ""}, &b)
-	log.Info().Str("component", "main").Msg("hello")
-	for _, field := range []string{`"level":"info"`, `"component":"main"`, `"message":"hello"`, `"time":"`} {
-		if !strings.Contains(b.String(), field) {
-			t.Errorf("got %s; want %s in it", b.String(), field)
-		}
-	}
-	_, stamp, _ := strings.Cut(b.String(), `"time":"`)
-	if _, err := time.Parse(time.RFC3339Nano, stamp[:strings.Index(stamp, `"`)]); err != nil {
-		t.Errorf("time: %v", err)
-	}
-	b.Reset()
-	log = newLogger(logConfig{Format: "console"}, &b)
-	log.Info().Str("component", "main").Msg("hello")
-	if !strings.Contains(b.String(), "INF hello component=main") {
-		t.Errorf("got %q; want a line for people", b.String())
 	}
 }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+)
+
+func TestLogLineHasTheContractsFields(t *testing.T) {
+	var b bytes.Buffer
+	log, stop := startLog(logConfig{}, &b)
+	log.Info().Str("component", "main").Msg("hello")
+	stop()
+	for _, field := range []string{`"level":"info"`, `"component":"main"`, `"message":"hello"`, `"time":"`} {
+		if !strings.Contains(b.String(), field) {
+			t.Errorf("got %s; want %s in it", b.String(), field)
+		}
+	}
+	_, stamp, _ := strings.Cut(b.String(), `"time":"`)
+	if _, err := time.Parse(time.RFC3339Nano, stamp[:strings.Index(stamp, `"`)]); err != nil {
+		t.Errorf("time: %v", err)
+	}
+	b.Reset()
+	log, stop = startLog(logConfig{Format: "console"}, &b)
+	log.Info().Str("component", "main").Msg("hello")
+	stop()
+	if !strings.Contains(b.String(), "INF hello component=main") {
+		t.Errorf("got %q; want a line for people", b.String())
+	}
+}
+
+func TestStuckReaderOfTheLogHoldsUpNothing(t *testing.T) {
+	one, two := startWorker(t, "one"), startWorker(t, "two")
+	consul := startConsul(t)
+	consul.Register(one.service("role=master", "label=default"))
+	p := startProgram(t, "--consul-addr="+consul.Addr)
+	address := p.label().Listen
+	const clients = 20
+	func() {
+		p.log.mu.Lock() // whoever writes a line waits from here on
+		defer p.log.mu.Unlock()
+		for range clients {
+			c := dialProxy(t, address)
+			c.greetedBy(one)
+			c.Close()
+		}
+		consul.Txn(func(tx *consultest.Tx) {
+			tx.Deregister(one.name)
+			tx.Register(two.service("role=master", "label=default"))
+		})
+		eventually(t, "the new master", func() bool {
+			l := p.label()
+			return l.Master != nil && l.Master.ServiceID == two.name
+		})
+		dialProxy(t, address).greetedBy(two)
+	}()
+	eventually(t, "the lines that had to wait", func() bool {
+		return len(p.log.lines(t, "connection closed")) >= clients && len(p.log.lines(t, "failover")) == 1
+	})
+}
+
+// blockedWriter writes once it is released.
+type blockedWriter struct {
+	bytes.Buffer
+	release chan struct{}
+}
+
+func (w *blockedWriter) Write(b []byte) (int, error) {
+	<-w.release
+	return w.Buffer.Write(b)
+}
+
+func TestDroppedLogLinesAreCounted(t *testing.T) {
+	w := &blockedWriter{release: make(chan struct{})}
+	log, stop := startLog(logConfig{Level: zerolog.InfoLevel}, w)
+	for range 2 * logQueue {
+		log.Info().Msg("line")
+	}
+	close(w.release)
+	stop()
+	if !strings.Contains(w.String(), `"missed":`) {
+		t.Errorf("%d lines for a stuck reader of %d: got no word of those dropped", 2*logQueue, logQueue)
+	}
+}

@@ -63,30 +63,29 @@ func TestFailoverCutsStreamsAndHalfClosedConnections(t *testing.T) {
 	old, young := newMaster(t, nil), newMaster(t, nil)
 	r.set(old.addr)
 
-	var g errgroup.Group
+	var streams, stalls errgroup.Group
 	var ends []*net.TCPConn
 	for i := range 12 {
 		client, server := r.pair(old)
 		ends = append(ends, client, server)
 		switch i % 4 {
 		case 0: // streaming both ways
-			g.Go(func() error { return streamUntilReset(client) })
-			g.Go(func() error { return streamUntilReset(server) })
+			streams.Go(func() error { return streamUntilReset(client) })
+			streams.Go(func() error { return streamUntilReset(server) })
 		case 1:
-			if _, err := sendUntilBlocked(client, &pattern{}, atOnce(1<<17)); err != nil {
-				t.Fatal(err)
-			}
+			stalls.Go(func() error { _, err := sendUntilBlocked(client, &pattern{}, atOnce(1<<17)); return err })
 		case 2:
-			if _, err := sendUntilBlocked(server, &pattern{}, atOnce(1<<17)); err != nil {
-				t.Fatal(err)
-			}
+			stalls.Go(func() error { _, err := sendUntilBlocked(server, &pattern{}, atOnce(1<<17)); return err })
 		case 3:
 			halfCloseOne(t, client, server)
 		}
 	}
+	if err := stalls.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	cut := r.set(young.addr)
 	wantNoSockets(t, old.addr)
-	if err := g.Wait(); err != nil {
+	if err := streams.Wait(); err != nil {
 		t.Error(err)
 	}
 	for i, c := range ends {

@@ -89,7 +89,7 @@ func TestUrgentDataDelaysAndLosesNothingElse(t *testing.T) {
 	for _, load := range []struct {
 		name        string
 		size, piece int
-	}{{"messages", 10_000, 50}, {"stream", 32 << 20, 1<<20 + 13}, {"once in a stream", 32 << 20, 20 << 20}} {
+	}{{"messages", 10_000, 50}, {"stream", 16 << 20, 1<<20 + 13}, {"once in a stream", 16 << 20, 10 << 20}} {
 		for _, up := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s up=%v", load.name, up), func(t *testing.T) {
 				noLeaks(t)

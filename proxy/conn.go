@@ -198,9 +198,8 @@ func (s *shard) logClosed(c *conn, why Reason) {
 	if s.p.config.LogConnections {
 		level = zerolog.InfoLevel
 	}
-	e := s.p.log.WithLevel(level)
-	if s.p.log.GetLevel() > level || !e.Enabled() {
-		return
+	if level < s.p.log.GetLevel() || level < zerolog.GlobalLevel() {
+		return // before the line is begun: connections are many
 	}
 	dialled, relayed := c.dialled, c.relayed
 	if dialled == 0 {
@@ -214,7 +213,7 @@ func (s *shard) logClosed(c *conn, why Reason) {
 		number, address = c.epoch.number, name(c.epoch.address)
 	}
 	ms := func(from, to int64) float64 { return milliseconds(time.Duration(to - from)) }
-	e.Uint64("conn", c.id).Str("label", c.office.label).Stringer("client", c.peer).Str("source", "").
+	s.p.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.office.label).Stringer("client", c.peer).Str("source", "").
 		Str("master", address).Uint64("epoch", number).
 		Uint64("bytes_up", c.flows[up].bytes).Uint64("bytes_down", c.flows[down].bytes).
 		Float64("held_ms", ms(c.accepted, dialled)).Float64("dial_ms", ms(dialled, relayed)).

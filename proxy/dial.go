@@ -9,6 +9,10 @@ const (
 
 // dial starts the connection to the current master, or holds c while there is none.
 func (s *shard) dial(c *conn) {
+	if c.sides[client].broken {
+		s.finish(c, ClientReset, byRST)
+		return
+	}
 	e := c.office.current.Load()
 	if !e.takesClients() {
 		s.hold(c, s.holdDeadline(c), NoMaster)
@@ -47,7 +51,9 @@ func (s *shard) dialAnswered(c *conn) {
 	if !m.writable {
 		return
 	}
-	if pendingError(int(m.fd)) != nil || s.p.isEphemeral(c.epoch.address.Port()) && connectedToItself(int(m.fd), c.epoch.address) {
+	// Writable and not in error is connected: a failed connect is reported as
+	// EPOLLERR (tcp_poll in net/ipv4/tcp.c looks at sk_err).
+	if s.p.isEphemeral(c.epoch.address.Port()) && connectedToItself(int(m.fd), c.epoch.address) {
 		s.dialFailed(c)
 		return
 	}

@@ -89,25 +89,30 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 // replace stores e and returns when every shard has seen it and the
 // connections of earlier epochs are closed.
 func (p *Proxy) replace(o *office, e *epoch) Cut {
-	type word struct{ dropped, carried int }
-	fenced := make(chan word, len(p.shards))
+	type word struct {
+		seen             time.Duration // after the store
+		dropped, carried int
+	}
+	words := make(chan word, len(p.shards))
 	closed := make(chan struct{}, len(p.shards))
 	c := Cut{At: e.since, Label: o.label, Epoch: e.number}
 
 	begin := time.Now()
 	o.current.Store(e)
 	p.tell(func(s *shard) {
+		w := word{seen: sinceInMicros(begin)}
 		victims, carried := s.outOfOffice(o)
-		fenced <- word{len(victims), carried}
+		w.dropped, w.carried = len(victims), carried
+		words <- w
 		s.cut(victims, Failover, func() { closed <- struct{}{} })
 		s.dialHeld(o)
 	})
 	for range p.shards {
-		w := <-fenced
+		w := <-words
+		c.Fence = max(c.Fence, w.seen)
 		c.Dropped += w.dropped
 		c.Carried += w.carried
 	}
-	c.Fence = sinceInMicros(begin)
 	for range p.shards {
 		<-closed
 	}

@@ -59,9 +59,10 @@ func (s *shard) move(c *conn, d int) verdict {
 			continue // the fence may have come in the meantime
 		}
 		if f.eof {
-			// Forwarded only now: everything before it has been delivered.
+			// Forwarded only now: everything before it has been delivered. When
+			// the other direction is done too, the close that follows says it.
 			f.done = true
-			if sendFIN(int(dst.fd)) != nil {
+			if !c.flows[1-d].done && sendFIN(int(dst.fd)) != nil {
 				return destBroken
 			}
 			return waiting

@@ -16,6 +16,10 @@ const (
 	// shortageRetry is how long accepting rests when the machine is out of
 	// descriptors or memory and none of our own connections ends.
 	shortageRetry = 100 * time.Millisecond
+	// A shard keeps a newcomer while it has at most this fraction more than
+	// the one with the fewest, or this many: handing over wakes the other.
+	imbalance = 32
+	spareWake = 3
 	// settleTime is what a handshake that was under way when Pause was called
 	// has to finish: the round trip of a far client.
 	settleTime = 250 * time.Millisecond
@@ -110,9 +114,8 @@ func (l *slots) give() {
 
 // acceptFrom takes connections off the queue of listener i.
 func (s *shard) acceptFrom(i int) {
-	fd := s.p.listeners.fds[i]
 	for range acceptsPerTurn {
-		if !s.accepting {
+		if !s.accepting { // an event of before: the listener may be closed by now
 			return
 		}
 		if !s.p.slots.take() {
@@ -124,17 +127,17 @@ func (s *shard) acceptFrom(i int) {
 			}
 			return
 		}
-		if !s.acceptOne(fd, i) {
+		if !s.acceptOne(i) {
 			return
 		}
 	}
 }
 
 // acceptOne accepts one connection into the slot that was taken; it tells whether to go on.
-func (s *shard) acceptOne(listener, i int) bool {
-	fd, peer, err := acceptOne(listener)
+func (s *shard) acceptOne(listener int) bool {
+	fd, peer, err := acceptOne(s.p.listeners.fds[listener])
 	if err == nil {
-		s.place(fd, peer, i)
+		s.place(fd, peer, listener)
 		return true
 	}
 	s.p.slots.putBack()
@@ -154,7 +157,7 @@ func (s *shard) acceptOne(listener, i int) bool {
 // the shares are even enough.
 func (s *shard) place(fd int, peer netip.AddrPort, listener int) {
 	target, least := s, s.load.Load()
-	tolerance := least / 32
+	tolerance := max(least/imbalance, spareWake)
 	for _, other := range s.p.shards {
 		if load := other.load.Load(); load < least {
 			target, least = other, load

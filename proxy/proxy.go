@@ -102,6 +102,10 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		return nil, err
 	}
 	room := capacityFor(c.MaxConns, descriptors, pipePagesLimit())
+	if most := capacityFor(0, descriptors, pipePagesLimit()).conns; c.MaxConns > most {
+		log.Warn().Str("component", "proxy").Int("max_conns", c.MaxConns).Int("descriptors", descriptors).Int("room", most).
+			Msg("max-conns is more than the limit of open files has room for")
+	}
 	c.HoldMax = cmp.Or(c.HoldMax, 16384)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
 	c.Shards = cmp.Or(c.Shards, runtime.GOMAXPROCS(0))

@@ -38,7 +38,7 @@ type LabelSnapshot struct {
 	BytesUp, BytesDown uint64 // client to master, master to client
 	SplicedBytes       uint64 // of both together
 	PipesInUse         int
-	PipeFallbacks      uint64 // streams copied because the pipe budget was spent
+	PipeFallbacks      uint64 // times a stream was copied because the pipe budget was spent
 
 	DialFailures uint64
 	Dial         Histogram // seconds of successful dials

@@ -66,18 +66,6 @@ func startConnect(to netip.AddrPort, o socketOptions) (fd int, err error) {
 	return fd, nil
 }
 
-// pendingError is the error that the socket has stored, and takes it away.
-func pendingError(fd int) error {
-	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return os.NewSyscallError("getsockopt", err)
-	}
-	if code != 0 {
-		return unix.Errno(code)
-	}
-	return nil
-}
-
 // receive reads into b: 0 and nil at the end of the stream, errAgain when there is nothing.
 func receive(fd int, b []byte) (int, error) {
 	for {

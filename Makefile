@@ -5,17 +5,21 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# For one workload alone: make bench BENCH_FLAGS='-workload pingpong'
+BENCH_FLAGS ?=
+
 # How long each fuzz target runs: in `make test`, and in `make fuzz`.
 FUZZ_SMOKE ?= 5s
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo consul lint fuzz fuzz-smoke clean
+.PHONY: build test demo consul bench lint fuzz fuzz-smoke clean
 
 build: ## bin/rosproxy, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rosproxy ./cmd/rosproxy
 
 test: lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./...
+	cd bench && $(GO) test -race ./...
 	$(MAKE) --no-print-directory fuzz-smoke
 
 demo: build ## the main job, watched: election, failover, rejoin, upgrade
@@ -29,11 +33,16 @@ bin/consul: testdata/consul/go.mod testdata/consul/go.sum
 	cd testdata/consul && CGO_ENABLED=0 $(GO) build -o ../../bin/consul github.com/hashicorp/consul
 	@touch $@
 
+bench: bin/consul ## rosproxy against HAProxy, nginx, io.Copy and no proxy; writes bench/RESULTS.md
+	cd bench && $(GO) build -trimpath -o ../bin/bench .
+	bin/bench run $(BENCH_FLAGS)
+
 lint: ## gofmt, go vet, staticcheck
-	@unformatted=$$(gofmt -l cmd proxy discovery drain); \
+	@unformatted=$$(gofmt -l cmd proxy discovery drain bench); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt these:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	cd bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 fuzz-smoke:
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=$(FUZZ_SMOKE)

@@ -50,6 +50,7 @@ type conn struct {
 	generation uint32 // of the slot's tenant: an event for an earlier one is stale
 	state      state
 	queued     bool  // in the shard's ready queue
+	equipped   bool  // the master's side has all its socket options
 	masterEnds bool  // the master's stream ended before the client's
 	dials      uint8 // failed attempts in a row, for the backoff
 	timer      int32 // place in the timers, or unarmed

@@ -5,6 +5,8 @@ import "time"
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = time.Second
+	// equipAfter is well before a keepalive or user timeout can be due.
+	equipAfter = 500 * time.Millisecond
 )
 
 // dial starts the connection to the current master, or holds c while there is none.
@@ -60,12 +62,21 @@ func (s *shard) dialAnswered(c *conn) {
 	if c.fenced() {
 		return // the fence takes it back
 	}
-	s.timers.disarm(c)
 	c.relayed = s.p.clock()
+	s.timers.arm(c, c.relayed+int64(equipAfter))
 	c.lastActive = c.relayed
 	c.tally.dial.observe(time.Duration(c.relayed - c.dialled))
 	s.setState(c, relaying)
 	s.relay(c)
+}
+
+// equip gives the master's side of a connection that is there to stay the
+// options that find a dead peer.
+func (s *shard) equip(c *conn) {
+	c.equipped = true
+	if err := s.p.listeners.options.applyLater(int(c.sides[master].fd)); err != nil {
+		s.p.log.Error().Err(err).Uint64("conn", c.id).Msg("a dead master may go unnoticed")
+	}
 }
 
 // dialFailed holds c until its next attempt, or ends it when its time is up.

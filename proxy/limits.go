@@ -14,6 +14,10 @@ import (
 // Consul's, the logs', the shards' own. Where descriptors are scarce, a quarter.
 const reservedDescriptors = 256
 
+// mostPipes bounds what streams with slow readers can pin in the kernel: a
+// pipeSize each.
+const mostPipes = 512
+
 // capacity is how many connections and pipes the process has room for.
 type capacity struct {
 	conns int
@@ -24,7 +28,7 @@ type capacity struct {
 // a twentieth of them for pipes, since a stream holds one only while its
 // destination does not keep up. maxConns of 0 takes what there is.
 func capacityFor(maxConns, descriptors, pipePages int) capacity {
-	pipes := max(descriptors/20, 2)
+	pipes := min(max(descriptors/20, 2), mostPipes)
 	if pipePages > 0 {
 		// Half of what the user may have, for the other processes of that user.
 		pipes = min(pipes, pipePages/(pipeSize/os.Getpagesize())/2)

@@ -110,12 +110,12 @@ func TestCapacitySharesOutTheDescriptors(t *testing.T) {
 		maxConns, descriptors, pages int
 		want                         capacity
 	}{
-		{0, 20000, 0, capacity{8872, 1000}},
-		{100, 20000, 0, capacity{100, 1000}},
-		{0, 20000, 16384, capacity{9744, 128}},
+		{0, 20000, 0, capacity{9360, 512}},
+		{100, 20000, 0, capacity{100, 512}},
+		{0, 20000, 16384, capacity{9840, 32}},
 		{0, 256, 0, capacity{84, 12}},
 		{0, 8, 0, capacity{1, 2}},
-		{0, 1 << 30, 0, capacity{483183693, 53687091}},
+		{0, 1 << 30, 0, capacity{536870272, 512}},
 	} {
 		if got := capacityFor(c.maxConns, c.descriptors, c.pages); got != c.want {
 			t.Errorf("max-conns %d, %d descriptors, %d pages: got %+v; want %+v", c.maxConns, c.descriptors, c.pages, got, c.want)

@@ -138,34 +138,48 @@ type socketOptions struct {
 // on (tcp_keepalive_timer in net/ipv4/tcp_timer.c).
 const keepAliveProbes = 3
 
-// apply sets the options on fd. Linux copies all of them from a listening
-// socket to those it accepts (sk_clone_lock, tcp_create_openreq_child), which
-// TestAcceptedSocketsInheritTheListenersOptions pins.
+// apply sets all options on fd. Linux copies them from a listening socket to
+// those it accepts (sk_clone_lock, tcp_create_openreq_child), which
+// TestBothSidesHaveTheSocketOptions pins.
 func (o socketOptions) apply(fd int) error {
-	set := func(level, name, value int) error { return unix.SetsockoptInt(fd, level, name, value) }
-	if err := set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+	if err := o.applyFirst(fd); err != nil {
+		return err
+	}
+	return o.applyLater(fd)
+}
+
+// applyFirst sets what a connection needs for its first byte.
+func (o socketOptions) applyFirst(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return fmt.Errorf("set TCP_NODELAY: %w", err)
 	}
 	// Urgent data is part of the stream to us: what comes in is passed on.
-	if err := set(unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
 		return fmt.Errorf("set SO_OOBINLINE: %w", err)
 	}
+	return nil
+}
+
+// applyLater sets what finds a dead peer. The kernel looks at these when a
+// timer of the socket fires, so that it is soon enough to set them before the
+// first one could: a connection that is over by then saves five calls.
+func (o socketOptions) applyLater(fd int) error {
 	if o.keepAlive > 0 {
 		interval := o.keepAlive
 		if o.userTimeout > 0 {
 			interval = min(interval, o.userTimeout/keepAliveProbes)
 		}
 		if err := errors.Join(
-			set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
-			set(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, wholeSeconds(o.keepAlive)),
-			set(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, wholeSeconds(interval)),
-			set(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, wholeSeconds(o.keepAlive)),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, wholeSeconds(interval)),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes),
 		); err != nil {
 			return fmt.Errorf("set TCP keepalive: %w", err)
 		}
 	}
 	if o.userTimeout > 0 {
-		if err := set(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.userTimeout.Milliseconds(), math.MaxInt32))); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.userTimeout.Milliseconds(), math.MaxInt32))); err != nil {
 			return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
 		}
 	}

@@ -279,12 +279,16 @@ func (s *shard) expire() {
 		case dialing:
 			s.dialFailed(c)
 		case relaying:
-			s.silentTooLong(c)
+			s.lookAfter(c)
 		}
 	}
 }
 
-func (s *shard) silentTooLong(c *conn) {
+// lookAfter does what is due on a relaying connection.
+func (s *shard) lookAfter(c *conn) {
+	if !c.equipped {
+		s.equip(c)
+	}
 	silent := time.Duration(s.now - c.lastActive)
 	half := s.p.config.HalfCloseTimeout
 	switch idle := s.p.config.IdleTimeout; {

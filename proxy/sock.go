@@ -44,6 +44,7 @@ func acceptOne(listener int) (fd int, peer netip.AddrPort, err error) {
 }
 
 // startConnect begins a connection to to; it is there when fd becomes writable.
+// The caller is to applyLater the rest of the options.
 func startConnect(to netip.AddrPort, o socketOptions) (fd int, err error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_SOCKET, uintptr(familyOf(to.Addr())),
 		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
@@ -51,7 +52,7 @@ func startConnect(to netip.AddrPort, o socketOptions) (fd int, err error) {
 		return -1, os.NewSyscallError("socket", errno)
 	}
 	fd = int(n)
-	if err := o.apply(fd); err != nil {
+	if err := o.applyFirst(fd); err != nil {
 		closeFD(fd)
 		return -1, err
 	}
@@ -223,17 +224,26 @@ func (p poller) addMailbox(fd int, t token) error {
 
 func (p poller) remove(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, 0, token{}) }
 
-// wait returns the events of at most timeout; negative waits for ever, zero does not wait.
+// attention is how long a wait for events is hidden from Go's scheduler.
+const attention = 2 * time.Millisecond
+
+// wait returns the events of at most timeout; negative waits for ever, zero
+// does not wait.
+//
+// It waits for a moment without telling the scheduler, and tells it only when
+// nothing has come by then. A shard under load sleeps a thousand times a
+// second for less than that; each time the scheduler's monitor would take its
+// P away and then look again every 20 us, which cost more CPU than the events.
+// Nothing waits for that P meanwhile where there are more of them than shards,
+// and the garbage collector's signal ends the wait.
 func (p poller) wait(events []event, timeout time.Duration) (int, error) {
-	ms := -1
-	if timeout >= 0 {
-		ms = int(min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
+	hidden := attention
+	if 0 <= timeout && timeout < attention {
+		hidden = timeout
 	}
-	n, errno := uintptr(0), unix.Errno(0)
-	if ms == 0 {
-		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	} else {
-		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(ms), 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), wholeMillis(hidden), 0, 0)
+	if n == 0 && errno == 0 && hidden != timeout {
+		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), wholeMillis(timeout), 0, 0)
 	}
 	switch errno {
 	case 0:
@@ -243,6 +253,14 @@ func (p poller) wait(events []event, timeout time.Duration) (int, error) {
 	default:
 		return 0, os.NewSyscallError("epoll_pwait", errno)
 	}
+}
+
+// wholeMillis rounds up, and is all ones for ever.
+func wholeMillis(d time.Duration) uintptr {
+	if d < 0 {
+		return ^uintptr(0)
+	}
+	return uintptr(min((d+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
 }
 
 func openEventFD() (int, error) {

@@ -8,9 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAcceptedSocketsInheritTheListenersOptions(t *testing.T) {
+func TestBothSidesHaveTheSocketOptions(t *testing.T) {
 	p, address := running(t, Config{Shards: 1, KeepAlive: 61 * time.Second, UserTimeout: 33 * time.Second}, echo(t))
 	roundTrip(t, dialed(t, address), []byte("x"))
+	eventually(t, "the master's side to be equipped", func() bool {
+		equipped := false
+		onShard(p, 0, func(s *shard) { s.conns.all(func(c *conn) { equipped = c.equipped }) })
+		return equipped
+	})
 	want := []struct {
 		name            string
 		level, opt, val int

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/rs/zerolog"
 )
@@ -64,6 +66,11 @@ func (p Program) usage(err error) int {
 
 // serve runs the proxy and logs what it failed with.
 func (p Program) serve(ctx context.Context, config Config, source masterSource, log zerolog.Logger) int {
+	// A shard under load keeps its place in Go's scheduler while it waits for
+	// events. One more is for all the rest: who must cut must not queue.
+	cpus := runtime.GOMAXPROCS(0)
+	config.Proxy.Shards = cmp.Or(config.Proxy.Shards, cpus)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(cpus, config.Proxy.Shards+1)))
 	if err := run(ctx, config, source, p.Signals, log); err != nil {
 		log.Error().Str("component", "main").Err(err).Msg("failed")
 		return exitFailed

@@ -1,0 +1,63 @@
+package peers
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestHAProxyFollowsConsulOnlyWhereItIsAsked(t *testing.T) {
+	o := Options{To: "127.0.1.1:7800", AlsoTo: "127.0.1.2:7800"}
+	routes, err := o.routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed := haproxyConfig(o, routes, "/x/sock")
+	for _, want := range []string{
+		"option splice-auto", "stats socket /x/sock", "backend be\n    server s1 127.0.1.1:7800\n", "backend be_also\n    server s1 127.0.1.2:7800\n",
+		"bind " + routes[0].at.String(), "bind " + routes[1].at.String(),
+	} {
+		if !strings.Contains(fixed, want) {
+			t.Errorf("without Consul the configuration lacks %q:\n%s", want, fixed)
+		}
+	}
+	if strings.Contains(fixed, "resolvers") {
+		t.Errorf("without Consul the configuration asks DNS:\n%s", fixed)
+	}
+	followed := haproxyConfig(Options{To: "127.0.1.1:7800", ConsulDNS: "127.0.0.1:8600"}, routes[:1], "/x/sock")
+	for _, want := range []string{"backend be\n    server-template", "on-marked-down shutdown-sessions", "timeout resolve 1s", "nameserver agent 127.0.0.1:8600"} {
+		if !strings.Contains(followed, want) {
+			t.Errorf("with Consul the configuration lacks %q:\n%s", want, followed)
+		}
+	}
+}
+
+func TestRoutesDoNotTakeWhatIsTaken(t *testing.T) {
+	first, err := freeAddress(firstPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(first))
+	if err != nil {
+		t.Skip("somebody else took the port meanwhile:", err)
+	}
+	defer l.Close()
+	routes, err := Options{AlsoTo: "127.0.1.1:1"}.routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[netip.AddrPort]bool{first: true}
+	for _, r := range routes {
+		if seen[r.at] {
+			t.Errorf("route %s: got %s, which is taken", r.name, r.at)
+		}
+		seen[r.at] = true
+	}
+}
+
+func TestUnknownPeerIsNamed(t *testing.T) {
+	if _, err := Start(t.Context(), "envoy", Options{Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "envoy") {
+		t.Errorf("start envoy: got %v; want an error that names it", err)
+	}
+}

@@ -1,0 +1,161 @@
+// Package results is what a run of the benchmark has measured, and what
+// becomes of it: medians, ratios against targets, tables and plots.
+package results
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Run is one run of the benchmark.
+type Run struct {
+	Machine   []Fact // what it ran on, and with
+	Command   string
+	Began     time.Time
+	Took      time.Duration
+	Rounds    int
+	Workloads []*Workload
+}
+
+// Fact is one line about the machine.
+type Fact struct{ Name, Value string }
+
+// Workload is what was measured of one.
+type Workload struct {
+	Name, Title, About string
+	Peers              []string // in the order they ran
+	Figures            []*Figure
+	Checks             []Check
+	Failures           []Failure
+}
+
+// Failure is a run of a peer that gave nothing.
+type Failure struct {
+	Peer, Reason string
+	Times        int
+}
+
+// Figure is one number of a workload, for each peer and round.
+type Figure struct {
+	Name, Unit string
+	Samples    map[string][]float64 // by peer
+}
+
+// Check compares a figure of rosproxy's with a target.
+type Check struct {
+	Figure  string
+	Against []string // the best of these peers; none: the target is absolute
+	Other   string   // another figure of rosproxy's own to compare with, instead of peers
+	AtLeast bool     // the target is a lower bound; else an upper one
+	Limit   float64
+	Worst   bool // judge by the worst sample instead of the median
+}
+
+// Subject is whom the checks are about.
+const Subject = "rosproxy"
+
+// Summary of samples.
+type Summary struct {
+	Median, Min, Max float64
+	Count            int
+}
+
+// Summarize sums up samples; without any, Count is 0 and the rest NaN.
+func Summarize(samples []float64) Summary {
+	if len(samples) == 0 {
+		return Summary{Median: math.NaN(), Min: math.NaN(), Max: math.NaN()}
+	}
+	s := slices.Clone(samples)
+	slices.Sort(s)
+	middle := len(s) / 2
+	median := s[middle]
+	if len(s)%2 == 0 {
+		median = (s[middle-1] + s[middle]) / 2
+	}
+	return Summary{Median: median, Min: s[0], Max: s[len(s)-1], Count: len(s)}
+}
+
+// Figure returns the figure of a name; nil: there is none.
+func (w *Workload) Figure(name string) *Figure {
+	for _, f := range w.Figures {
+		if f.Name == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// Of sums up a peer's samples.
+func (f *Figure) Of(peer string) Summary { return Summarize(f.Samples[peer]) }
+
+// Add notes samples of one round of a peer.
+func (w *Workload) Add(peer string, samples map[string][]float64) {
+	for _, f := range w.Figures {
+		if v := samples[f.Name]; len(v) > 0 {
+			f.Samples[peer] = append(f.Samples[peer], v...)
+		}
+	}
+}
+
+// Fail notes that a round of a peer gave nothing.
+func (w *Workload) Fail(peer, reason string) {
+	for i := range w.Failures {
+		if f := &w.Failures[i]; f.Peer == peer && f.Reason == reason {
+			f.Times++
+			return
+		}
+	}
+	w.Failures = append(w.Failures, Failure{Peer: peer, Reason: reason, Times: 1})
+}
+
+// Verdict is how a check came out.
+type Verdict struct {
+	Own       float64 // rosproxy's
+	Reference float64 // what it is compared with; NaN for an absolute target
+	Who       string  // whose that is
+	Value     float64 // what is held against the limit: the ratio, or Own
+	Met       bool
+	Known     bool // false: something was not measured
+}
+
+// Judge holds c against what was measured.
+func (w *Workload) Judge(c Check) Verdict {
+	f := w.Figure(c.Figure)
+	own := f.Of(Subject)
+	v := Verdict{Own: own.Median, Reference: math.NaN()}
+	if c.Worst {
+		v.Own = own.Max
+		if c.AtLeast {
+			v.Own = own.Min
+		}
+	}
+	v.Value = v.Own
+	switch {
+	case c.Other != "":
+		v.Reference, v.Who = w.Figure(c.Other).Of(Subject).Median, c.Other
+		v.Value = v.Own / v.Reference
+	case len(c.Against) > 0:
+		v.Reference, v.Who = f.best(c.Against, c.AtLeast)
+		v.Value = v.Own / v.Reference
+	}
+	v.Known = !math.IsNaN(v.Value) && !math.IsInf(v.Value, 0)
+	if c.AtLeast {
+		v.Met = v.Known && v.Value >= c.Limit
+	} else {
+		v.Met = v.Known && v.Value <= c.Limit
+	}
+	return v
+}
+
+// best is the median of the best of peers, and whose it is.
+func (f *Figure) best(peers []string, highest bool) (float64, string) {
+	value, who := math.NaN(), ""
+	for _, p := range peers {
+		m := f.Of(p).Median
+		if !math.IsNaN(m) && (who == "" || highest == (m > value)) {
+			value, who = m, p
+		}
+	}
+	return value, who
+}

@@ -1,0 +1,126 @@
+package workloads
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/rosproxy/rosproxy/bench/internal/load"
+	"github.com/rosproxy/rosproxy/bench/internal/peers"
+	"github.com/rosproxy/rosproxy/bench/internal/results"
+)
+
+const (
+	without = "p99 without"
+	with    = "p99 with"
+)
+
+// disturbance is what others may not suffer from.
+type disturbance struct {
+	atMaster load.Kind
+	client   load.Spec
+}
+
+// fairness is what some connections do to the others.
+func fairness() []*Workload {
+	of := func(name, title, about string, others load.Spec, d disturbance) *Workload {
+		return &Workload{
+			Name: name, Title: title, About: about,
+			Peers:  []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Direct},
+			Units:  [][2]string{{without, "us"}, {with, "us"}},
+			Checks: []results.Check{{Figure: with, Other: without, Limit: 1.2}},
+			Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
+				quiet, err := p99Of(ctx, b, peer, others, nil)
+				if err != nil {
+					return nil, fmt.Errorf("without: %w", err)
+				}
+				disturbed, err := p99Of(ctx, b, peer, others, &d)
+				if err != nil {
+					return nil, fmt.Errorf("with: %w", err)
+				}
+				return Samples{without: {quiet}, with: {disturbed}}, nil
+			},
+		}
+	}
+	pingPongs := load.Spec{Kind: load.Exchange, Count: 1000, Request: 64, Response: 64, Rate: 10000}
+	const pings = "p99 of 1,000 connections that make 10,000 round trips a second together, evenly spread, with and without "
+	return []*Workload{
+		of("slow-reader", "A slow reader among fast ones",
+			"p99 of 32 KB requests and responses over 64 connections, with and without a 65th that is sent to without end and takes 64 KB every 50 ms.",
+			load.Spec{Kind: load.Exchange, Count: 64, Request: 32 << 10, Response: 32 << 10},
+			disturbance{load.Source, load.Spec{Kind: load.Receive, Count: 1, Rate: 20, Chunk: 64 << 10}}),
+		of("bulk-among", "One bulk stream among 1,000 ping-pongs",
+			pings+"one that sends without end, which takes all the CPUs there are.", pingPongs,
+			disturbance{load.Discard, load.Spec{Kind: load.Send, Count: 1}}),
+		of("stream-among", "One stream of 2 Gbit/s among 1,000 ping-pongs",
+			pings+"one that sends 125 KB 2,000 times a second, which leaves CPU to spare: what the proxy does to the others, without what the machine does.", pingPongs,
+			disturbance{load.Discard, load.Spec{Kind: load.Send, Count: 1, Rate: 2000, Chunk: 125_000}}),
+	}
+}
+
+// p99Of measures exchanges, with the disturbance if there is one. That has a
+// listener, a master and load workers of its own: what is shared is the proxy.
+func p99Of(ctx context.Context, b *Bench, peer string, s load.Spec, d *disturbance) (float64, error) {
+	r, err := b.newRig(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	master, err := r.master(0, load.Spec{Kind: load.Echo, Request: s.Request, Response: s.Response, ID: 1})
+	if err != nil {
+		return 0, err
+	}
+	o := peers.Options{To: master.Address}
+	if d != nil {
+		if o.AlsoTo, err = r.otherMaster(ctx, d.atMaster); err != nil {
+			return 0, err
+		}
+	}
+	if err := r.start(ctx, peer, o); err != nil {
+		return 0, err
+	}
+	clients, err := r.clients.Open(r.proxy.Address, s)
+	if err != nil {
+		return 0, err
+	}
+	if err := errors.Join(awaitLive(ctx, "the clients", clients, s.Count), awaitLive(ctx, "the master", master, s.Count)); err != nil {
+		return 0, err
+	}
+	if d != nil {
+		if err := r.disturb(ctx, d.client); err != nil {
+			return 0, err
+		}
+	}
+	w, err := r.measure(ctx, clients)
+	if err != nil {
+		return 0, err
+	}
+	if w.Exchanges == 0 {
+		return 0, errors.New("no exchange was completed")
+	}
+	return micro(w.Latency.P99), nil
+}
+
+func (r *rig) otherMaster(ctx context.Context, k load.Kind) (string, error) {
+	w, err := r.worker(ctx)
+	if err != nil {
+		return "", err
+	}
+	g, err := w.Listen(r.masterAddress(1), load.Spec{Kind: k})
+	if err != nil {
+		return "", err
+	}
+	return g.Address, nil
+}
+
+func (r *rig) disturb(ctx context.Context, s load.Spec) error {
+	w, err := r.worker(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := w.Open(r.proxy.Also, s)
+	if err != nil {
+		return err
+	}
+	return awaitLive(ctx, "the disturbance", g, s.Count)
+}

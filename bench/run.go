@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rosproxy/rosproxy/bench/internal/consul"
+	"github.com/rosproxy/rosproxy/bench/internal/peers"
+	"github.com/rosproxy/rosproxy/bench/internal/results"
+	"github.com/rosproxy/rosproxy/bench/internal/workloads"
+)
+
+// settings of a run.
+type settings struct {
+	root     string
+	workload string
+	peer     string
+	rounds   int
+	measure  time.Duration
+	warmUp   time.Duration
+	quick    bool
+	out      string
+	limit    time.Duration
+	binaries map[string]string // rosproxy's, by the name it goes by
+}
+
+func parseSettings(args []string) (settings, error) {
+	s := settings{binaries: map[string]string{}}
+	f := flag.NewFlagSet("bench run", flag.ContinueOnError)
+	f.StringVar(&s.root, "root", "", "the repository; found above the working directory when empty")
+	f.StringVar(&s.workload, "workload", "", "only workloads whose names begin so, separated by commas")
+	f.StringVar(&s.peer, "peer", "", "only these peers, separated by commas")
+	f.IntVar(&s.rounds, "rounds", 5, "how often each peer is measured at each workload")
+	f.DurationVar(&s.measure, "measure", 600*time.Millisecond, "how long one measurement counts")
+	f.DurationVar(&s.warmUp, "warmup", 250*time.Millisecond, "how long the load runs before that")
+	f.BoolVar(&s.quick, "quick", false, "one short round of each, to see that all works")
+	f.StringVar(&s.out, "out", "", "directory for RESULTS.md, results.json and the plots; for a full run bench, else none")
+	f.DurationVar(&s.limit, "limit", 40*time.Minute, "the whole run ends after this")
+	f.Func("also", "NAME=PATH: another binary of rosproxy to measure beside this one; repeatable", func(v string) error {
+		name, path, ok := strings.Cut(v, "=")
+		if !ok || name == "" || path == "" {
+			return fmt.Errorf("%q is not NAME=PATH", v)
+		}
+		s.binaries[name] = path
+		return nil
+	})
+	if err := f.Parse(args); err != nil {
+		return s, err
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if s.quick {
+		s.rounds, s.measure, s.warmUp = 1, 200*time.Millisecond, 100*time.Millisecond
+	}
+	if s.rounds < 1 || s.measure <= 0 || s.warmUp < 0 {
+		return s, errors.New("-rounds and -measure are to be positive")
+	}
+	if s.root == "" {
+		root, err := findRoot()
+		if err != nil {
+			return s, err
+		}
+		s.root = root
+	}
+	if s.out == "" && s.workload == "" && s.peer == "" && !s.quick {
+		s.out = filepath.Join(s.root, "bench")
+	}
+	return s, nil
+}
+
+// findRoot walks up from the working directory to the repository.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "rosproxy")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("find the repository: it is not above the working directory; see -root")
+		}
+	}
+}
+
+// chosen are the workloads that s asks for, each with its peers.
+func (s settings) chosen() ([]*workloads.Workload, error) {
+	var out []*workloads.Workload
+	all := workloads.All()
+	for _, w := range all {
+		if !isAsked(w.Name, s.workload, all) {
+			continue
+		}
+		var others []string
+		for name := range s.binaries {
+			if name != peers.Rosproxy {
+				others = append(others, name)
+			}
+		}
+		slices.Sort(others)
+		w.Peers = slices.Concat(w.Peers[:1], others, w.Peers[1:]) // rosproxy comes first
+		if s.peer != "" {
+			w.Peers = slices.DeleteFunc(w.Peers, func(p string) bool { return !slices.Contains(strings.Split(s.peer, ","), p) })
+		}
+		if len(w.Peers) > 0 {
+			out = append(out, w)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no workload's name begins with %q, or none is for the peers %q; see bench list", s.workload, s.peer)
+	}
+	return out, nil
+}
+
+// isAsked tells whether one of the names asked for is name, or is the
+// beginning of it and of no workload the whole.
+func isAsked(name, asked string, all []*workloads.Workload) bool {
+	return slices.ContainsFunc(strings.Split(asked, ","), func(a string) bool {
+		if slices.ContainsFunc(all, func(w *workloads.Workload) bool { return w.Name == a }) {
+			return name == a
+		}
+		return strings.HasPrefix(name, a)
+	})
+}
+
+// runBench runs the benchmark.
+func runBench(ctx context.Context, args []string) error {
+	s, err := parseSettings(args)
+	if err != nil {
+		return err
+	}
+	chosen, err := s.chosen()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	if err := prepare(ctx, &s, chosen); err != nil {
+		return err
+	}
+	facts, err := machine(ctx, s)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "rosproxy-bench-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the run: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // a proxy that runs as nobody is to get at its files
+		return err
+	}
+	if err := shareBinaries(&s, dir); err != nil {
+		return err
+	}
+	r := &results.Run{Machine: facts, Command: "make bench", Began: time.Now(), Rounds: s.rounds}
+	if len(args) > 0 {
+		r.Command = "bench run " + strings.Join(args, " ")
+	}
+	if err := measureAll(ctx, s, dir, chosen, r); err != nil {
+		return err
+	}
+	r.Took = time.Since(r.Began)
+	fmt.Print("\n", results.Text(r))
+	if s.out == "" {
+		return nil
+	}
+	if err := results.Save(r, s.out); err != nil {
+		return err
+	}
+	fmt.Println("written:", filepath.Join(s.out, results.ReportFile))
+	return nil
+}
+
+// measureAll runs the rounds of each workload: every peer once, then every
+// peer again, so that what changes on the machine changes for all of them.
+func measureAll(ctx context.Context, s settings, dir string, chosen []*workloads.Workload, r *results.Run) error {
+	agents := &consuls{root: s.root, dir: dir}
+	defer agents.stop()
+	b := &workloads.Bench{
+		Dir: dir, Rosproxy: s.binaries, WarmUp: s.warmUp, Measure: s.measure,
+		Elections: elections(s.rounds), Held: 8000,
+		Dev: agents.agent("dev", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
+			return consul.StartDev(ctx, path, dir)
+		}),
+		Cluster: agents.agent("cluster", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
+			return consul.StartCluster(ctx, path, dir, 3)
+		}),
+	}
+	if s.quick {
+		b.Elections = 2
+	}
+	p := progress{began: r.Began}
+	for _, w := range chosen {
+		p.total += len(w.Peers) * s.rounds * max(w.Times, 1)
+	}
+	for _, w := range chosen {
+		result := w.Result()
+		r.Workloads = append(r.Workloads, result)
+		if err := measureOne(ctx, b, w, s.rounds*max(w.Times, 1), result, &p); err != nil {
+			return err
+		}
+		agents.stop() // it uses CPU even when nobody asks it for anything
+	}
+	return nil
+}
+
+// progress is how far a run of the benchmark is.
+type progress struct {
+	began       time.Time
+	done, total int
+}
+
+func measureOne(ctx context.Context, b *workloads.Bench, w *workloads.Workload, rounds int, result *results.Workload, p *progress) error {
+	for round := range rounds {
+		for _, peer := range w.Peers {
+			p.done++
+			fmt.Printf("[%3d/%d %5s] %-17s round %d/%d %-9s ", p.done, p.total, time.Since(p.began).Round(time.Second), w.Name, round+1, rounds, peer)
+			samples, err := runOnce(ctx, b, w, peer)
+			if ctx.Err() != nil {
+				return fmt.Errorf("the run was ended: %w", context.Cause(ctx))
+			}
+			if err != nil {
+				result.Fail(peer, err.Error())
+				fmt.Println("FAILED:", err)
+				continue
+			}
+			result.Add(peer, samples)
+			fmt.Println(brief(w, samples))
+		}
+	}
+	return nil
+}
+
+func runOnce(ctx context.Context, b *workloads.Bench, w *workloads.Workload, peer string) (workloads.Samples, error) {
+	limit := w.Limit
+	if limit == 0 {
+		limit = 60 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return w.Run(ctx, b, peer)
+}
+
+// elections in one run of a peer make 50 in a full run.
+func elections(rounds int) int { return int(math.Ceil(50 / float64(max(rounds, 5)))) }
+
+// brief is one round in a line.
+func brief(w *workloads.Workload, s workloads.Samples) string {
+	var parts []string
+	for _, u := range w.Units {
+		if v := s[u[0]]; len(v) > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s %s", u[0], results.Number(results.Summarize(v).Median), u[1]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rosproxy/rosproxy/bench/internal/load"
+	"github.com/rosproxy/rosproxy/bench/internal/peers"
+	"github.com/rosproxy/rosproxy/bench/internal/results"
+	"github.com/rosproxy/rosproxy/bench/internal/workloads"
+)
+
+// The test's own binary is what rounds start.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == load.WorkerArg || os.Args[1] == peers.NaiveArg) {
+		if err := run(context.Background(), os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func names(all []*workloads.Workload) []string {
+	var out []string
+	for _, w := range all {
+		out = append(out, w.Name)
+	}
+	return out
+}
+
+func TestWorkloadsAreChosenByNameOrItsBeginning(t *testing.T) {
+	for asked, want := range map[string][]string{
+		"pingpong-1":   {"pingpong-1"},
+		"pingpong":     {"pingpong-1", "pingpong-64", "pingpong-1000"},
+		"storm,idle":   {"idle", "storm"},
+		"election":     {"election"},
+		"bulk-down-64": {"bulk-down-64"},
+	} {
+		got, err := settings{workload: asked}.chosen()
+		if err != nil || !slices.Equal(names(got), want) {
+			t.Errorf("%q: got %v, %v; want %v", asked, names(got), err, want)
+		}
+	}
+	if got, err := (settings{}).chosen(); err != nil || len(got) != len(workloads.All()) {
+		t.Errorf("nothing asked for: got %v, %v; want all", names(got), err)
+	}
+	if got, err := (settings{workload: "tea"}).chosen(); err == nil {
+		t.Errorf("unknown workload: got %v; want an error", names(got))
+	}
+}
+
+func TestPeersAreChosenAndOtherBinariesComeSecond(t *testing.T) {
+	s := settings{workload: "idle", binaries: map[string]string{"old": "/x", "rosproxy": "/y"}}
+	got, err := s.chosen()
+	if err != nil || !slices.Equal(got[0].Peers, []string{"rosproxy", "old", "haproxy", "nginx", "io.Copy"}) {
+		t.Errorf("with another binary: got %v, %v; want it after rosproxy", got[0].Peers, err)
+	}
+	s.peer = "haproxy,old"
+	got, err = s.chosen()
+	if err != nil || !slices.Equal(got[0].Peers, []string{"old", "haproxy"}) {
+		t.Errorf("two peers: got %v, %v; want those", got[0].Peers, err)
+	}
+}
+
+// Every check must be about a figure that the workload has, or judging panics
+// at the end of a run.
+func TestChecksAreAboutFiguresThatThereAre(t *testing.T) {
+	seen := map[string]bool{}
+	for _, w := range workloads.All() {
+		if seen[w.Name] {
+			t.Errorf("two workloads are called %s", w.Name)
+		}
+		seen[w.Name] = true
+		r := w.Result()
+		for _, c := range w.Checks {
+			if r.Figure(c.Figure) == nil || c.Other != "" && r.Figure(c.Other) == nil {
+				t.Errorf("%s checks %q against %q; want figures it has", w.Name, c.Figure, c.Other)
+			}
+			for _, p := range c.Against {
+				if !slices.Contains(w.Peers, p) {
+					t.Errorf("%s compares with %s, which does not run", w.Name, p)
+				}
+			}
+		}
+		if w.Peers[0] != "rosproxy" {
+			t.Errorf("%s runs %s first; want rosproxy", w.Name, w.Peers[0])
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "cmd", "rosproxy"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(root)
+	s, err := parseSettings(nil)
+	if err != nil || s.rounds != 5 || filepath.Base(s.out) != "bench" {
+		t.Errorf("a full run: got %+v, %v; want 5 rounds, written to bench", s, err)
+	}
+	for _, args := range [][]string{{"-quick"}, {"-workload", "idle"}, {"-peer", "nginx"}} {
+		if s, err := parseSettings(args); err != nil || s.out != "" {
+			t.Errorf("%v: got output to %q, %v; want none", args, s.out, err)
+		}
+	}
+	if s, err := parseSettings([]string{"-also", "old=/bin/x"}); err != nil || s.binaries["old"] != "/bin/x" {
+		t.Errorf("-also: got %v, %v; want old", s.binaries, err)
+	}
+	for _, args := range [][]string{{"-also", "old"}, {"-rounds", "0"}, {"-measure", "0s"}, {"idle"}} {
+		if _, err := parseSettings(args); err == nil {
+			t.Errorf("%v: got no error; want one", args)
+		}
+	}
+}
+
+func TestAFullRunMakesFiftyElections(t *testing.T) {
+	for rounds, want := range map[int]int{1: 10, 5: 10, 10: 5, 7: 8} {
+		if got := elections(rounds); got != want {
+			t.Errorf("elections in one of %d rounds: got %d; want %d", rounds, got, want)
+		}
+	}
+}
+
+// Runs of the peers that need nothing installed, from end to end.
+func TestRunsGiveEveryFigure(t *testing.T) {
+	b := &workloads.Bench{Dir: t.TempDir(), WarmUp: 20 * time.Millisecond, Measure: 50 * time.Millisecond, Held: 50}
+	chosen, err := settings{workload: "bulk-up-4,bulk-down-4,pingpong-64,request-32k,connect,slow-reader,stream-among,idle"}.chosen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range chosen {
+		for _, peer := range []string{peers.Naive, peers.Direct} {
+			if !slices.Contains(w.Peers, peer) {
+				continue
+			}
+			samples, err := w.Run(t.Context(), b, peer)
+			if err != nil {
+				t.Errorf("%s of %s: %v", w.Name, peer, err)
+				continue
+			}
+			for _, u := range w.Units {
+				v := samples[u[0]]
+				if ofProxy := strings.HasPrefix(u[0], "CPU"); peer == peers.Direct && ofProxy {
+					if len(v) != 0 {
+						t.Errorf("%s of %s: got %s %v; want none without a proxy", w.Name, peer, u[0], v)
+					}
+				} else if len(v) != 1 || v[0] <= 0 {
+					t.Errorf("%s of %s: got %s %v; want one above 0", w.Name, peer, u[0], v)
+				}
+			}
+		}
+	}
+}
+
+// A plot that asks for a figure by a wrong name would be left out without a word.
+func TestPlotsShowWhatWorkloadsMeasure(t *testing.T) {
+	r := &results.Run{}
+	for _, w := range workloads.All() {
+		result := w.Result()
+		for _, f := range result.Figures {
+			for i, p := range w.Peers {
+				f.Samples[p] = []float64{float64(i + 1)}
+			}
+		}
+		r.Workloads = append(r.Workloads, result)
+	}
+	dir := t.TempDir()
+	if err := results.Save(r, dir); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string][]string{
+		"ratios.svg":          {"election: last closed", "connect: rate", "bulk-down-64: throughput"},
+		"bulk-cpu.svg":        {"bulk-up-4", "bulk-up-64", "bulk-down-4", "bulk-down-64"},
+		"bulk-throughput.svg": {"bulk-up-4", "bulk-up-64", "bulk-down-4", "bulk-down-64"},
+		"exchange-cpu.svg":    {"pingpong-1", "pingpong-64", "pingpong-1000", "request-4k", "request-32k"},
+		"exchange-p99.svg":    {"pingpong-1", "pingpong-64", "pingpong-1000", "request-4k", "request-32k"},
+		"failover.svg":        {"cut of 8,000:", "storm of 8,000:", "first byte", "3 Consul servers:"},
+		"idle-memory.svg":     {"idle", "io.Copy"},
+	} {
+		svg, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, label := range want {
+			if !strings.Contains(string(svg), ">"+label+"<") {
+				t.Errorf("%s does not show %q", file, label)
+			}
+		}
+	}
+}

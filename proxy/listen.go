@@ -83,11 +83,12 @@ type slots struct {
 
 // take reserves a slot, before the connection that is to have it is accepted.
 func (l *slots) take() bool {
-	if l.used.Add(1) > l.max {
-		l.used.Add(-1)
-		return false
+	for n := l.used.Load(); n < l.max; n = l.used.Load() {
+		if l.used.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
+	return false // never over the limit, not even for a moment: Active is read by others
 }
 
 // putBack gives back a slot that no connection has had.

@@ -150,11 +150,11 @@ func (o socketOptions) apply(fd int) error {
 
 // applyFirst sets what a connection needs for its first byte.
 func (o socketOptions) applyFirst(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+	if err := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return fmt.Errorf("set TCP_NODELAY: %w", err)
 	}
 	// Urgent data is part of the stream to us: what comes in is passed on.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
+	if err := setOption(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
 		return fmt.Errorf("set SO_OOBINLINE: %w", err)
 	}
 	return nil
@@ -170,16 +170,16 @@ func (o socketOptions) applyLater(fd int) error {
 			interval = min(interval, o.userTimeout/keepAliveProbes)
 		}
 		if err := errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
-			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, wholeSeconds(o.keepAlive)),
-			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, wholeSeconds(interval)),
-			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes),
+			setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+			setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, wholeSeconds(o.keepAlive)),
+			setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, wholeSeconds(interval)),
+			setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes),
 		); err != nil {
 			return fmt.Errorf("set TCP keepalive: %w", err)
 		}
 	}
 	if o.userTimeout > 0 {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.userTimeout.Milliseconds(), math.MaxInt32))); err != nil {
+		if err := setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.userTimeout.Milliseconds(), math.MaxInt32))); err != nil {
 			return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
 		}
 	}

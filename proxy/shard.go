@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -76,7 +77,13 @@ func newShard(p *Proxy, number int) (*shard, error) {
 
 // run turns the loop until it is told to stop; then no connection is left. The
 // mailbox is open already.
+//
+// It keeps its thread: a loop that is busy for 10 ms is preempted by Go, and
+// would go on on whichever thread is free. Three threads then took turns at
+// being two shards, each time at the end of the kernel's queue for a CPU.
 func (s *shard) run() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer s.end()
 	s.acceptAgain()
 	for !s.stopped {

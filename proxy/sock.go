@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"net/netip"
@@ -56,15 +57,48 @@ func startConnect(to netip.AddrPort, o socketOptions) (fd int, err error) {
 		closeFD(fd)
 		return -1, err
 	}
-	sa, err := sockaddrOf(to)
-	if err == nil {
-		err = unix.Connect(fd, sa)
-	}
-	if err != nil && err != errInProgress {
+	if err := connect(fd, to); err != nil && err != errInProgress {
 		closeFD(fd)
 		return -1, os.NewSyscallError("connect", err)
 	}
 	return fd, nil
+}
+
+func connect(fd int, to netip.AddrPort) error {
+	var errno unix.Errno
+	switch a := to.Addr(); {
+	case a.Is4():
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(to.Port()), Addr: a.As4()}
+		_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)
+	case a.Zone() == "":
+		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(to.Port()), Addr: a.As16()}
+		_, _, errno = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)
+	default: // the number of the interface is to be looked up
+		sa, err := sockaddrOf(to)
+		if err != nil {
+			return err
+		}
+		return unix.Connect(fd, sa)
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// networkOrder is port as it stands in a socket address, in memory.
+func networkOrder(port uint16) (in uint16) {
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&in))[:], port)
+	return in
+}
+
+func setOption(fd, level, name, value int) error {
+	v := int32(value)
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name), uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // receive reads into b: 0 and nil at the end of the stream, errAgain when there is nothing.
@@ -163,7 +197,7 @@ func closeFD(fd int) {
 // resetFD closes fd with a RST and throws away what was queued for the peer.
 func resetFD(fd int) {
 	linger := unix.Linger{Onoff: 1, Linger: 0}
-	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &linger)
+	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
 	closeFD(fd)
 }
 

@@ -24,6 +24,7 @@ const (
 	Nginx    = "nginx"
 	Naive    = "io.Copy" // a proxy in Go, two goroutines of io.Copy a connection
 	Direct   = "direct"  // no proxy at all
+	Floor    = "floor"   // the least that a proxy can do, in C: what is the kernel's
 )
 
 // Options of one run of a peer.
@@ -55,7 +56,7 @@ const startPatience = 10 * time.Second
 // Start starts a peer and returns when it accepts connections.
 func Start(ctx context.Context, name string, o Options) (*Proxy, error) {
 	start := map[string]func(Options, []route) (*Proxy, error){
-		Rosproxy: startRosproxy, HAProxy: startHAProxy, Nginx: startNginx, Naive: startNaive,
+		Rosproxy: startRosproxy, HAProxy: startHAProxy, Nginx: startNginx, Naive: startNaive, Floor: startFloor,
 	}[name]
 	if name == Direct {
 		return &Proxy{Address: o.To, Also: o.AlsoTo}, nil

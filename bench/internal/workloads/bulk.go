@@ -18,6 +18,9 @@ const (
 
 var everyone = []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Naive, peers.Direct}
 
+// With the floor, where a target is about the kernel more than about the proxy.
+var everyoneAndFloor = []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Floor, peers.Naive, peers.Direct}
+
 // bulk is streams that never pause.
 func bulk() []*Workload {
 	var all []*Workload

@@ -35,7 +35,7 @@ func exchanges() []*Workload {
 		all = append(all, &Workload{
 			Name: c.name, Title: c.title,
 			About: "Each connection sends its next request as soon as it has its response.",
-			Peers: everyone,
+			Peers: everyoneAndFloor,
 			Units: [][2]string{{cpuPerTrip, "us"}, {p50, "us"}, {p99, "us"}, {tripRate, "k/s"}},
 			Checks: []results.Check{
 				{Figure: cpuPerTrip, Against: rivals, Limit: 1},
@@ -107,7 +107,7 @@ func connects() *Workload {
 		Name:  "connect",
 		Title: "Connect, one round trip, close; 32 at a time",
 		About: fmt.Sprintf("One exchange of %d bytes each; the client closes first. p99 is from connect to the response.", size),
-		Peers: everyone,
+		Peers: everyoneAndFloor,
 		Units: [][2]string{{cpuPerConn, "us"}, {connRate, "k/s"}, {p99, "us"}},
 		Checks: []results.Check{
 			{Figure: cpuPerConn, Against: rivals, Limit: 0.95},

@@ -3,6 +3,8 @@ package proxy
 import (
 	"io"
 	"net"
+	"net/netip"
+	"runtime"
 	"testing"
 )
 
@@ -52,5 +54,66 @@ func BenchmarkBulkUp(b *testing.B) {
 			b.Fatal(err)
 		}
 		<-received
+	}
+}
+
+// BenchmarkConnect is accept, dial, one round trip and the close of both
+// sides; the allocations are those of the client and the master, too.
+func BenchmarkConnect(b *testing.B) {
+	p, address := running(b, Config{Shards: 1}, echo(b))
+	message := make([]byte, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		roundTrip(b, c, message)
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	eventually(b, "all are closed", func() bool { return p.Active() == 0 })
+}
+
+// BenchmarkFence is a change of masters with nothing to cut: the store, and
+// the word of each shard. As in the program there is a P more than shards.
+func BenchmarkFence(b *testing.B) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	p, _ := running(b, Config{Shards: 2}, "")
+	masters := [2]Master{
+		{Address: netip.MustParseAddrPort("127.0.0.1:1")},
+		{Address: netip.MustParseAddrPort("127.0.0.1:2")},
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		p.SetMaster("default", masters[i%2])
+	}
+}
+
+// BenchmarkTimers arms, moves and disarms a deadline among 8,000 others.
+func BenchmarkTimers(b *testing.B) {
+	var t timers
+	conns := make([]conn, 8000)
+	for i := range conns {
+		conns[i].timer = unarmed
+		t.arm(&conns[i], int64(i*7919%8000))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		c := &conns[i%len(conns)]
+		t.arm(c, c.deadline+4000)
+		t.disarm(c)
+		t.arm(c, c.deadline-4000)
+	}
+}
+
+// BenchmarkSlab takes and frees a connection's slot.
+func BenchmarkSlab(b *testing.B) {
+	var s slab
+	s.give(s.take())
+	b.ReportAllocs()
+	for b.Loop() {
+		s.give(s.take())
 	}
 }

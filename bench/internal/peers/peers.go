@@ -160,6 +160,15 @@ func (p *Proxy) CPU() (time.Duration, error) {
 	return p.process.CPU()
 }
 
+// Waits is how long each of its threads has been ready to run without a CPU;
+// without a proxy there is none.
+func (p *Proxy) Waits() (map[int]time.Duration, error) {
+	if p.process == nil {
+		return nil, nil
+	}
+	return p.process.Waits()
+}
+
 // Memory is its resident memory in bytes.
 func (p *Proxy) Memory() (int64, error) { return p.process.Memory() }
 

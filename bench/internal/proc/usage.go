@@ -88,6 +88,42 @@ func (p *Process) CPU() (time.Duration, error) {
 // cpuClock is MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of the kernel's posix-timers_types.h.
 func cpuClock(pid int) int32 { return int32(^pid<<3 | 2) }
 
+// Waits is how long each thread of p's tree has been ready to run without a
+// CPU to run on, since it began: the second field of /proc/PID/task/TID/schedstat
+// (Documentation/scheduler/sched-stats.rst).
+func (p *Process) Waits() (map[int]time.Duration, error) {
+	waits := map[int]time.Duration{}
+	for _, pid := range p.pids {
+		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return nil, fmt.Errorf("list the threads of a process: %w", err)
+		}
+		for _, t := range threads {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, t.Name()))
+			if err != nil {
+				continue // it has ended
+			}
+			id, err := strconv.Atoi(t.Name())
+			if err == nil {
+				waits[id], err = waitIn(stat)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read the waits of thread %s: %w", t.Name(), err)
+			}
+		}
+	}
+	return waits, nil
+}
+
+func waitIn(schedstat []byte) (time.Duration, error) {
+	fields := bytes.Fields(schedstat)
+	if len(fields) != 3 {
+		return 0, fmt.Errorf("%q has not three fields", schedstat)
+	}
+	n, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return time.Duration(n), err
+}
+
 // Memory is the resident memory of p's tree in bytes.
 func (p *Process) Memory() (int64, error) {
 	var sum int64

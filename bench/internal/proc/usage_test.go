@@ -34,6 +34,17 @@ func TestDescendantsAreOfEveryDegree(t *testing.T) {
 	}
 }
 
+func TestWaitIsTheSecondFieldOfSchedstat(t *testing.T) {
+	if got, err := waitIn([]byte("880123 997456 10599\n")); got != 997456 || err != nil {
+		t.Errorf("wait: got %v, %v; want 997.456us", got, err)
+	}
+	for _, bad := range []string{"", "1 2", "1 x 3"} {
+		if got, err := waitIn([]byte(bad)); err == nil {
+			t.Errorf("wait in %q: got %v; want an error", bad, got)
+		}
+	}
+}
+
 func TestResidentMemoryIsInBytes(t *testing.T) {
 	got, err := residentIn([]byte("Name:\tx\nVmHWM:\t  99 kB\nVmRSS:\t   1234 kB\nRssAnon:\t 1 kB\n"))
 	if got != 1234<<10 || err != nil {

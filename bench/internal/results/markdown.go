@@ -16,7 +16,7 @@ func Markdown(r *Run, plots []Plot) string {
 		fmt.Fprintf(&b, "| %s | %s |\n", f.Name, cell(f.Value))
 	}
 	fmt.Fprintf(&b, "\nMedians of %d rounds, with the least and the most in parentheses; rounds are interleaved (A B C A B C ...). "+
-		"Of requests and responses there are twice as many.\n\n", r.Rounds)
+		"Of requests and responses, and of one connection among others, there are twice as many.\n\n", r.Rounds)
 	writeRatios(&b, r)
 	for _, p := range plots {
 		fmt.Fprintf(&b, "![%s](%s)\n\n", p.Title, p.File)
@@ -82,6 +82,9 @@ const method = `## How it is measured
   it interrupts, as on any Linux without CONFIG_IRQ_TIME_ACCOUNTING; on loopback that is nearly always the one who sent it.
 - The load generator sends by sendfile(2) from a memfd and receives with MSG_TRUNC, so that it copies nothing; *direct* is the load without a proxy, the bound
   of what the machine gives.
+- *floor* is the least that a proxy can do on this kernel: an epoll loop in C for each CPU with the fewest system calls that keep FIN in, FIN out, and nothing
+  else (bench/internal/peers/floor/floor.c). What it takes is the kernel's.
+- A busiest thread without a CPU was ready to run, and waited in the kernel's queue for one (schedstat).
 - GB is 10^9 bytes, MB and KB likewise but for the sizes of messages, where KB is 1,024. Latencies are from an HDR histogram with three digits.
 - HAProxy: mode tcp, option splice-auto, a thread for each CPU. nginx: stream, a worker for each CPU. rosproxy: its defaults. io.Copy: two goroutines a connection.
 - Whatever else is configured is in bench/internal/peers; what exactly each workload does, in bench/internal/workloads.

@@ -13,6 +13,7 @@ import (
 const (
 	without = "p99 without"
 	with    = "p99 with"
+	waiting = "busiest thread without a CPU, with"
 )
 
 // disturbance is what others may not suffer from.
@@ -27,19 +28,24 @@ func fairness() []*Workload {
 		return &Workload{
 			Name: name, Title: title, About: about,
 			Peers:  []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Direct},
-			Units:  [][2]string{{without, "us"}, {with, "us"}},
+			Units:  [][2]string{{without, "us"}, {with, "us"}, {waiting, "% of the time"}},
 			Checks: []results.Check{{Figure: with, Other: without, Limit: 1.2}},
 			Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
-				quiet, err := p99Of(ctx, b, peer, others, nil)
+				quiet, _, err := p99Of(ctx, b, peer, others, nil)
 				if err != nil {
 					return nil, fmt.Errorf("without: %w", err)
 				}
-				disturbed, err := p99Of(ctx, b, peer, others, &d)
+				disturbed, waited, err := p99Of(ctx, b, peer, others, &d)
 				if err != nil {
 					return nil, fmt.Errorf("with: %w", err)
 				}
-				return Samples{without: {quiet}, with: {disturbed}}, nil
+				s := Samples{without: {quiet}, with: {disturbed}}
+				if peer != peers.Direct {
+					s[waiting] = []float64{waited}
+				}
+				return s, nil
 			},
+			Times: 2, // for the reason that exchanges have
 		}
 	}
 	pingPongs := load.Spec{Kind: load.Exchange, Count: 1000, Request: 64, Response: 64, Rate: 10000}
@@ -60,45 +66,47 @@ func fairness() []*Workload {
 
 // p99Of measures exchanges, with the disturbance if there is one. That has a
 // listener, a master and load workers of its own: what is shared is the proxy.
-func p99Of(ctx context.Context, b *Bench, peer string, s load.Spec, d *disturbance) (float64, error) {
+// waited is for how much of the time, in percent, the thread of the proxy that
+// waited most was ready to run and had no CPU.
+func p99Of(ctx context.Context, b *Bench, peer string, s load.Spec, d *disturbance) (p99, waited float64, err error) {
 	r, err := b.newRig(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer r.close()
 	master, err := r.master(0, load.Spec{Kind: load.Echo, Request: s.Request, Response: s.Response, ID: 1})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	o := peers.Options{To: master.Address}
 	if d != nil {
 		if o.AlsoTo, err = r.otherMaster(ctx, d.atMaster); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	if err := r.start(ctx, peer, o); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	clients, err := r.clients.Open(r.proxy.Address, s)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := errors.Join(awaitLive(ctx, "the clients", clients, s.Count), awaitLive(ctx, "the master", master, s.Count)); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if d != nil {
 		if err := r.disturb(ctx, d.client); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	w, err := r.measure(ctx, clients)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if w.Exchanges == 0 {
-		return 0, errors.New("no exchange was completed")
+		return 0, 0, errors.New("no exchange was completed")
 	}
-	return micro(w.Latency.P99), nil
+	return micro(w.Latency.P99), 100 * w.waited.Seconds() / w.seconds, nil
 }
 
 func (r *rig) otherMaster(ctx context.Context, k load.Kind) (string, error) {

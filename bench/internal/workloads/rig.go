@@ -111,6 +111,7 @@ type window struct {
 	*load.Stats
 	seconds float64
 	cpu     time.Duration // of the proxy
+	waited  time.Duration // of its thread that waited longest for a CPU
 }
 
 // measure lets the load warm up, and counts for a while what g does.
@@ -119,6 +120,10 @@ func (r *rig) measure(ctx context.Context, g *load.Group) (window, error) {
 		return window{}, err
 	}
 	began, err := g.Mark(0)
+	if err != nil {
+		return window{}, err
+	}
+	waitsBefore, err := r.proxy.Waits()
 	if err != nil {
 		return window{}, err
 	}
@@ -133,6 +138,10 @@ func (r *rig) measure(ctx context.Context, g *load.Group) (window, error) {
 	if err != nil {
 		return window{}, err
 	}
+	waits, err := r.proxy.Waits()
+	if err != nil {
+		return window{}, err
+	}
 	s, err := g.Stats()
 	if err != nil {
 		return window{}, err
@@ -140,7 +149,16 @@ func (r *rig) measure(ctx context.Context, g *load.Group) (window, error) {
 	if s.Failed > 0 {
 		return window{}, fmt.Errorf("%d connections broke", s.Failed)
 	}
-	return window{Stats: s, seconds: float64(s.At-began.At) / 1e9, cpu: after - before}, nil
+	return window{Stats: s, seconds: float64(s.At-began.At) / 1e9, cpu: after - before, waited: longest(waitsBefore, waits)}, nil
+}
+
+// longest is the most that one thread's wait has grown.
+func longest(before, after map[int]time.Duration) time.Duration {
+	var most time.Duration
+	for thread, wait := range after {
+		most = max(most, wait-before[thread])
+	}
+	return most
 }
 
 // sleep waits, at most until ctx ends.

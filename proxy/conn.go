@@ -13,13 +13,14 @@ type state uint8
 
 const (
 	arrived  state = iota // to be dialled in this turn or the next
+	header                // its PROXY protocol header is not whole yet; arrived comes after
 	held                  // no master yet, or waiting to try again
 	dialing               // connect to the master is under way
 	relaying              // bytes move
 	cutting               // its end is ordered; no event touches it any more
 )
 
-var stateNames = [...]string{arrived: "dialing", held: "held", dialing: "dialing", relaying: "relaying", cutting: "cutting"}
+var stateNames = [...]string{arrived: "dialing", header: "header", held: "held", dialing: "dialing", relaying: "relaying", cutting: "cutting"}
 
 func (s state) String() string { return stateNames[s] }
 
@@ -62,10 +63,12 @@ type conn struct {
 	sides  [2]side
 	flows  [2]flow
 	peer   netip.AddrPort // the client
+	origin *origin        // named by its PROXY header; nil: none did
 
 	// Nanoseconds of the proxy's clock.
 	deadline   int64
 	accepted   int64
+	waiting    int64 // for a master, since it was accepted or its header taken; 0: not yet
 	dialled    int64
 	relayed    int64
 	lastActive int64
@@ -149,7 +152,10 @@ const (
 )
 
 // finish closes what is left of c, counts and logs it, and frees its slot.
-func (s *shard) finish(c *conn, why Reason, how ending) {
+func (s *shard) finish(c *conn, why Reason, how ending) { s.finishFor(c, why, how, nil) }
+
+// finishFor is finish for a fault of the client's, which the log tells.
+func (s *shard) finishFor(c *conn, why Reason, how ending, fault error) {
 	s.releaseMaster(c, how)
 	if fd := int(c.sides[client].fd); fd != noFD {
 		if how == byRST {
@@ -162,7 +168,7 @@ func (s *shard) finish(c *conn, why Reason, how ending) {
 	s.setState(c, cutting)
 	c.tally.active--
 	c.tally.closed[why]++
-	s.logClosed(c, why)
+	s.logClosed(c, why, fault)
 	s.conns.give(c)
 	s.load.Add(-1)
 	s.p.slots.give()
@@ -194,7 +200,7 @@ func (s *shard) setState(c *conn, to state) {
 	c.state = to
 }
 
-func (s *shard) logClosed(c *conn, why Reason) {
+func (s *shard) logClosed(c *conn, why Reason, fault error) {
 	level := zerolog.DebugLevel
 	if s.p.config.LogConnections {
 		level = zerolog.InfoLevel
@@ -202,9 +208,12 @@ func (s *shard) logClosed(c *conn, why Reason) {
 	if level < s.p.log.GetLevel() || level < zerolog.GlobalLevel() {
 		return // before the line is begun: connections are many
 	}
-	dialled, relayed := c.dialled, c.relayed
+	waiting, dialled, relayed := c.waiting, c.dialled, c.relayed
 	if dialled == 0 {
-		dialled = s.now
+		dialled = max(s.now, c.accepted)
+	}
+	if waiting == 0 {
+		waiting = dialled
 	}
 	if relayed == 0 {
 		relayed = max(s.now, dialled)
@@ -213,10 +222,18 @@ func (s *shard) logClosed(c *conn, why Reason) {
 	if c.epoch != nil {
 		number, address = c.epoch.number, name(c.epoch.address)
 	}
+	source := ""
+	if c.origin != nil {
+		source = c.origin.source.String()
+	}
 	ms := func(from, to int64) float64 { return milliseconds(time.Duration(to - from)) }
-	s.p.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.office.label).Stringer("client", c.peer).Str("source", "").
+	line := s.p.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.office.label).Stringer("client", c.peer).Str("source", source).
 		Str("master", address).Uint64("epoch", number).
 		Uint64("bytes_up", c.flows[up].bytes).Uint64("bytes_down", c.flows[down].bytes).
-		Float64("held_ms", ms(c.accepted, dialled)).Float64("dial_ms", ms(dialled, relayed)).
-		Float64("duration_ms", ms(c.accepted, s.now)).Stringer("reason", why).Msg("connection closed")
+		Float64("held_ms", ms(waiting, dialled)).Float64("dial_ms", ms(dialled, relayed)).
+		Float64("duration_ms", ms(c.accepted, max(s.now, c.accepted))).Stringer("reason", why)
+	if fault != nil {
+		line = line.AnErr("error", fault)
+	}
+	line.Msg("connection closed")
 }

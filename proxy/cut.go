@@ -75,7 +75,7 @@ func (s *shard) outOfOffice(o *office) (victims []ref, carried int) {
 			s.callBack(c)
 			c.dials = 0
 			s.queue(c)
-		case held:
+		case header, held:
 			carried++
 		}
 	})

@@ -67,6 +67,9 @@ func (s *shard) dialAnswered(c *conn) {
 	c.lastActive = c.relayed
 	c.tally.dial.observe(time.Duration(c.relayed - c.dialled))
 	s.setState(c, relaying)
+	if s.p.config.SendProxy != ProxyOff && !s.announce(c) {
+		return
+	}
 	s.relay(c)
 }
 

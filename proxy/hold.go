@@ -3,9 +3,9 @@ package proxy
 // A held client waits for a master that accepts it. Its bytes wait in the
 // kernel; a failover does not drop it but carries it over.
 
-// holdDeadline is when c's patience ends.
+// holdDeadline is when c's patience ends. A slow header does not eat into it.
 func (s *shard) holdDeadline(c *conn) int64 {
-	return c.accepted + int64(s.p.config.HoldTimeout)
+	return c.waiting + int64(s.p.config.HoldTimeout)
 }
 
 // hold keeps c until the given time, when it is tried again or ended;

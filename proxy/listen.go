@@ -179,7 +179,8 @@ func (s *shard) place(fd int, peer netip.AddrPort, listener int) {
 	}
 }
 
-// welcome makes a connection of a new client and sends it on its way to the master.
+// welcome makes a connection of a new client and sends it on its way to the
+// master, after its header where one is due.
 func (s *shard) welcome(fd int, peer netip.AddrPort, listener int) {
 	c := s.conns.take()
 	c.office, c.tally = s.p.offices[listener], &s.tallies[listener]
@@ -190,11 +191,20 @@ func (s *shard) welcome(fd int, peer netip.AddrPort, listener int) {
 	s.accepted++
 	c.tally.accepted++
 	c.tally.active++
+	if s.p.config.AcceptProxy && !s.p.trusted.contains(peer.Addr()) {
+		s.finish(c, UntrustedPeer, byRST)
+		return
+	}
 	if err := s.poll.addConn(fd, c.token(client)); err != nil {
 		s.p.log.Error().Err(err).Uint64("conn", c.id).Msg("client connection lost")
 		s.finish(c, Internal, byRST)
 		return
 	}
+	if s.p.config.AcceptProxy {
+		s.awaitHeader(c)
+		return
+	}
+	c.waiting = c.accepted
 	s.dial(c)
 }
 

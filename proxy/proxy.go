@@ -47,6 +47,10 @@ type Config struct {
 	UserTimeout      time.Duration // TCP_USER_TIMEOUT on both sides; 0: off
 	Shards           int           // event loops; 0: GOMAXPROCS
 	LogConnections   bool          // log closed connections at info instead of debug
+
+	AcceptProxy     bool           // every connection must begin with a PROXY protocol header, version 1 or 2
+	AcceptProxyFrom []netip.Prefix // with AcceptProxy: only these peers may connect; none: any
+	SendProxy       ProxyVersion   // of the header sent to the master first; 0: none
 }
 
 // Master is who holds the office of a label. The zero Master is nobody.
@@ -82,6 +86,7 @@ type Proxy struct {
 	slots     slots
 	pipes     pipeBudget
 	held      atomic.Int64
+	trusted   trusted
 
 	firstEphemeral, lastEphemeral uint16
 
@@ -95,6 +100,10 @@ type Proxy struct {
 // names the listener or the setting and the reason, and leaves nothing open.
 func New(c Config, log zerolog.Logger) (*Proxy, error) {
 	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	trusted, err := trustedOf(c.AcceptProxyFrom)
+	if err != nil {
 		return nil, err
 	}
 	descriptors, err := descriptorLimit()
@@ -117,6 +126,7 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		},
 		slots:    slots{max: int64(room.conns), emptied: make(chan struct{}, 1)},
 		draining: make(chan struct{}, 1),
+		trusted:  trusted,
 	}
 	p.slots.freed = func() { p.tell(func(s *shard) { s.acceptAgain() }) }
 	p.pipes.limit.Store(int64(room.pipes))
@@ -151,6 +161,9 @@ func (c *Config) validate() error {
 	for _, l := range c.Listeners {
 		if seen[l.Label] {
 			return fmt.Errorf("label %q has two listeners", l.Label)
+		}
+		if c.SendProxy != ProxyOff && len(l.Label) > longestLabel {
+			return fmt.Errorf("label %q is longer than the %d bytes that a PROXY header carries", l.Label, longestLabel)
 		}
 		seen[l.Label] = true
 	}

@@ -160,6 +160,8 @@ func (s *shard) onEvent(c *conn, which int, ready uint32) {
 	sd.broken = sd.broken || ready&readyError != 0
 
 	switch c.state {
+	case header:
+		s.readHeader(c)
 	case relaying:
 		s.relay(c)
 	case dialing:
@@ -281,6 +283,8 @@ func (s *shard) expire() {
 	}
 	for c := s.timers.due(s.now); c != nil; c = s.timers.due(s.now) {
 		switch c.state {
+		case header:
+			s.headerLate(c)
 		case held:
 			s.heldTooLong(c)
 		case dialing:

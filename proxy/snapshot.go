@@ -62,7 +62,7 @@ type ConnInfo struct {
 	ID        uint64
 	Label     string
 	Client    string // address:port of the peer
-	Source    string // address:port named by a PROXY header; empty without one
+	Source    string // address:port named by a PROXY header; empty without one, or when it names nobody
 	Master    string // address:port; empty before a master is dialled
 	Epoch     uint64
 	Age       time.Duration
@@ -143,6 +143,9 @@ func (s *shard) describe(f Filter) []ConnInfo {
 		i := ConnInfo{
 			ID: c.id, Label: c.office.label, Client: c.peer.String(), Age: time.Duration(now - c.accepted),
 			BytesUp: c.flows[up].bytes, BytesDown: c.flows[down].bytes, State: c.state.String(),
+		}
+		if c.origin != nil {
+			i.Source = c.origin.source.String()
 		}
 		if c.epoch != nil {
 			i.Master, i.Epoch = name(c.epoch.address), c.epoch.number

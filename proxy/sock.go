@@ -102,9 +102,14 @@ func setOption(fd, level, name, value int) error {
 }
 
 // receive reads into b: 0 and nil at the end of the stream, errAgain when there is nothing.
-func receive(fd int, b []byte) (int, error) {
+func receive(fd int, b []byte) (int, error) { return recv(fd, b, unix.MSG_DONTWAIT) }
+
+// peek is receive, but leaves what it reads where it is.
+func peek(fd int, b []byte) (int, error) { return recv(fd, b, unix.MSG_DONTWAIT|unix.MSG_PEEK) }
+
+func recv(fd int, b []byte, flags uintptr) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
@@ -118,8 +123,8 @@ func receive(fd int, b []byte) (int, error) {
 // nothingButFIN tells whether the peer has closed without sending a byte that is still unread.
 func nothingButFIN(fd int) bool {
 	var b [1]byte
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
-	return errno == 0 && n == 0
+	n, err := peek(fd, b[:])
+	return err == nil && n == 0
 }
 
 // discard throws away up to limit bytes that wait in the receive queue of fd.

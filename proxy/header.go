@@ -74,7 +74,7 @@ func (s *shard) readHeader(c *conn) {
 	if !cl.readable {
 		return
 	}
-	n, err := peek(int(cl.fd), s.scratch[:longestHeader])
+	n, err := peek(int(cl.fd), s.scratch[:longestHeader+1]) // one more: whether there is something behind the longest
 	switch {
 	case err == errAgain:
 		cl.readable = false
@@ -113,7 +113,7 @@ func (s *shard) takeHeader(c *conn, size, n int) {
 		return
 	}
 	c.origin = o
-	// As after any read that was short (copyThrough).
+	// As after any read that was short (copyThrough): nothing was behind it.
 	if n == size && !cl.fin && !cl.urgent {
 		cl.readable = false
 	}

@@ -1,0 +1,424 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// headerTimeout is what the README promises.
+const headerTimeout = 3 * time.Second
+
+const (
+	headerV1 = "PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\n"
+	sourceV1 = "192.0.2.1:4711"
+	localV2  = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+)
+
+// headerV2 names 192.0.2.1:4711, and carries a TLV of the given length.
+func headerV2(tlv int) string {
+	return "\r\n\r\n\x00\r\nQUIT\n\x21\x11" + string([]byte{byte((15 + tlv) >> 8), byte(15 + tlv)}) +
+		"\xc0\x00\x02\x01\xc6\x33\x64\x02\x12\x67\x01\xbb" + string([]byte{0x04, byte(tlv >> 8), byte(tlv)}) + strings.Repeat("x", tlv)
+}
+
+// accepting is config with headers expected.
+func accepting(from ...string) proxy.Config {
+	c := config()
+	c.AcceptProxy = true
+	for _, f := range from {
+		c.AcceptProxyFrom = append(c.AcceptProxyFrom, netip.MustParsePrefix(f))
+	}
+	return c
+}
+
+// fixtures are headers of real senders, by name.
+func fixtures(t testing.TB) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob("../testdata/proxyproto/*.bin")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("fixtures: got %d, %v; want some", len(names), err)
+	}
+	found := make(map[string]string)
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[strings.TrimSuffix(filepath.Base(n), ".bin")] = string(b)
+	}
+	return found
+}
+
+// wantSource waits until the only connection has the source.
+func (r *relay) wantSource(want string) {
+	r.t.Helper()
+	waitEqual(r.t, "source", want, func() string {
+		all := r.Connections(proxy.Filter{})
+		if len(all) != 1 {
+			return fmt.Sprintf("%d connections", len(all))
+		}
+		return all[0].Source
+	})
+}
+
+func TestHeaderIsTakenAndWhatFollowsInTheSameSegmentArrives(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting("127.0.0.0/8"))
+	m := newMaster(t, nil)
+	r.set(m.addr)
+	for name, header := range map[string]string{
+		"version 1": headerV1, "version 2": headerV2(0), "version 2 with 2 KB of TLVs": headerV2(2048), "the longest": headerV2(4096 - 15),
+	} {
+		client := r.dial()
+		write(t, client, header+"payload")
+		server := m.next()
+		wantText(t, server, "payload")
+		r.wantSource(sourceV1)
+		relays(t, client, server)
+		info := r.Connections(proxy.Filter{})[0]
+		if want := uint64(len("payload") + len("up")); info.BytesUp != want {
+			t.Errorf("%s: bytes up: got %d; want %d, without the header", name, info.BytesUp, want)
+		}
+		if info.Client != client.LocalAddr().String() {
+			t.Errorf("%s: client: got %s; want the peer %s", name, info.Client, client.LocalAddr())
+		}
+		client.Close()
+		server.Close()
+		r.waitActive(0)
+	}
+}
+
+func TestHeaderThatComesByteByByteIsTaken(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	m := newMaster(t, nil)
+	r.set(m.addr)
+	var g errgroup.Group
+	headers := fixtures(t)
+	headers["with a long TLV"] = headerV2(300)
+	for name, header := range headers {
+		g.Go(func() error {
+			c, err := dialTCP(r.addrs["default"])
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for i := range header { // no delay: every byte is a segment of its own
+				if _, err := c.Write([]byte{header[i]}); err != nil {
+					return fmt.Errorf("%s, byte %d: %w", name, i, err)
+				}
+			}
+			if _, err := fmt.Fprintf(c, "%-40s", name); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return ask(c)
+		})
+	}
+	for range headers {
+		server := m.next()
+		name := make([]byte, 40)
+		if _, err := readFull(server, name); err != nil || headers[strings.TrimSpace(string(name))] == "" {
+			t.Errorf("after the header: got %q, %v; want the name of one", name, err)
+		}
+		g.Go(func() error { echo(server); return server.Close() })
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	r.waitActive(0)
+	if bad := r.state().Closed[proxy.BadProxyHeader]; bad != 0 {
+		t.Errorf("refused headers: got %d; want 0", bad)
+	}
+}
+
+func readFull(c *net.TCPConn, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = c.Read(b[n:])
+		n += m
+	}
+	return n, err
+}
+
+// TestSpliceWorksAfterAHeader: a header read into the process together with
+// what follows would have to be told from it for good.
+func TestSpliceWorksAfterAHeader(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	m := newMaster(t, nil)
+	r.set(m.addr)
+	const n = 64 << 20
+	client := r.dial()
+	var g errgroup.Group
+	g.Go(func() error {
+		sent := &pattern{}
+		first := append([]byte(headerV1), bytes.Clone(sent.next(1000))...)
+		if _, err := client.Write(first); err != nil {
+			return err
+		}
+		if err := send(client, sent, n-1000, atOnce(1<<20)); err != nil {
+			return err
+		}
+		return client.CloseWrite()
+	})
+	if err := receiveAll(m.next(), &pattern{}, n, atOnce(1<<18)); err != nil {
+		t.Error(err)
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if s := r.state(); s.SplicedBytes == 0 || s.BytesUp != n {
+		t.Errorf("spliced, up: got %d, %d bytes; want some, %d", s.SplicedBytes, s.BytesUp, n)
+	}
+}
+
+func TestHeaderOfNobodyLeavesTheSourceEmpty(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	r.set(newMaster(t, echo).addr)
+	for _, header := range []string{localV2, "PROXY UNKNOWN\r\n", "PROXY UNKNOWN 1 2 3\r\n"} {
+		client := r.dial()
+		write(t, client, header)
+		if err := ask(client); err != nil {
+			t.Fatalf("%q: %v", header, err)
+		}
+		r.wantSource("")
+		client.Close()
+		r.waitActive(0)
+	}
+}
+
+func TestWrongHeaderIsResetAtOnceAndCounted(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	m := newMaster(t, nil)
+	r.set(m.addr)
+	wrong := []string{
+		"GET / HTTP/1.1\r\n", "PROXY TCP4 192.0.2.1\r\n", "PROXY " + strings.Repeat("x", 101), headerV1[:len(headerV1)-2] + "\n",
+		"\r\n\r\n\x00\r\nQUIT\n\x31", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x20\x00", "\r\n\r\n\x00\r\nQUIT\n\x21\x41\x00\x00", "x",
+	}
+	begin := time.Now()
+	for _, header := range wrong {
+		client := r.dial()
+		write(t, client, header)
+		wantEnd(t, fmt.Sprintf("sender of %q", header), client, byRST)
+	}
+	if took := time.Since(begin); took > time.Duration(len(wrong))*headerTimeout {
+		t.Errorf("refused after %v; want at once", took)
+	}
+	r.wantClosed(map[proxy.Reason]uint64{proxy.BadProxyHeader: uint64(len(wrong))})
+	m.wantNone()
+}
+
+func TestHeaderThatIsLateIsReset(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	r.set(newMaster(t, echo).addr)
+	begin := time.Now()
+	silent, half := r.dial(), r.dial()
+	write(t, half, headerV1[:20])
+	r.waitState("header", 2)
+	if s := r.state(); s.Active != 2 || s.Held != 0 {
+		t.Errorf("active, held: got %d, %d; want 2, 0", s.Active, s.Held)
+	}
+	wantEnd(t, "silent client", silent, byRST)
+	wantEnd(t, "client with half a header", half, byRST)
+	if waited := time.Since(begin); waited < headerTimeout {
+		t.Errorf("waited %v for a header; want at least %v", waited, headerTimeout)
+	}
+	r.wantClosed(map[proxy.Reason]uint64{proxy.BadProxyHeader: 2})
+}
+
+// TestSlowHeaderDoesNotEatIntoTheHoldTimeout: the client is served although
+// its header took longer than it may be held.
+func TestSlowHeaderDoesNotEatIntoTheHoldTimeout(t *testing.T) {
+	noLeaks(t)
+	c := accepting()
+	c.HoldTimeout = 500 * time.Millisecond
+	r := newProxy(t, c)
+	r.set(newMaster(t, echo).addr)
+	client := r.dial()
+	accepted := time.Now()
+	r.waitState("header", 1)
+	waitUntil(t, "the hold timeout to pass", func() bool { return time.Since(accepted) > c.HoldTimeout+100*time.Millisecond })
+	write(t, client, headerV1)
+	if err := ask(client); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClientThatEndsWithinItsHeader(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	r.set(newMaster(t, echo).addr)
+
+	probe := r.dial() // as balancers check ports
+	r.waitState("header", 1)
+	probe.Close()
+	r.wantClosed(map[proxy.Reason]uint64{proxy.ClientClosed: 1})
+
+	half := r.dial()
+	write(t, half, headerV1[:10])
+	if err := half.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, "client with half a header", half, byRST)
+	r.wantClosed(map[proxy.Reason]uint64{proxy.ClientClosed: 1, proxy.BadProxyHeader: 1})
+
+	gone := r.dial()
+	write(t, gone, headerV1[:10])
+	r.waitState("header", 1)
+	reset(t, gone)
+	r.wantClosed(map[proxy.Reason]uint64{proxy.ClientClosed: 1, proxy.BadProxyHeader: 1, proxy.ClientReset: 1})
+}
+
+// TestHeaderWithFINBehindItIsServed: a request may be over before its answer begins.
+func TestHeaderWithFINBehindItIsServed(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	client := r.dial()
+	write(t, client, headerV1+"request")
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	r.waitHeld(1)
+	r.set(newMaster(t, echo).addr)
+	wantText(t, client, "request")
+	wantEnd(t, "client", client, byFIN)
+}
+
+func TestUntrustedPeerIsResetBeforeAnythingIsRead(t *testing.T) {
+	noLeaks(t)
+	c := accepting("192.0.2.0/24", "::1/128", "127.0.0.2/32")
+	c.Listeners[0].Address = "[::]:0" // peers over IPv4 come as mapped addresses
+	r := newProxy(t, c)
+	m := newMaster(t, echo)
+	r.set(m.addr)
+	port := netip.MustParseAddrPort(r.addrs["default"]).Port()
+	r.addrs["default"] = fmt.Sprintf("127.0.0.1:%d", port)
+	r.wantReset(3)
+	r.wantClosed(map[proxy.Reason]uint64{proxy.UntrustedPeer: 3})
+	if s := r.state(); s.Accepted != 3 || s.Active != 0 {
+		t.Errorf("accepted, active: got %d, %d; want 3, 0", s.Accepted, s.Active)
+	}
+
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
+	trusted, err := d.Dial("tcp4", r.addrs["default"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trusted.Close()
+	write(t, trusted.(*net.TCPConn), headerV1)
+	if err := ask(trusted.(*net.TCPConn)); err != nil {
+		t.Errorf("trusted peer: %v", err)
+	}
+}
+
+// TestFailoverCarriesAClientThatIsWithinItsHeader also moves the master twice.
+func TestFailoverCarriesAClientThatIsWithinItsHeader(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	r.set(newMaster(t, announce('A')).addr)
+	client, silent := r.dial(), r.dial()
+	write(t, client, headerV1[:10])
+	r.waitState("header", 2)
+	if cut := r.set(newMaster(t, announce('B')).addr); cut.Dropped != 0 || cut.Carried != 2 {
+		t.Errorf("dropped, carried: got %d, %d; want 0, 2", cut.Dropped, cut.Carried)
+	}
+	r.Suspend("default")
+	r.set(newMaster(t, announce('C')).addr)
+	r.waitState("header", 2)
+	write(t, client, headerV1[10:])
+	wantText(t, client, "C")
+	write(t, silent, headerV2(0))
+	wantText(t, silent, "C")
+	r.wantClosed(nil)
+}
+
+func TestKillAndDrainReachAClientThatIsWithinItsHeader(t *testing.T) {
+	noLeaks(t)
+	r := newProxy(t, accepting())
+	client := r.dial()
+	r.waitState("header", 1)
+	if n, err := r.Kill("default"); n != 1 || err != nil {
+		t.Errorf("killed: got %d, %v; want 1", n, err)
+	}
+	wantEnd(t, "killed client", client, byRST)
+	r.wantClosed(map[proxy.Reason]uint64{proxy.Killed: 1})
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestLogNamesTheSourceAndTheFaultOfAHeader: and a stranger's header is in no
+// line above debug.
+func TestLogNamesTheSourceAndTheFaultOfAHeader(t *testing.T) {
+	noLeaks(t)
+	log := &lines{}
+	p, err := proxy.New(accepting(), zerolog.New(log).Level(zerolog.DebugLevel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := serve(t, p)
+	r.set(newMaster(t, echo).addr)
+	client := r.dial()
+	write(t, client, headerV1)
+	if err := ask(client); err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	r.waitActive(0)
+	bad := r.dial()
+	write(t, bad, "GET / HTTP/1.1\r\n")
+	wantEnd(t, "stranger", bad, byRST)
+	r.waitActive(0)
+	var closed []string
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, `"connection closed"`) {
+			closed = append(closed, line)
+		} else if strings.Contains(line, "header") {
+			t.Errorf("a line of its own: %s", line)
+		}
+	}
+	if len(closed) != 2 {
+		t.Fatalf("lines of closed connections: got %d; want 2", len(closed))
+	}
+	for i, want := range []string{
+		`"source":"192.0.2.1:4711"`,
+		`"reason":"bad_proxy_header","error":"no PROXY protocol header"`,
+	} {
+		if !strings.Contains(closed[i], want) || !strings.Contains(closed[i], `"level":"debug"`) || strings.Contains(closed[i], `_ms":-`) {
+			t.Errorf("got %s; want %s at debug, and no negative time", closed[i], want)
+		}
+	}
+	if !strings.Contains(closed[1], `"held_ms":0,`) {
+		t.Errorf("got %s; want held_ms 0", closed[1])
+	}
+}

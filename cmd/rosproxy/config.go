@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -217,34 +216,6 @@ func loadConnections(s settings, c *Config) error {
 	drop, err := parseChoice(s, "drop", "rst", "fin")
 	p.DropFIN = drop == "fin"
 	return err
-}
-
-// loadProxyProtocol knows the flags of the PROXY protocol, and that this
-// version of the data plane does not.
-func loadProxyProtocol(s settings, c *Config) error {
-	const unsupported = "not yet supported in this version; only off is"
-	if _, err := parseChoice(s, "accept-proxy", "off", "on"); err != nil {
-		return err
-	}
-	if v, _ := s.one("accept-proxy"); v.text != "off" {
-		return v.fault(unsupported)
-	}
-	peers := s.list("accept-proxy-from")
-	for _, v := range peers {
-		if _, err := netip.ParsePrefix(v.text); err != nil {
-			return v.fault("not a CIDR such as 10.0.0.0/8")
-		}
-	}
-	if len(peers) > 0 {
-		return peers[0].fault("has a meaning only with --accept-proxy on")
-	}
-	if _, err := parseChoice(s, "send-proxy", "off", "v1", "v2"); err != nil {
-		return err
-	}
-	if v, _ := s.one("send-proxy"); v.text != "off" {
-		return v.fault(unsupported)
-	}
-	return nil
 }
 
 func loadDrain(s settings, c *Config) (err error) {

@@ -89,6 +89,8 @@ func TestEveryFlagReachesTheConfigFromBothSides(t *testing.T) {
 		{"keepalive", "7s", func(c Config) any { return c.Proxy.KeepAlive }, 7 * time.Second},
 		{"user-timeout", "7s", func(c Config) any { return c.Proxy.UserTimeout }, 7 * time.Second},
 		{"shards", "7", func(c Config) any { return c.Proxy.Shards }, 7},
+		{"accept-proxy", "on", func(c Config) any { return c.Proxy.AcceptProxy }, true},
+		{"send-proxy", "v2", func(c Config) any { return c.Proxy.SendProxy }, proxy.ProxyV2},
 		{"admin-listen", "unix:/run/a", func(c Config) any { return c.Admin.Address }, "/run/a"},
 		{"admin-token-file", token, func(c Config) any { return c.Admin.TokenFile }, token},
 		{"drain-grace", "7s", func(c Config) any { return c.Drain.Grace }, 7 * time.Second},
@@ -185,12 +187,11 @@ func TestFaultNamesFlagValueAndReason(t *testing.T) {
 		{"--shards=1025", `--shards "1025": more than 1024`},
 		{"--drop=both", `--drop "both": not one of rst, fin`},
 		{"--accept-proxy=yes", `--accept-proxy "yes": not one of off, on`},
-		{"--accept-proxy=on", `--accept-proxy "on": not yet supported in this version`},
 		{"--accept-proxy-from=10.0.0.0/8", `--accept-proxy-from "10.0.0.0/8": has a meaning only with --accept-proxy on`},
 		{"--accept-proxy-from=10.0.0.0/33", `--accept-proxy-from "10.0.0.0/33": not a CIDR`},
 		{"--send-proxy=v3", `--send-proxy "v3": not one of off, v1, v2`},
-		{"--send-proxy=v1", `--send-proxy "v1": not yet supported in this version`},
-		{"--send-proxy=v2", `--send-proxy "v2": not yet supported in this version`},
+		{"--accept-proxy-from=fe80::1%eth0", `--accept-proxy-from "fe80::1%eth0": not a CIDR`},
+		{"--accept-proxy-from=::ffff:10.0.0.0/90", `--accept-proxy-from "::ffff:10.0.0.0/90": a prefix of IPv4 in IPv6 is at least 96 bits long`},
 		{"--admin-listen=:7802", `--admin-listen ":7802": neither loopback nor a unix socket: needs --admin-token-file`},
 		{"--admin-listen=0.0.0.0:7802", `--admin-listen "0.0.0.0:7802": neither loopback`},
 		{"--admin-listen=[::]:7802", `--admin-listen "[::]:7802": neither loopback`},
@@ -238,7 +239,7 @@ func TestFaultNamesTheVariable(t *testing.T) {
 		{"ROSPROXY_LISTEN=a=:1,b", `--listen "b" (from ROSPROXY_LISTEN): not HOST:PORT`},
 		{"ROSPROXY_TAG=a,,b", `--tag "" (from ROSPROXY_TAG): not a tag`},
 		{"ROSPROXY_LOG_CONNECTIONS=maybe", `--log-connections "maybe" (from ROSPROXY_LOG_CONNECTIONS): neither true nor false`},
-		{"ROSPROXY_SEND_PROXY=v1", `--send-proxy "v1" (from ROSPROXY_SEND_PROXY): not yet supported`},
+		{"ROSPROXY_SEND_PROXY=v3", `--send-proxy "v3" (from ROSPROXY_SEND_PROXY): not one of off, v1, v2`},
 	} {
 		if _, err := load(nil, []string{c.env}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v; want it to say %q", c.env, err, c.says)
@@ -284,6 +285,7 @@ func TestOddConfigurationsAreWarnedOf(t *testing.T) {
 		{nil, []string{"ROSPROXY_HOLD_TIMOUT=1s"}, "ROSPROXY_HOLD_TIMOUT"},
 		{[]string{"--drain-grace=1m", "--drain-timeout=1s"}, nil, "--drain-grace 1m0s"},
 		{[]string{"--static-master=h:1", "--consul-addr=c:1"}, nil, "--consul-addr"},
+		{[]string{"--accept-proxy=on"}, nil, "any peer may name any source"},
 	} {
 		got := mustLoad(t, c.args, c.env).Warnings
 		if len(got) != 1 || !strings.Contains(got[0], c.says) {

@@ -42,9 +42,9 @@ type grammar struct {
 	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`
 	ConnectTimeout   string   `default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
 	Drop             string   `default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
-	AcceptProxy      string   `default:"off" placeholder:"off|on" help:"Connections begin with a PROXY protocol header; on is not yet supported (${default})."`
-	AcceptProxyFrom  []string `sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect. Repeatable."`
-	SendProxy        string   `default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master; v1 and v2 are not yet supported (${default})."`
+	AcceptProxy      string   `default:"off" placeholder:"off|on" help:"on: every connection must begin with a PROXY protocol header, v1 or v2 (${default})."`
+	AcceptProxyFrom  []string `sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect (any). Repeatable."`
+	SendProxy        string   `default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master (${default})."`
 	MaxConns         string   `placeholder:"N" help:"Client connections at a time; beyond it accepting pauses (from RLIMIT_NOFILE)."`
 	IdleTimeout      string   `default:"0" placeholder:"D" help:"Longest time with no byte either way; 0: no limit (${default})."`
 	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"One side has closed, the other sends nothing; 0: no limit (${default})."`

@@ -140,7 +140,7 @@ func TestChainKeepsTheSource(t *testing.T) {
 	for _, out := range []proxy.ProxyVersion{proxy.ProxyV1, proxy.ProxyV2} {
 		c := accepting()
 		c.SendProxy = out
-		r := newProxy(t, c)
+		r := newAccepting(t, c)
 		m := newMaster(t, nil)
 		r.set(m.addr)
 		for _, in := range []string{headerV1, headerV2(10)} {
@@ -218,7 +218,7 @@ func TestClientsBytesAreIntactBehindTheHeader(t *testing.T) {
 	noLeaks(t)
 	c := accepting()
 	c.SendProxy = proxy.ProxyV2
-	r := newProxy(t, c)
+	r := newAccepting(t, c)
 	m := newMaster(t, nil)
 	r.set(m.addr)
 	const n = 32 << 20
@@ -251,7 +251,7 @@ func TestOneProxyMayStandBehindAnother(t *testing.T) {
 	for version := proxy.ProxyV1; version <= proxy.ProxyV2; version++ {
 		c := accepting("127.0.0.0/8")
 		c.SendProxy = version
-		inner := newProxy(t, c)
+		inner := newAccepting(t, c)
 		outer := newProxy(t, sending(version))
 		m := newMaster(t, nil)
 		inner.set(m.addr)

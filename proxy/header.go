@@ -59,7 +59,7 @@ func (t trusted) contains(peer netip.Addr) bool {
 // that there is something to read.
 func (s *shard) awaitHeader(c *conn) {
 	s.setState(c, header)
-	s.timers.arm(c, c.accepted+int64(headerTimeout))
+	s.timers.arm(c, c.accepted+int64(s.p.headerTimeout))
 }
 
 // readHeader takes c's header off the socket, and nothing after it: the rest

@@ -88,6 +88,8 @@ type Proxy struct {
 	held      atomic.Int64
 	trusted   trusted
 
+	headerTimeout time.Duration // the constant, but for tests
+
 	firstEphemeral, lastEphemeral uint16
 
 	serving      atomic.Bool
@@ -126,7 +128,7 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		},
 		slots:    slots{max: int64(room.conns), emptied: make(chan struct{}, 1)},
 		draining: make(chan struct{}, 1),
-		trusted:  trusted,
+		trusted:  trusted, headerTimeout: headerTimeout,
 	}
 	p.slots.freed = func() { p.tell(func(s *shard) { s.acceptAgain() }) }
 	p.pipes.limit.Store(int64(room.pipes))

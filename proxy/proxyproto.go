@@ -186,7 +186,7 @@ func decodeV2(header []byte) (*origin, error) {
 	case command > 1:
 		return nil, fmt.Errorf("version 2: no such command: %d", command)
 	}
-	h, err := pires.Read(bufio.NewReader(bytes.NewReader(header)))
+	h, err := pires.Read(bufio.NewReaderSize(bytes.NewReader(header), fixedV2))
 	if err != nil {
 		return nil, fmt.Errorf("version 2: %w", err)
 	}

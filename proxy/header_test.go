@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater: a fresh socket takes
+// a header whole; should one not, its rest goes before the client's bytes.
+func TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater(t *testing.T) {
+	p, err := New(Config{Listeners: []Listener{{Label: "a", Address: "127.0.0.1:0"}}, Shards: 1, SendProxy: ProxyV2}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(fds[0])
+	defer closeFD(fds[1])
+	filled := 0
+	for {
+		n, err := transmit(fds[0], make([]byte, 1000))
+		if err != nil {
+			break
+		}
+		filled += n
+	}
+
+	s := p.shards[0]
+	c := s.conns.take()
+	c.office, c.tally, c.state = p.offices[0], &s.tallies[0], relaying
+	c.epoch = c.office.current.Load()
+	c.origin = &origin{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2")}
+	c.sides[master] = side{fd: int32(fds[0]), writable: true}
+	want, err := s.headerFor(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.announce(c) || c.sides[master].writable || c.flows[up].rest == nil {
+		t.Fatalf("after a full socket: got writable %v, rest %v; want the header kept", c.sides[master].writable, c.flows[up].rest)
+	}
+	if got := c.flows[up].bytes; got != 0 {
+		t.Errorf("bytes up: got %d; want 0", got)
+	}
+	for left := filled; left > 0; {
+		n, err := receive(fds[1], s.scratch[:min(left, len(s.scratch))])
+		if err != nil {
+			t.Fatal(err)
+		}
+		left -= n
+	}
+	c.sides[master].writable = true
+	if v, more := s.flush(c, up); v != waiting || !more {
+		t.Fatalf("flush: got %v, %v; want everything to go", v, more)
+	}
+	got := make([]byte, 2*len(want))
+	n, err := receive(fds[1], got)
+	if err != nil || !bytes.Equal(got[:n], want) {
+		t.Errorf("got %q, %v; want %q", got[:n], err, want)
+	}
+}

@@ -4,7 +4,7 @@
 //
 // A drain makes the process unready at once, lets it accept for the grace
 // period (so that balancers notice first), then stops accepting and waits for
-// the live connections. At the deadline the rest is cut. The deadline counts
+// the live connections. By the deadline the rest is ended. The deadline counts
 // from the start of the drain, grace included.
 package drain
 
@@ -23,14 +23,20 @@ var ErrStopping = errors.New("the process is stopping")
 // Target is what a drain asks of the data plane.
 type Target interface {
 	// Shutdown stops accepting, without losing a connection that is already
-	// queued, and waits for the last one to end. When ctx's deadline passes
-	// first it cuts the rest and answers how many; when ctx is cancelled it
-	// cuts nothing. It returns soon after ctx has ended.
-	Shutdown(ctx context.Context) (cut int, err error)
+	// queued, and waits for the last one to end. By ctx's deadline it ends the
+	// rest and answers how many; when ctx is cancelled it ends no more. It
+	// returns soon after ctx has ended.
+	Shutdown(ctx context.Context) (Rest, error)
 	// Resume accepts again after a Shutdown.
 	Resume() error
 	// Active is the number of live connections.
 	Active() int
+}
+
+// Rest counts the connections that a deadline has ended.
+type Rest struct {
+	Parted int // by FIN to both peers, which ended in time
+	Cut    int // by RST, at the deadline
 }
 
 // Phase is where in its life the process is.
@@ -51,14 +57,14 @@ type State struct {
 	Active    int        `json:"active"`
 	Started   *time.Time `json:"started"` // of the drain; nil while serving
 	Accepting bool       `json:"accepting"`
-	Deadline  *time.Time `json:"deadline"` // when the rest is cut; nil while serving
+	Deadline  *time.Time `json:"deadline"` // when the rest has been ended; nil while serving
 }
 
 // Options of one drain. The zero Options drain as the Machine was configured
 // and leave the process running, drained.
 type Options struct {
 	Grace   *time.Duration // still accepting; nil: as configured
-	Timeout *time.Duration // from the start until the rest is cut; nil: as configured
+	Timeout *time.Duration // from the start until the rest has been ended; nil: as configured
 	Exit    bool           // end the process when drained; there is no way back
 }
 
@@ -91,8 +97,8 @@ type Machine struct {
 }
 
 type result struct {
-	cut int
-	err error
+	rest Rest
+	err  error
 }
 
 // shown is the part of State that Run publishes.

@@ -317,7 +317,9 @@ func TestDrainThatCouldNotBeUndoneStillEnds(t *testing.T) {
 func TestLogTellsStartAndEndOfADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b strings.Builder // written by Run alone, read after it
-		m := New(configured, newTarget(3), zerolog.New(&b))
+		tg := newTarget(3)
+		tg.parts = 1
+		m := New(configured, tg, zerolog.New(&b))
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error)
 		go func() { ran <- m.Run(ctx) }()
@@ -328,7 +330,7 @@ func TestLogTellsStartAndEndOfADrain(t *testing.T) {
 		for _, want := range []string{
 			`"level":"info","component":"drain","grace_ms":5000,`,
 			`"exit":true,"active":3,"message":"drain started"`,
-			`"level":"info","component":"drain","duration_ms":300000,"cut":3,"message":"drain finished"`,
+			`"level":"info","component":"drain","duration_ms":300000,"parted":1,"cut":2,"message":"drain finished"`,
 		} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("got %s; want it to hold %s", b.String(), want)

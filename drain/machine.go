@@ -55,8 +55,8 @@ func (m *Machine) shutDown(ctx context.Context) {
 }
 
 func (m *Machine) awaitTarget(ctx context.Context) {
-	cut, err := m.target.Shutdown(ctx)
-	m.finished <- result{cut, err} // has room: one Shutdown runs at a time
+	rest, err := m.target.Shutdown(ctx)
+	m.finished <- result{rest, err} // has room: one Shutdown runs at a time
 }
 
 func (m *Machine) finish(r result) {
@@ -68,7 +68,7 @@ func (m *Machine) finish(r result) {
 	if r.err != nil && !errors.Is(r.err, context.DeadlineExceeded) {
 		e = m.log.Error().Err(r.err)
 	}
-	e.Dur("duration_ms", time.Since(m.started)).Int("cut", r.cut).Msg("drain finished")
+	e.Dur("duration_ms", time.Since(m.started)).Int("parted", r.rest.Parted).Int("cut", r.rest.Cut).Msg("drain finished")
 	if m.exit {
 		m.stop()
 	}

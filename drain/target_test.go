@@ -10,6 +10,7 @@ import (
 type target struct {
 	mu        sync.Mutex
 	active    int
+	parts     int // of them end by themselves before a deadline
 	accepting bool
 	resumes   int
 	resumeErr error
@@ -20,27 +21,28 @@ func newTarget(active int) *target {
 	return &target{active: active, accepting: true, idle: make(chan struct{})}
 }
 
-func (t *target) Shutdown(ctx context.Context) (int, error) {
+func (t *target) Shutdown(ctx context.Context) (Rest, error) {
 	t.mu.Lock()
 	t.accepting = false
 	idle := t.idle
 	if t.active == 0 {
 		t.mu.Unlock()
-		return 0, nil
+		return Rest{}, nil
 	}
 	t.mu.Unlock()
 	select {
 	case <-idle:
-		return 0, nil
+		return Rest{}, nil
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	cut := 0
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		cut, t.active = t.active, 0
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return Rest{}, ctx.Err()
 	}
-	return cut, ctx.Err()
+	rest := Rest{Parted: t.parts, Cut: t.active - t.parts}
+	t.active = 0
+	return rest, ctx.Err()
 }
 
 func (t *target) Resume() error {

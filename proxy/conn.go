@@ -17,12 +17,18 @@ const (
 	held                  // no master yet, or waiting to try again
 	dialing               // connect to the master is under way
 	relaying              // bytes move
+	parting               // both peers have had FIN from us; nothing is read any more
 	cutting               // its end is ordered; no event touches it any more
 )
 
-var stateNames = [...]string{arrived: "dialing", header: "header", held: "held", dialing: "dialing", relaying: "relaying", cutting: "cutting"}
+var stateNames = [...]string{
+	arrived: "dialing", header: "header", held: "held", dialing: "dialing", relaying: "relaying", parting: "parting", cutting: "cutting",
+}
 
 func (s state) String() string { return stateNames[s] }
+
+// hasReachedMaster tells whether a master may have seen bytes of the client.
+func (s state) hasReachedMaster() bool { return s >= relaying }
 
 // The two sides of a connection, and the two directions: direction d reads
 // from side d and writes to the other.
@@ -54,6 +60,7 @@ type conn struct {
 	equipped   bool  // the master's side has all its socket options
 	masterEnds bool  // the master's stream ended before the client's
 	dials      uint8 // failed attempts in a row, for the backoff
+	partings   uint8 // times a farewell found it talking
 	timer      int32 // place in the timers, or unarmed
 
 	id     uint64

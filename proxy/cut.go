@@ -7,20 +7,25 @@ type cutJob struct {
 	next       int
 	clientSide bool // the master sides are closed
 	reason     Reason
+	parts      bool // clients end by FIN, whatever the configuration asks of a cut
 	done       func()
 }
 
 // cut orders the end of victims; done is called when the last is closed. From
 // here on no event touches them.
 func (s *shard) cut(victims []ref, why Reason, done func()) {
-	if len(victims) == 0 {
-		done()
+	s.order(&cutJob{victims: victims, reason: why, done: done})
+}
+
+func (s *shard) order(j *cutJob) {
+	if len(j.victims) == 0 {
+		j.done()
 		return
 	}
-	for _, r := range victims {
+	for _, r := range j.victims {
 		s.setState(s.conns.get(r), cutting)
 	}
-	s.cuts = append(s.cuts, &cutJob{victims: victims, reason: why, done: done})
+	s.cuts = append(s.cuts, j)
 }
 
 // workOnCuts closes at most n sockets.
@@ -40,6 +45,11 @@ func (s *shard) workOnCuts(n int) {
 		j.next++
 		if !j.clientSide {
 			s.releaseMaster(c, byRST)
+			continue
+		}
+		if j.parts {
+			c.tally.parted++
+			s.finish(c, j.reason, byFIN)
 			continue
 		}
 		s.finish(c, j.reason, s.dropEnding(c))
@@ -68,7 +78,7 @@ func (s *shard) outOfOffice(o *office) (victims []ref, carried int) {
 			return
 		}
 		switch c.state {
-		case relaying:
+		case relaying, parting:
 			victims = append(victims, c.ref())
 		case dialing:
 			carried++

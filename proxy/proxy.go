@@ -211,10 +211,17 @@ func (p *Proxy) close() {
 // Active is the number of client connections.
 func (p *Proxy) Active() int { return int(p.slots.used.Load()) }
 
-// Shutdown pauses and waits until the last connection has ended. When ctx's
-// deadline passes first, the rest is cut (drain_deadline); when ctx is
-// cancelled, nothing is: the drain was called off. Either way it returns
-// ctx's error. One call waits at a time.
+// Shutdown pauses and waits until the last connection has ended.
+//
+// When ctx has a deadline, the rest is ended by then (drain_deadline): in the
+// last fifth of the time that Shutdown has, and at most 5 s, connections get
+// FIN evenly spread, each in a moment in which nothing of it is on its way,
+// and at the deadline what is still there is cut. Where that fifth is shorter
+// than 100 ms all are cut at the deadline.
+//
+// When ctx is cancelled, nothing more is ended: the drain was called off.
+// Connections that have had their FIN still go, by the deadline of before.
+// Either way Shutdown returns ctx's error. One call waits at a time.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	select {
 	case p.draining <- struct{}{}:
@@ -222,19 +229,56 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := p.pause(ctx)
-	for err == nil && p.slots.used.Load() > 0 && !p.ended.Load() {
-		select {
-		case <-p.slots.emptied:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
+	return p.shutdown(ctx, p.newFarewell(ctx))
+}
+
+func (p *Proxy) shutdown(ctx context.Context, last farewell) error {
+	err := p.awaitEnd(ctx, last)
 	if errors.Is(err, context.DeadlineExceeded) {
+		if !last.isNone() {
+			p.dismiss()
+		}
 		p.cutAll("", DrainDeadline)
 	}
 	return err
 }
+
+// awaitEnd pauses and waits until the last connection has ended or ctx has,
+// whose error it returns.
+func (p *Proxy) awaitEnd(ctx context.Context, last farewell) (err error) {
+	// Beside the rest: a queue that is full of clients must not cost those
+	// that are live their farewell.
+	paused := make(chan error, 1)
+	go p.pauseAndSay(ctx, paused)
+	isPaused, hasBegun := false, false
+	step := time.NewTimer(time.Duration(last.begins - p.clock()))
+	defer step.Stop()
+	if last.isNone() {
+		step.Stop()
+	}
+	for err == nil && !(isPaused && (p.slots.used.Load() == 0 || p.ended.Load())) {
+		select {
+		case err = <-paused:
+			isPaused = true
+		case <-p.slots.emptied:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-step.C:
+			if !hasBegun {
+				hasBegun = true
+				p.beginFarewell(last)
+			}
+			p.part(last)
+			step.Reset(last.step())
+		}
+	}
+	if !isPaused {
+		<-paused
+	}
+	return err
+}
+
+func (p *Proxy) pauseAndSay(ctx context.Context, paused chan<- error) { paused <- p.pause(ctx) }
 
 // tell has every shard run f between two events.
 func (p *Proxy) tell(f func(*shard)) {

@@ -42,6 +42,7 @@ type shard struct {
 	cuts      []*cutJob
 	now       int64 // nanoseconds of the proxy's clock, as of this turn
 	accepted  uint64
+	parted    int   // in the farewell under way
 	accepting bool  // the listeners are in poll
 	retryAt   int64 // when accepting is tried again after a shortage; 0: not
 	stopped   bool
@@ -172,6 +173,8 @@ func (s *shard) onEvent(c *conn, which int, ready uint32) {
 		}
 	case held:
 		s.watchHeld(c)
+	case parting:
+		s.watchParting(c)
 	}
 }
 
@@ -291,6 +294,8 @@ func (s *shard) expire() {
 			s.dialFailed(c)
 		case relaying:
 			s.lookAfter(c)
+		case parting:
+			s.finish(c, DrainDeadline, byRST)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type LabelSnapshot struct {
 	Held     int // of them waiting for a master
 	Accepted uint64
 	Closed   [NumReasons]uint64 // by Reason
+	Parted   uint64             // of Closed[DrainDeadline] those that had FIN and ended before the deadline
 
 	BytesUp, BytesDown uint64 // client to master, master to client
 	SplicedBytes       uint64 // of both together
@@ -68,7 +69,7 @@ type ConnInfo struct {
 	Age       time.Duration
 	BytesUp   uint64
 	BytesDown uint64
-	State     string // header, held, dialing, relaying
+	State     string // header, held, dialing, relaying, parting
 }
 
 // Filter selects connections; its zero value selects all.

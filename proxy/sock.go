@@ -127,6 +127,14 @@ func nothingButFIN(fd int) bool {
 	return err == nil && n == 0
 }
 
+// nothingToRead tells whether the receive queue of fd is empty and its peer
+// has neither closed nor reset.
+func nothingToRead(fd int) bool {
+	var b [1]byte
+	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
+	return errno == unix.EAGAIN
+}
+
 // discard throws away up to limit bytes that wait in the receive queue of fd.
 func discard(fd, limit int) {
 	for limit > 0 {

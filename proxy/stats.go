@@ -42,6 +42,7 @@ type tally struct {
 	active, held  int
 	accepted      uint64
 	closed        [NumReasons]uint64
+	parted        uint64    // of closed[DrainDeadline]
 	bytes         [2]uint64 // by direction
 	spliced       uint64
 	pipes         int
@@ -58,6 +59,7 @@ func (t *tally) addTo(l *LabelSnapshot) {
 	for i, n := range t.closed {
 		l.Closed[i] += n
 	}
+	l.Parted += t.parted
 	l.BytesUp += t.bytes[up]
 	l.BytesDown += t.bytes[down]
 	l.SplicedBytes += t.spliced

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -28,10 +29,11 @@ func (s sink) ClearMaster(label string, cut bool) {
 type target struct{ data *proxy.Proxy }
 
 // Shutdown implements drain.Target.
-func (t target) Shutdown(ctx context.Context) (cut int, err error) {
-	before := t.cut()
-	err = t.data.Shutdown(ctx)
-	return t.cut() - before, err
+func (t target) Shutdown(ctx context.Context) (drain.Rest, error) {
+	before := t.ended()
+	err := t.data.Shutdown(ctx)
+	after := t.ended()
+	return drain.Rest{Parted: after.Parted - before.Parted, Cut: after.Cut - before.Cut}, err
 }
 
 // Resume implements drain.Target.
@@ -40,11 +42,12 @@ func (t target) Resume() error { return t.data.Resume() }
 // Active implements drain.Target.
 func (t target) Active() int { return t.data.Active() }
 
-// cut is how many connections deadlines of drains have cut so far.
-func (t target) cut() int {
-	n := uint64(0)
+// ended is how many connections deadlines of drains have ended so far.
+func (t target) ended() drain.Rest {
+	var n drain.Rest
 	for _, l := range t.data.Snapshot().Labels {
-		n += l.Closed[proxy.DrainDeadline]
+		n.Parted += int(l.Parted)
+		n.Cut += int(l.Closed[proxy.DrainDeadline] - l.Parted)
 	}
-	return int(n)
+	return n
 }

@@ -63,9 +63,9 @@ func (f *fakeSource) Agents() []discovery.AgentStatus { return f.agents }
 // idleTarget drains at once.
 type idleTarget struct{}
 
-func (idleTarget) Shutdown(context.Context) (int, error) { return 0, nil }
-func (idleTarget) Resume() error                         { return nil }
-func (idleTarget) Active() int                           { return 0 }
+func (idleTarget) Shutdown(context.Context) (drain.Rest, error) { return drain.Rest{}, nil }
+func (idleTarget) Resume() error                                { return nil }
+func (idleTarget) Active() int                                  { return 0 }
 
 var since = time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
 

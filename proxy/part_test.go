@@ -1,0 +1,465 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long these tests leave a peer to answer: what ends earlier
+// does so on its own.
+const patience = 20 * time.Second
+
+// goodbye is a Shutdown with a farewell that begins at once.
+type goodbye struct {
+	p      *Proxy
+	begun  time.Time
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// sayGoodbye spreads the farewell over spread and leaves answer to the last.
+func sayGoodbye(t *testing.T, p *Proxy, spread, answer time.Duration) *goodbye {
+	ctx, cancel := context.WithTimeout(context.Background(), spread+answer)
+	t.Cleanup(cancel)
+	g := &goodbye{p: p, begun: time.Now(), cancel: cancel, done: make(chan error, 1)}
+	now := p.clock()
+	f := farewell{begins: now, spread: now + int64(spread), ends: now + int64(spread+answer)}
+	go func() { g.done <- p.shutdown(ctx, f) }()
+	return g
+}
+
+func (g *goodbye) wantReturn(t *testing.T, want error) {
+	t.Helper()
+	select {
+	case err := <-g.done:
+		if !errors.Is(err, want) {
+			t.Errorf("shutdown: got %v; want %v", err, want)
+		}
+	case <-time.After(2 * patience):
+		t.Fatal("shutdown: no return")
+	}
+}
+
+// wantEnded checks how many connections the deadline of a drain has ended, and
+// how many of them in good order.
+func wantEnded(t *testing.T, p *Proxy, ended, parted uint64) {
+	t.Helper()
+	l := p.Snapshot().Labels[0]
+	if l.Closed[DrainDeadline] != ended || l.Parted != parted {
+		t.Errorf("ended by the deadline, parted: got %d, %d; want %d, %d", l.Closed[DrainDeadline], l.Parted, ended, parted)
+	}
+}
+
+// inState waits until n connections are in the state.
+func inState(t *testing.T, p *Proxy, want state, n int) {
+	t.Helper()
+	eventually(t, "connections in the state "+want.String(), func() bool {
+		found := 0
+		for _, c := range p.Connections(Filter{}) {
+			if c.State == want.String() {
+				found++
+			}
+		}
+		return found == n
+	})
+}
+
+// pairs are both ends of connections through a proxy.
+type pairs struct {
+	p       *Proxy
+	address string
+	l       net.Listener
+}
+
+func newPairs(t *testing.T, c Config) *pairs {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	p, address := running(t, c, l.Addr().String())
+	return &pairs{p, address, l}
+}
+
+func (s *pairs) next(t *testing.T) (client, master *net.TCPConn) {
+	t.Helper()
+	client = dialed(t, s.address).(*net.TCPConn)
+	conn, err := s.l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+		t.Fatal(err)
+	}
+	// It relays by the time a byte has come through.
+	master = conn.(*net.TCPConn)
+	passes(t, client, master, "hello")
+	return client, master
+}
+
+func passes(t *testing.T, from, to net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(from, text); err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(to, got); err != nil || string(got) != text {
+		t.Fatalf("read: got %q, %v; want %q", got, err, text)
+	}
+}
+
+// wantEOF reads FIN, and nothing before it.
+func wantEOF(t *testing.T, who string, c net.Conn) {
+	t.Helper()
+	if n, err := c.Read(make([]byte, 16)); err != io.EOF {
+		t.Errorf("end of the %s's connection: got %d bytes, %v; want FIN", who, n, err)
+	}
+}
+
+func TestFarewellsAreSpreadEvenly(t *testing.T) {
+	p, address := running(t, Config{Shards: 2}, echo(t))
+	clients := make([]net.Conn, 40)
+	for i := range clients {
+		clients[i] = dialed(t, address)
+		roundTrip(t, clients[i], []byte("x"))
+	}
+	const spread = time.Second
+	g := sayGoodbye(t, p, spread, patience)
+	at := make([]time.Duration, len(clients))
+	var wg sync.WaitGroup
+	for i, c := range clients {
+		wg.Go(func() {
+			wantEOF(t, "client", c)
+			at[i] = time.Since(g.begun)
+			c.Close()
+		})
+	}
+	wg.Wait()
+	g.wantReturn(t, nil) // nobody was left for the deadline
+	wantEnded(t, p, 40, 40)
+	slices.Sort(at)
+	if first, last := at[0], at[len(at)-1]; last-first < spread/2 {
+		t.Errorf("first and last FIN: got %v and %v after the beginning; want them spread over %v", first, last, spread)
+	}
+	if half := at[len(at)/2]; half < spread/4 {
+		t.Errorf("half of them had FIN %v after the beginning; want about half of %v", half, spread)
+	}
+}
+
+func TestPartedConnectionEndsWhenBothPeersHave(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	g := sayGoodbye(t, s.p, 0, patience)
+	wantEOF(t, "client", client)
+	wantEOF(t, "master", master)
+	client.Close()
+	inState(t, s.p, parting, 1) // the master has not ended yet
+	master.Close()
+	g.wantReturn(t, nil)
+	wantEnded(t, s.p, 1, 1)
+}
+
+func TestPeersThatDoNotEndAreResetAtTheDeadline(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	g := sayGoodbye(t, s.p, 0, 500*time.Millisecond)
+	wantEOF(t, "client", client)
+	wantEOF(t, "master", master)
+	g.wantReturn(t, context.DeadlineExceeded)
+	wantEnded(t, s.p, 1, 0)
+	for who, c := range map[string]net.Conn{"client": client, "master": master} {
+		eventually(t, "the reset of the "+who, func() bool {
+			_, err := c.Write([]byte("x"))
+			return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+		})
+	}
+}
+
+func TestResetFromAPartedPeerEndsTheOther(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	g := sayGoodbye(t, s.p, 0, patience)
+	wantEOF(t, "client", client)
+	wantEOF(t, "master", master)
+	_ = client.SetLinger(0)
+	client.Close()
+	g.wantReturn(t, nil)
+	wantEnded(t, s.p, 1, 1)
+}
+
+func TestHalfClosedConnectionIsParted(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	wantEOF(t, "master", master)
+	g := sayGoodbye(t, s.p, 0, patience)
+	wantEOF(t, "client", client)
+	master.Close()
+	g.wantReturn(t, nil)
+	wantEnded(t, s.p, 1, 1)
+}
+
+// TestWhatIsSentAfterTheFINReachesNobody: and the sender learns of it, by a
+// reset at the latest at the deadline.
+func TestWhatIsSentAfterTheFINReachesNobody(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	g := sayGoodbye(t, s.p, 0, time.Second)
+	wantEOF(t, "client", client)
+	wrote := make(chan error, 1)
+	go func() {
+		b := make([]byte, 1<<20)
+		for {
+			if _, err := client.Write(b); err != nil { // blocks: nobody reads
+				wrote <- err
+				return
+			}
+		}
+	}()
+	wantEOF(t, "master", master)
+	g.wantReturn(t, context.DeadlineExceeded)
+	if err := <-wrote; !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("write after FIN: got %v; want a reset", err)
+	}
+	wantEnded(t, s.p, 1, 0)
+	if l := s.p.Snapshot().Labels[0]; l.BytesUp != uint64(len("hello")) {
+		t.Errorf("bytes up: got %d; want %d, those of before the FIN", l.BytesUp, len("hello"))
+	}
+}
+
+// TestNoFINBehindBytesThatAreOnTheirWay: a stream that was cut short must not look whole.
+func TestNoFINBehindBytesThatAreOnTheirWay(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	go func() { _, _ = master.Write(make([]byte, 64<<20)) }() // more than the buffers on the way hold
+	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
+	g := sayGoodbye(t, s.p, 0, 800*time.Millisecond)
+	g.wantReturn(t, context.DeadlineExceeded)
+	wantEnded(t, s.p, 1, 0)
+	if _, err := io.Copy(io.Discard, client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client's connection: got %v; want a reset", err)
+	}
+}
+
+// isStuck tells whether the one connection of p has bytes that its client does not take.
+func isStuck(p *Proxy) bool {
+	stuck := false
+	for i := range p.shards {
+		onShard(p, i, func(s *shard) {
+			s.conns.all(func(c *conn) { stuck = stuck || c.flows[down].rest != nil || c.flows[down].pipe != nil })
+		})
+	}
+	return stuck
+}
+
+func TestSlowReaderThatGoesOnInTimeGetsEverythingAndFIN(t *testing.T) {
+	const size = 64 << 20
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	go func() { _, _ = master.Write(make([]byte, size)) }()
+	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
+	g := sayGoodbye(t, s.p, 0, patience)
+	if n, err := io.Copy(io.Discard, client); n != size || err != nil {
+		t.Errorf("got %d bytes, %v; want %d, then FIN", n, err, size)
+	}
+	client.Close()
+	master.Close()
+	g.wantReturn(t, nil)
+	wantEnded(t, s.p, 1, 1)
+}
+
+func TestStreamThatNeverRestsIsResetAtTheDeadline(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	go func() {
+		for b := make([]byte, 1<<20); ; {
+			if _, err := master.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{client}, make([]byte, 1<<20))
+		ended <- err
+	}()
+	eventually(t, "the stream", func() bool { return s.p.Snapshot().Labels[0].BytesDown > 32<<20 })
+	g := sayGoodbye(t, s.p, 0, 800*time.Millisecond)
+	g.wantReturn(t, context.DeadlineExceeded)
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client's connection: got %v; want a reset", err)
+	}
+	wantEnded(t, s.p, 1, 0)
+}
+
+// TestConnectionThatAlwaysTalksIsPartedToo: in the moment in which its message is at a peer.
+func TestConnectionThatAlwaysTalksIsPartedToo(t *testing.T) {
+	p, address := running(t, Config{}, echo(t))
+	c := dialed(t, address)
+	ended := make(chan error, 1)
+	go func() {
+		b := []byte("x")
+		for {
+			if _, err := c.Write(b); err != nil {
+				ended <- err
+				return
+			}
+			if _, err := io.ReadFull(c, b); err != nil {
+				c.Close()
+				ended <- err
+				return
+			}
+		}
+	}()
+	eventually(t, "talk", func() bool { return p.Snapshot().Labels[0].BytesUp > 100 })
+	g := sayGoodbye(t, p, 0, patience)
+	if err := <-ended; err != io.EOF {
+		t.Errorf("end of the client's connection: got %v; want FIN", err)
+	}
+	g.wantReturn(t, nil)
+	wantEnded(t, p, 1, 1)
+}
+
+func TestFailoverCutsTheParted(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	g := sayGoodbye(t, s.p, 0, patience)
+	wantEOF(t, "client", client)
+	wantEOF(t, "master", master)
+	cut := s.p.SetMaster("default", Master{Address: netip.MustParseAddrPort("127.0.0.1:1")})
+	if cut.Dropped != 1 {
+		t.Errorf("dropped: got %d; want 1", cut.Dropped)
+	}
+	g.wantReturn(t, nil)
+	wantEnded(t, s.p, 0, 0)
+	if l := s.p.Snapshot().Labels[0]; l.Closed[Failover] != 1 {
+		t.Errorf("closed by the failover: got %d; want 1", l.Closed[Failover])
+	}
+	if _, err := master.Write([]byte("x")); err == nil {
+		eventually(t, "the reset of the old master", func() bool { _, err := master.Write([]byte("x")); return err != nil })
+	}
+}
+
+func TestKillResetsTheParted(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, _ := s.next(t)
+	g := sayGoodbye(t, s.p, 0, patience)
+	wantEOF(t, "client", client)
+	if n, err := s.p.Kill(""); n != 1 || err != nil {
+		t.Errorf("kill: got %d, %v; want 1", n, err)
+	}
+	g.wantReturn(t, nil)
+}
+
+// TestFarewellCalledOffKeepsTheRest: what has had its FIN goes, by the
+// deadline of before; nothing else does.
+func TestFarewellCalledOffKeepsTheRest(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	const conns = 8
+	clients, masters := make([]*net.TCPConn, conns), make([]*net.TCPConn, conns)
+	for i := range conns {
+		clients[i], masters[i] = s.next(t)
+	}
+	// Half a farewell, and then no more steps.
+	until := s.p.clock() + int64(time.Second)
+	eventually(t, "half of them to be parted", func() bool {
+		parted := 0
+		onShard(s.p, 0, func(s *shard) { s.partSome(0.5, until); parted = s.parted })
+		return parted == conns/2
+	})
+	eventually(t, "the parted to be gone", func() bool { return s.p.Active() == conns/2 })
+	if now := s.p.clock(); now < until {
+		t.Errorf("the parted were gone %v before the deadline; want them to have their time", time.Duration(until-now))
+	}
+	wantEnded(t, s.p, conns/2, 0)
+	alive := 0
+	for i, c := range clients {
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		alive++
+		passes(t, c, masters[i], "up")
+		passes(t, masters[i], c, "down")
+	}
+	if alive != conns/2 {
+		t.Errorf("connections that live on: got %d; want %d", alive, conns/2)
+	}
+}
+
+func TestHeldClientsHaveFINAtTheDeadlineUnlessTheyHaveSpoken(t *testing.T) {
+	p, address := running(t, Config{HoldTimeout: 2 * patience, Shards: 2}, "")
+	quiet, spoken := dialed(t, address), dialed(t, address)
+	if _, err := io.WriteString(spoken, "a request that nobody has read"); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, p, held, 2)
+	g := sayGoodbye(t, p, 0, 500*time.Millisecond)
+	wantEOF(t, "held client", quiet)
+	if _, err := spoken.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client that has spoken: got %v; want a reset", err)
+	}
+	g.wantReturn(t, context.DeadlineExceeded)
+	wantEnded(t, p, 2, 1)
+	if l := p.Snapshot().Labels[0]; l.Held != 0 || l.Active != 0 {
+		t.Errorf("held, active: got %d, %d; want none", l.Held, l.Active)
+	}
+}
+
+// TestFarewellMakesRoomForTheQueue: clients that wait to be accepted keep
+// nobody else from a farewell.
+func TestFarewellMakesRoomForTheQueue(t *testing.T) {
+	p, address := running(t, Config{MaxConns: 1}, echo(t))
+	first := dialed(t, address)
+	roundTrip(t, first, []byte("x"))
+	second := dialed(t, address) // in the queue
+	g := sayGoodbye(t, p, 0, patience)
+	wantEOF(t, "first client", first)
+	first.Close()
+	if _, err := second.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(second) // accepted, served, parted
+	if string(got) != "x" || err != nil {
+		t.Errorf("second client: got %q, %v; want its echo, then FIN", got, err)
+	}
+	second.Close()
+	g.wantReturn(t, nil)
+	wantEnded(t, p, 2, 2)
+}
+
+func TestFarewellIsTheLastFifthAndFiveSecondsAtMost(t *testing.T) {
+	p, _ := running(t, Config{}, "")
+	for _, c := range []struct{ left, window time.Duration }{
+		{0, 0},
+		{-time.Second, 0},
+		{400 * time.Millisecond, 0},
+		{10 * time.Second, 2 * time.Second},
+		{5 * time.Minute, 5 * time.Second},
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), c.left)
+		f := p.newFarewell(ctx)
+		cancel()
+		got := time.Duration(f.ends - f.begins).Round(100 * time.Millisecond)
+		if got != c.window || f.isNone() != (c.window == 0) {
+			t.Errorf("%v left: got a farewell of %v; want %v", c.left, got, c.window)
+		}
+	}
+	if f := p.newFarewell(context.Background()); !f.isNone() {
+		t.Errorf("no deadline: got a farewell; want none")
+	}
+}

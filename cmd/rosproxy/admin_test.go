@@ -186,6 +186,9 @@ func TestErrorsAreJSONWithTheFittingCode(t *testing.T) {
 		{"DELETE", "/connections?label=nope", 404, `label "nope": unknown label`},
 		{"DELETE", "/connections?label=", 400, "empty"},
 		{"DELETE", "/connections?limit=1", 400, `"limit"`},
+		{"GET", "/readyz?draining=500", 400, `draining "500": neither 404 nor 503`},
+		{"GET", "/health?draining=", 400, `draining "": neither 404 nor 503`},
+		{"GET", "/readyz?draining=404&draining=503", 400, "given 2 times"},
 		{"POST", "/drain?grace=abc", 400, `grace "abc"`},
 		{"POST", "/drain?nope=1", 400, "nope"},
 	} {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/rosproxy/rosproxy/proxy"
 )
 
 // adminConfig says where the admin endpoints are and who may use them.
@@ -27,25 +29,11 @@ const (
 
 func loadAdmin(s settings, c *Config) error {
 	v, _ := s.one("admin-listen")
-	local := true
-	if path, ok := strings.CutPrefix(v.text, "unix:"); ok {
-		c.Admin.Network, c.Admin.Address = "unix", path
-		if reason := badSocketPath(path); reason != "" {
-			return v.fault("%s", reason)
-		}
-	} else {
-		host, port, reason := splitHostPort(v.text)
-		if reason != "" {
-			return v.fault("%s", reason)
-		}
-		for _, l := range c.Proxy.Listeners {
-			if port != 0 && l.Address == v.text {
-				return v.fault("the address of the listener %q", l.Label)
-			}
-		}
-		c.Admin.Network, c.Admin.Address = "tcp", v.text
-		local = isLoopback(host)
+	network, address, local, err := parseEndpoint(v, c.Proxy.Listeners)
+	if err != nil {
+		return err
 	}
+	c.Admin.Network, c.Admin.Address = network, address
 	token, ok := s.one("admin-token-file")
 	if !ok {
 		if !local {
@@ -58,6 +46,27 @@ func loadAdmin(s settings, c *Config) error {
 	}
 	c.Admin.TokenFile = token.text
 	return nil
+}
+
+// parseEndpoint reads HOST:PORT or unix:PATH, which no listener of the proxy
+// has. It is local when nobody but this machine can connect.
+func parseEndpoint(v value, taken []proxy.Listener) (network, address string, local bool, err error) {
+	if path, ok := strings.CutPrefix(v.text, "unix:"); ok {
+		if reason := badSocketPath(path); reason != "" {
+			return "", "", false, v.fault("%s", reason)
+		}
+		return "unix", path, true, nil
+	}
+	host, port, reason := splitHostPort(v.text)
+	if reason != "" {
+		return "", "", false, v.fault("%s", reason)
+	}
+	for _, l := range taken {
+		if port != 0 && l.Address == v.text {
+			return "", "", false, v.fault("the address of the listener %q", l.Label)
+		}
+	}
+	return "tcp", v.text, isLoopback(host), nil
 }
 
 func badSocketPath(path string) string {
@@ -74,28 +83,33 @@ func badSocketPath(path string) string {
 	return ""
 }
 
-// listenAdmin opens the admin listener, which holds at most maxAdminConns
-// connections at a time.
+// listenAdmin opens the admin listener.
 func listenAdmin(ctx context.Context, c adminConfig) (net.Listener, error) {
+	return listenLimited(ctx, "admin", c.Network, c.Address, maxAdminConns)
+}
+
+// listenLimited opens a listener that holds at most conns connections at a
+// time; name is what its errors call it.
+func listenLimited(ctx context.Context, name, network, address string, conns int) (net.Listener, error) {
 	var lc net.ListenConfig
-	if c.Network == "unix" {
-		if err := removeStaleSocket(c.Address); err != nil {
-			return nil, fmt.Errorf("listen on admin socket %s: %w", c.Address, err)
+	if network == "unix" {
+		if err := removeStaleSocket(address); err != nil {
+			return nil, fmt.Errorf("listen on %s socket %s: %w", name, address, err)
 		}
 		lc.Control = narrowMode
 	} else {
 		lc.SetMultipathTCP(false)
 	}
-	l, err := lc.Listen(ctx, c.Network, c.Address)
+	l, err := lc.Listen(ctx, network, address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on admin address %s: %w", c.Address, err)
+		return nil, fmt.Errorf("listen on %s address %s: %w", name, address, err)
 	}
-	if c.Network == "unix" {
-		if err := os.Chmod(c.Address, socketMode); err != nil { // a narrow umask may have taken bits away
-			return nil, errors.Join(fmt.Errorf("set mode of admin socket: %w", err), l.Close())
+	if network == "unix" {
+		if err := os.Chmod(address, socketMode); err != nil { // a narrow umask may have taken bits away
+			return nil, errors.Join(fmt.Errorf("set mode of %s socket: %w", name, err), l.Close())
 		}
 	}
-	return &limitListener{Listener: l, slots: make(chan struct{}, maxAdminConns), closed: make(chan struct{})}, nil
+	return &limitListener{Listener: l, slots: make(chan struct{}, conns), closed: make(chan struct{})}, nil
 }
 
 const socketMode = 0o660

@@ -88,11 +88,15 @@ func TestCheckOpensNoListenerAndJudgesTheAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	missing := t.TempDir() + "/missing/a"
 	code, out, _ := runOnce(t, []string{
 		"check", "--static-master=127.0.0.1:1",
 		"--listen=used=" + l.Addr().String(), "--listen=foreign=192.0.2.1:1", "--listen=unbound=:0",
-		"--admin-listen=unix:" + missing,
+		"--admin-listen=unix:" + missing, "--agent-check-listen=localhost:" + port,
 	}, nil)
 	if code != exitFailed {
 		t.Errorf("got %d; want 1", code)
@@ -101,6 +105,7 @@ func TestCheckOpensNoListenerAndJudgesTheAddresses(t *testing.T) {
 	wantLine(t, out, "FAIL listen foreign=192.0.2.1:1: bind: cannot assign requested address")
 	wantLine(t, out, "ok   listen unbound=:0")
 	wantLine(t, out, "FAIL admin listen unix:"+missing)
+	wantLine(t, out, "warn agent check listen localhost:"+port+": in use")
 	wantLine(t, out, "ok   master of used: 127.0.0.1:1 (static)")
 }
 

@@ -93,15 +93,22 @@ func checkAddresses(ctx context.Context, r *report, c Config) {
 	for _, l := range c.Proxy.Listeners {
 		checkAddress(ctx, r, "listen "+l.Label+"="+l.Address, l.Address)
 	}
-	if c.Admin.Network == "tcp" {
-		checkAddress(ctx, r, "admin listen "+c.Admin.Address, c.Admin.Address)
+	checkEndpoint(ctx, r, "admin listen", c.Admin.Network, c.Admin.Address)
+	if c.AgentCheck.Network != "" {
+		checkEndpoint(ctx, r, "agent check listen", c.AgentCheck.Network, c.AgentCheck.Address)
+	}
+}
+
+func checkEndpoint(ctx context.Context, r *report, subject, network, address string) {
+	if network == "tcp" {
+		checkAddress(ctx, r, subject+" "+address, address)
 		return
 	}
-	if dir := filepath.Dir(c.Admin.Address); unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
-		r.fail("admin listen unix:%s: no socket can be made in %s", c.Admin.Address, dir)
+	if dir := filepath.Dir(address); unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
+		r.fail("%s unix:%s: no socket can be made in %s", subject, address, dir)
 		return
 	}
-	r.ok("admin listen unix:%s", c.Admin.Address)
+	r.ok("%s unix:%s", subject, address)
 }
 
 func checkAddress(ctx context.Context, r *report, subject, address string) {

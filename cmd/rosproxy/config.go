@@ -12,13 +12,14 @@ import (
 
 // Config is the validated configuration of the program.
 type Config struct {
-	Proxy     proxy.Config
-	Discovery discovery.Config
-	Static    map[string]string // label -> HOST:PORT; nil: ask Consul
-	Drain     drain.Config
-	Admin     adminConfig
-	Log       logConfig
-	Warnings  []string // what is odd about it, but no fault
+	Proxy      proxy.Config
+	Discovery  discovery.Config
+	Static     map[string]string // label -> HOST:PORT; nil: ask Consul
+	Drain      drain.Config
+	Admin      adminConfig
+	AgentCheck agentConfig
+	Log        logConfig
+	Warnings   []string // what is odd about it, but no fault
 }
 
 // Bounds of what may be configured.
@@ -38,7 +39,7 @@ const unlabelled = "default"
 func loadConfig(s settings) (Config, error) {
 	var c Config
 	for _, load := range []func(settings, *Config) error{
-		loadListeners, loadConsul, loadStatic, loadConnections, loadProxyProtocol, loadAdmin, loadDrain, loadLog,
+		loadListeners, loadConsul, loadStatic, loadConnections, loadProxyProtocol, loadAdmin, loadAgentCheck, loadDrain, loadLog,
 	} {
 		if err := load(s, &c); err != nil {
 			return Config{}, err

@@ -53,6 +53,7 @@ type grammar struct {
 	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
 	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
 	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`
+	AgentCheckListen string   `placeholder:"ADDR" help:"Answer HAProxy's agent checks here: HOST:PORT or unix:PATH (none)."`
 	DrainGrace       string   `default:"5s" placeholder:"D" help:"Draining: unready but still accepting (${default})."`
 	DrainTimeout     string   `default:"5m" placeholder:"D" help:"Draining: after this the rest is closed (${default})."`
 	LogLevel         string   `default:"info" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`

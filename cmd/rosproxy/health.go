@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -24,21 +25,68 @@ func (a *admin) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "UP"})
 }
 
-// serveReady ignores the query: balancers add what they like to a probe.
+// serveReady ignores what it does not know in the query: balancers add what
+// they like to a probe.
 func (a *admin) serveReady(w http.ResponseWriter, r *http.Request) {
-	s := a.readiness()
-	code := http.StatusOK
-	if s.Status != "UP" {
-		code = http.StatusServiceUnavailable
+	whileDraining, err := drainingCode(r.URL.Query()["draining"])
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err)
+		return
 	}
-	writeJSON(w, code, s)
+	s := a.readiness()
+	switch s.verdict() {
+	case verdictUp:
+		writeJSON(w, http.StatusOK, s)
+	case verdictDraining:
+		writeJSON(w, whileDraining, s)
+	default:
+		writeJSON(w, http.StatusServiceUnavailable, s)
+	}
 }
+
+// drainingCode reads with which code a balancer wants to be told of a drain:
+// HAProxy takes 404 for "no new sessions, the live ones stay"
+// (http-check disable-on-404), and all else for a server that is down.
+func drainingCode(values []string) (int, error) {
+	switch {
+	case len(values) == 0:
+		return http.StatusServiceUnavailable, nil
+	case len(values) > 1:
+		return 0, fmt.Errorf("draining %q: given %d times", values[1], len(values))
+	case values[0] == "404":
+		return http.StatusNotFound, nil
+	case values[0] == "503":
+		return http.StatusServiceUnavailable, nil
+	}
+	return 0, fmt.Errorf("draining %q: neither 404 nor 503", values[0])
+}
+
+// verdict is what a balancer should make of a readiness.
+type verdict uint8
+
+const (
+	verdictDown     verdict = iota // no sessions
+	verdictUp                      // new sessions and live ones
+	verdictDraining                // live sessions alone; nothing else is wrong
+)
+
+func (r readiness) verdict() verdict {
+	switch {
+	case r.Status == "UP":
+		return verdictUp
+	case len(r.Reasons) == 1 && r.isDraining():
+		return verdictDraining
+	}
+	return verdictDown
+}
+
+func (r readiness) isDraining() bool { return r.State != drain.Serving }
 
 // readiness is UP when the process serves and every label has a master, both
 // in the eyes of discovery and in the data plane.
 func (a *admin) readiness() readiness {
 	s := readiness{Status: "UP", State: a.machine.State().Phase, Labels: map[string]string{}}
-	if s.State != drain.Serving {
+	if s.isDraining() {
 		s.Reasons = append(s.Reasons, reasonDraining)
 	}
 	for label, state := range a.labelStates() {

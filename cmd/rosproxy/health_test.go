@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"reflect"
 	"testing"
 
@@ -62,6 +63,42 @@ func TestReadiness(t *testing.T) {
 					if got := v["labels"].(map[string]any)[names[i]]; got != l {
 						t.Errorf("label %s: got %v; want %s", names[i], got, l)
 					}
+				}
+			}
+		})
+	}
+}
+
+func TestReadyzTellsOfADrainWithTheCodeThatIsAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		state    discovery.State
+		drain    bool
+		query    string
+		code     int
+		reasoned bool
+	}{
+		{"serving", discovery.Found, false, "?draining=404", http.StatusOK, false},
+		{"draining", discovery.Found, true, "?draining=404", http.StatusNotFound, true},
+		{"draining, among what else a probe sends", discovery.Found, true, "?probe=haproxy&draining=404", http.StatusNotFound, true},
+		{"draining, as without it", discovery.Found, true, "?draining=503", http.StatusServiceUnavailable, true},
+		{"draining without master", discovery.None, true, "?draining=404", http.StatusServiceUnavailable, true},
+		{"no master", discovery.None, false, "?draining=404", http.StatusServiceUnavailable, true},
+		{"cold start", discovery.Starting, false, "?draining=404", http.StatusServiceUnavailable, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, _, source := newAdmin(t)
+			source.labels[0].State = c.state
+			if c.drain {
+				a.machine.Start(drain.Options{})
+			}
+			for _, path := range []string{"/readyz", "/health"} {
+				v := wantJSON(t, ask(a, "GET", path+c.query), c.code)
+				if reasons, _ := v["reasons"].([]any); len(reasons) > 0 != c.reasoned || (v["status"] == "DOWN") != c.reasoned {
+					t.Errorf("got %v; want it DOWN with reasons: %t", v, c.reasoned)
+				}
+				if w := ask(a, "HEAD", path+c.query); w.Code != c.code {
+					t.Errorf("HEAD: got %d; want %d", w.Code, c.code)
 				}
 			}
 		})

@@ -69,6 +69,8 @@ func TestListenerThatCannotBeOpenedEndsTheProgramWithOne(t *testing.T) {
 	for _, args := range [][]string{
 		{"--listen=" + taken, "--admin-listen=unix:" + socket, "--static-master=127.0.0.1:1"},
 		{"--listen=127.0.0.1:0", "--admin-listen=" + taken, "--static-master=127.0.0.1:1"},
+		{"--listen=127.0.0.1:0", "--admin-listen=unix:" + socket, "--agent-check-listen=" + taken, "--static-master=127.0.0.1:1"},
+		{"--listen=" + taken, "--admin-listen=unix:" + socket, "--agent-check-listen=127.0.0.1:0", "--static-master=127.0.0.1:1"},
 	} {
 		code, _, stderr := runOnce(t, args, nil)
 		if code != exitFailed || !strings.Contains(stderr, taken) || !strings.Contains(stderr, "address already in use") {

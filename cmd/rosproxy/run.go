@@ -53,9 +53,13 @@ func run(ctx context.Context, c Config, source masterSource, signals <-chan os.S
 	if err != nil {
 		return err
 	}
+	agentListener, err := listenAgentCheck(ctx, c.AgentCheck)
+	if err != nil {
+		return errors.Join(err, adminListener.Close())
+	}
 	data, err := proxy.New(c.Proxy, log)
 	if err != nil {
-		return errors.Join(fmt.Errorf("open proxy: %w", err), adminListener.Close())
+		return errors.Join(fmt.Errorf("open proxy: %w", err), adminListener.Close(), closeIfOpen(agentListener))
 	}
 	machine := drain.New(c.Drain, target{data}, log)
 	a := &admin{
@@ -78,6 +82,13 @@ func run(ctx context.Context, c Config, source masterSource, signals <-chan os.S
 		defer stopWork() // nobody could see or drain a proxy without its endpoints
 		return a.serve(adminCtx, adminListener)
 	})
+	if agentListener != nil {
+		agent := &agentCheck{readiness: a.readiness, log: log.With().Str("component", "agent-check").Logger()}
+		endpoints.Go(func() error {
+			defer stopWork() // a balancer must not go on with what it was told last
+			return agent.serve(adminCtx, agentListener)
+		})
+	}
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return source.Run(workCtx, sink{data}) })
 	work.Go(func() error { return data.Serve(workCtx) })

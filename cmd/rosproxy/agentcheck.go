@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery"
+)
+
+// agentConfig says where HAProxy's agent checks are answered; zero: nowhere.
+type agentConfig struct {
+	Network string // tcp or unix
+	Address string // HOST:PORT or a path
+}
+
+// Bounds of the agent check.
+const (
+	maxAgentConns  = 64
+	agentTimeout   = time.Second // for the whole of one answer
+	maxAgentReason = 100         // bytes: HAProxy keeps 128 of what it is told
+	maxAgentSend   = 4 << 10     // bytes that a peer may send, and nobody looks at
+	acceptRetry    = 100 * time.Millisecond
+)
+
+func loadAgentCheck(s settings, c *Config) error {
+	v, ok := s.one("agent-check-listen")
+	if !ok {
+		return nil
+	}
+	network, address, _, err := parseEndpoint(v, c.Proxy.Listeners)
+	if err != nil {
+		return err
+	}
+	if network == c.Admin.Network && address == c.Admin.Address && !strings.HasSuffix(address, ":0") {
+		return v.fault("the address of --admin-listen")
+	}
+	c.AgentCheck = agentConfig{network, address}
+	return nil
+}
+
+// listenAgentCheck opens the listener of c; nil when there is none.
+func listenAgentCheck(ctx context.Context, c agentConfig) (net.Listener, error) {
+	if c.Network == "" {
+		return nil, nil
+	}
+	return listenLimited(ctx, "agent check", c.Network, c.Address, maxAgentConns)
+}
+
+func closeIfOpen(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+// agentCheck answers HAProxy's agent checks: one line to whoever connects.
+type agentCheck struct {
+	readiness func() readiness
+	log       zerolog.Logger
+}
+
+// serve answers on l until ctx ends and the answers under way are given. It
+// closes l.
+func (a *agentCheck) serve(ctx context.Context, l net.Listener) error {
+	a.log.Info().Stringer("address", l.Addr()).Msg("listener opened")
+	accepted := make(chan error, 1)
+	go a.acceptAll(ctx, l, accepted)
+	var err error
+	select {
+	case <-ctx.Done():
+		_ = l.Close()
+		<-accepted
+	case err = <-accepted:
+		err = errors.Join(fmt.Errorf("accept agent checks: %w", err), l.Close())
+	}
+	a.log.Info().Stringer("address", l.Addr()).Msg("listener closed")
+	return err
+}
+
+// acceptAll says why it ended when the last answer has been given.
+func (a *agentCheck) acceptAll(ctx context.Context, l net.Listener, ended chan<- error) {
+	var answers sync.WaitGroup
+	for warned := false; ; {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			warned = false
+			answers.Go(func() { a.answer(c) })
+			continue
+		case !errors.Is(err, net.ErrClosed):
+			// Out of descriptors, most likely: they come back.
+			if !warned {
+				a.log.Warn().Err(err).Msg("agent checks wait")
+				warned = true
+			}
+			select {
+			case <-time.After(acceptRetry):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		answers.Wait()
+		ended <- err
+		return
+	}
+}
+
+// answer tells the peer the state and closes, whatever it has sent.
+func (a *agentCheck) answer(c net.Conn) {
+	defer c.Close()
+	line := agentLine(a.readiness())
+	if c.SetDeadline(time.Now().Add(agentTimeout)) != nil {
+		return
+	}
+	if _, err := io.WriteString(c, line); err != nil {
+		return
+	}
+	// A close with bytes unread is a RST (RFC 2525, 2.17), which could cost a
+	// peer that has sent some (agent-send) its answer. So it closes first.
+	if closeWrite(c) == nil {
+		_, _ = io.CopyN(io.Discard, c, maxAgentSend)
+	}
+}
+
+func closeWrite(c net.Conn) error {
+	if l, ok := c.(*limitConn); ok {
+		c = l.Conn
+	}
+	if h, ok := c.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// agentLine is r in the words of HAProxy's agent check.
+//
+// HAProxy keeps two states for a server, and changes of each only what it is
+// told: drain and ready are the administrative one, up and down the
+// operational one. So each answer says both, or what had been said before
+// would stick: "drain" holds until "ready", and "down" until "up".
+func agentLine(r readiness) string {
+	switch r.verdict() {
+	case verdictUp:
+		return "up ready\n"
+	case verdictDraining:
+		return "drain up #" + reasonDraining + "\n"
+	}
+	if r.isDraining() {
+		return "drain down #" + agentReason(r) + "\n"
+	}
+	return "down ready #" + agentReason(r) + "\n"
+}
+
+// agentReason says what is wrong, of which label, as far as there is room.
+func agentReason(r readiness) string {
+	var reasons []string
+	if r.isDraining() {
+		reasons = append(reasons, reasonDraining)
+	}
+	var labels []string
+	for label, state := range r.Labels {
+		if state != string(discovery.Found) {
+			labels = append(labels, label)
+		}
+	}
+	slices.Sort(labels)
+	for _, label := range labels {
+		reasons = append(reasons, r.Labels[label]+" for label "+label)
+	}
+	return shorten(strings.Join(reasons, ", "), maxAgentReason)
+}
+
+// shorten gives the first most bytes of s, without half a character.
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
+}

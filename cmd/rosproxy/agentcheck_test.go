@@ -1,0 +1,170 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/drain"
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+func TestAgentLineSaysTheAdministrativeAndTheOperationalState(t *testing.T) {
+	has := proxy.LabelSnapshot{Master: proxy.Master{Address: addr("10.0.0.1:7800")}, Epoch: 1}
+	had := proxy.LabelSnapshot{Epoch: 2}
+	for _, c := range []struct {
+		name   string
+		labels []string
+		states []discovery.State
+		data   []proxy.LabelSnapshot
+		drain  bool
+		want   string
+	}{
+		{"serving", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, "up ready\n"},
+		{"draining", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, "drain up #draining\n"},
+		{"no master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, "down ready #no master for label a\n"},
+		{"no master of one label", []string{"a", "b"}, []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, "down ready #no master for label b\n"},
+		{"two labels, two reasons", []string{"b", "a"}, []discovery.State{discovery.None, discovery.Conflict}, []proxy.LabelSnapshot{had, had}, false, "down ready #conflict for label a, no master for label b\n"},
+		{"draining without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, "drain down #draining, no master for label a\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, data, source := newAdmin(t)
+			source.labels, data.snapshot.Labels = nil, nil
+			for i, name := range c.labels {
+				source.labels = append(source.labels, discovery.LabelStatus{Label: name, State: c.states[i]})
+				l := c.data[i]
+				l.Label = name
+				data.snapshot.Labels = append(data.snapshot.Labels, l)
+			}
+			if c.drain {
+				a.machine.Start(drain.Options{})
+			}
+			if got := agentLine(a.readiness()); got != c.want {
+				t.Errorf("got %q; want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAgentLineIsShortWhateverTheLabels(t *testing.T) {
+	r := readiness{Status: "DOWN", State: drain.Serving, Labels: map[string]string{}}
+	for _, first := range []string{"", "x", "xx"} { // a character of three bytes ends at any offset
+		r.Labels[first+strings.Repeat("語", 40)] = string(discovery.None)
+	}
+	got := agentLine(r)
+	if len(got) > len("down ready #\n")+maxAgentReason || !utf8.ValidString(got) || strings.Count(got, "\n") != 1 {
+		t.Errorf("got %d bytes, %q; want one valid line of at most %d bytes of reason", len(got), got, maxAgentReason)
+	}
+}
+
+// agentAddress is where p answers agent checks.
+func (p *running) agentAddress() string {
+	p.t.Helper()
+	for _, l := range p.log.lines(p.t, "listener opened") {
+		if l["component"] == "agent-check" {
+			return l["address"].(string)
+		}
+	}
+	p.t.Fatal("no agent check listener in the log")
+	return ""
+}
+
+// agentSays asks the agent check as HAProxy does, with or without a word of its own.
+func agentSays(t *testing.T, network, address, send string) string {
+	t.Helper()
+	c, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatalf("connect to the agent check: %v", err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, send); err != nil {
+		t.Fatalf("write to the agent check: %v", err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatalf("read from the agent check: %v", err)
+	}
+	return string(b)
+}
+
+func (p *running) awaitAgent(want string) {
+	p.t.Helper()
+	address, last := p.agentAddress(), ""
+	defer func() {
+		if p.t.Failed() {
+			p.t.Logf("last answer to an agent check: %q", last)
+		}
+	}()
+	eventually(p.t, "the agent's answer "+want, func() bool {
+		last = agentSays(p.t, "tcp", address, "")
+		return last == want
+	})
+}
+
+func TestAgentCheckFollowsTheProcessToItsEnd(t *testing.T) {
+	consul, one, p := follows(t, "--agent-check-listen=127.0.0.1:0")
+	p.awaitAgent("up ready\n")
+	if got := agentSays(t, "tcp", p.agentAddress(), "backend/server\n"); got != "up ready\n" {
+		t.Errorf("with agent-send: got %q; want up ready", got)
+	}
+	var v map[string]any
+	p.request("POST", "/drain?grace=0s", &v)
+	p.awaitAgent("drain up #draining\n")
+	eventually(t, "drained", func() bool { return p.drainState()["state"] == "drained" })
+	p.awaitAgent("drain up #draining\n")
+	p.request("DELETE", "/drain", &v)
+	p.awaitAgent("up ready\n")
+	consul.Deregister(one.name)
+	p.awaitAgent("down ready #no master for label default\n")
+	consul.Register(one.service(asMaster, inGroup))
+	p.awaitAgent("up ready\n")
+
+	address := p.agentAddress()
+	p.request("POST", "/drain?grace=0s&exit=true", &v)
+	p.awaitEnd(exitOK)
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Error("agent check after the end: got a connection; want it refused")
+	}
+}
+
+func TestAgentCheckOnAUnixSocket(t *testing.T) {
+	one := startWorker(t, "one")
+	dir, err := os.MkdirTemp("", "rp") // short: a socket's path has a limit
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	p := startProgram(t, "--static-master="+one.l.Addr().String(), "--agent-check-listen=unix:"+dir+"/b")
+	p.awaitReady()
+	if got := agentSays(t, "unix", dir+"/b", ""); got != "up ready\n" {
+		t.Errorf("got %q; want up ready", got)
+	}
+	p.signals <- terminate
+	p.signals <- terminate
+	p.awaitEnd(exitOK)
+	if _, err := os.Stat(dir + "/b"); !os.IsNotExist(err) {
+		t.Errorf("socket after the end: got %v; want it removed", err)
+	}
+}
+
+// TestAgentChecksThatStayOpenKeepNobodyOut: there are more of them than places.
+func TestAgentChecksThatStayOpenKeepNobodyOut(t *testing.T) {
+	one := startWorker(t, "one")
+	p := startProgram(t, "--static-master="+one.l.Addr().String(), "--agent-check-listen=127.0.0.1:0")
+	for range maxAgentConns + 8 {
+		c, err := net.Dial("tcp", p.agentAddress())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	p.awaitReady()
+	p.awaitAgent("up ready\n")
+}

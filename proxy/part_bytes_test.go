@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What becomes of bytes when a farewell ends connections.
+
+// TestWhatIsSentAfterTheFINReachesNobody: and the sender learns of it, by a
+// reset at the latest at the deadline.
+func TestWhatIsSentAfterTheFINReachesNobody(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	g := sayGoodbye(t, s.p, 0, time.Second)
+	wantEOF(t, "client", client)
+	wrote := make(chan error, 1)
+	go func() {
+		b := make([]byte, 1<<20)
+		for {
+			if _, err := client.Write(b); err != nil { // blocks: nobody reads
+				wrote <- err
+				return
+			}
+		}
+	}()
+	wantEOF(t, "master", master)
+	g.wantReturn(t, context.DeadlineExceeded)
+	if err := <-wrote; !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("write after FIN: got %v; want a reset", err)
+	}
+	wantEnded(t, s.p, 1, 0)
+	if l := s.p.Snapshot().Labels[0]; l.BytesUp != uint64(len("hello")) {
+		t.Errorf("bytes up: got %d; want %d, those of before the FIN", l.BytesUp, len("hello"))
+	}
+}
+
+// TestNoFINBehindBytesThatAreOnTheirWay: a stream that was cut short must not look whole.
+func TestNoFINBehindBytesThatAreOnTheirWay(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	go func() { _, _ = master.Write(make([]byte, 64<<20)) }() // more than the buffers on the way hold
+	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
+	g := sayGoodbye(t, s.p, 0, 800*time.Millisecond)
+	g.wantReturn(t, context.DeadlineExceeded)
+	wantEnded(t, s.p, 1, 0)
+	if _, err := io.Copy(io.Discard, client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client's connection: got %v; want a reset", err)
+	}
+}
+
+// isStuck tells whether the one connection of p has bytes that its client does not take.
+func isStuck(p *Proxy) bool {
+	stuck := false
+	for i := range p.shards {
+		onShard(p, i, func(s *shard) {
+			s.conns.all(func(c *conn) { stuck = stuck || c.flows[down].rest != nil || c.flows[down].pipe != nil })
+		})
+	}
+	return stuck
+}
+
+func TestSlowReaderThatGoesOnInTimeGetsEverythingAndFIN(t *testing.T) {
+	const size = 64 << 20
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	go func() { _, _ = master.Write(make([]byte, size)) }()
+	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
+	g := sayGoodbye(t, s.p, 0, patience)
+	if n, err := io.Copy(io.Discard, client); n != size || err != nil {
+		t.Errorf("got %d bytes, %v; want %d, then FIN", n, err, size)
+	}
+	client.Close()
+	master.Close()
+	g.wantReturn(t, nil)
+	wantEnded(t, s.p, 1, 1)
+}
+
+func TestStreamThatNeverRestsIsResetAtTheDeadline(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	go func() {
+		for b := make([]byte, 1<<20); ; {
+			if _, err := master.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{client}, make([]byte, 1<<20))
+		ended <- err
+	}()
+	eventually(t, "the stream", func() bool { return s.p.Snapshot().Labels[0].BytesDown > 32<<20 })
+	g := sayGoodbye(t, s.p, 0, 800*time.Millisecond)
+	g.wantReturn(t, context.DeadlineExceeded)
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client's connection: got %v; want a reset", err)
+	}
+	wantEnded(t, s.p, 1, 0)
+}
+
+// TestConnectionThatAlwaysTalksIsPartedToo: in the moment in which its message is at a peer.
+func TestConnectionThatAlwaysTalksIsPartedToo(t *testing.T) {
+	p, address := running(t, Config{}, echo(t))
+	c := dialed(t, address)
+	ended := make(chan error, 1)
+	go func() {
+		b := []byte("x")
+		for {
+			if _, err := c.Write(b); err != nil {
+				ended <- err
+				return
+			}
+			if _, err := io.ReadFull(c, b); err != nil {
+				c.Close()
+				ended <- err
+				return
+			}
+		}
+	}()
+	eventually(t, "talk", func() bool { return p.Snapshot().Labels[0].BytesUp > 100 })
+	g := sayGoodbye(t, p, 0, patience)
+	if err := <-ended; err != io.EOF {
+		t.Errorf("end of the client's connection: got %v; want FIN", err)
+	}
+	g.wantReturn(t, nil)
+	wantEnded(t, p, 1, 1)
+}

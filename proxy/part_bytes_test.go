@@ -131,3 +131,69 @@ func TestConnectionThatAlwaysTalksIsPartedToo(t *testing.T) {
 	g.wantReturn(t, nil)
 	wantEnded(t, p, 1, 1)
 }
+
+// TestLeftoverIsBytesOnTheirWay has them in the proxy alone: the socket that
+// they came from is empty.
+func TestLeftoverIsBytesOnTheirWay(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	client, master := s.next(t)
+	const chunk = largeRead / 2 // not a stream: no pipe
+	sent := uint64(0)
+	eventually(t, "a leftover", func() bool {
+		if sent == s.p.Snapshot().Labels[0].BytesDown && !isStuck(s.p) {
+			if _, err := master.Write(make([]byte, chunk)); err != nil {
+				t.Fatalf("write: %v", err)
+			}
+			sent += chunk
+		}
+		return isStuck(s.p)
+	})
+	until := s.p.clock() + int64(patience)
+	tryToPart := func() (parted int) {
+		onShard(s.p, 0, func(s *shard) {
+			for range 64 { // of every silence, down to none
+				s.partSome(1, until)
+			}
+			parted = s.parted
+		})
+		return parted
+	}
+	if tryToPart() != 0 {
+		t.Error("parted with a leftover; want it to wait for the client to take it")
+	}
+	if n, err := io.CopyN(io.Discard, client, int64(sent)); err != nil {
+		t.Errorf("got %d bytes, %v; want %d", n, err, sent)
+	}
+	eventually(t, "its turn", func() bool { return tryToPart() == 1 })
+	if n, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("then got %d bytes, %v; want FIN", n, err)
+	}
+}
+
+// TestUnreadBytesAreOnTheirWay has them in the socket alone, at a moment in
+// which the shard has not heard of them.
+func TestUnreadBytesAreOnTheirWay(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	client, master := s.next(t)
+	parted := 0
+	onShard(s.p, 0, func(s *shard) {
+		if _, err := master.Write([]byte("x")); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		s.conns.all(func(c *conn) {
+			for end := time.Now().Add(patience); nothingToRead(int(c.sides[1].fd)) && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+		})
+		for range 64 {
+			s.partSome(1, s.now+int64(patience))
+		}
+		parted = s.parted
+	})
+	if parted != 0 {
+		t.Error("parted with bytes unread; want it to pass them on first")
+	}
+	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
+		t.Errorf("read: got %v; want the byte", err)
+	}
+}

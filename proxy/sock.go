@@ -131,8 +131,8 @@ func nothingButFIN(fd int) bool {
 // has neither closed nor reset.
 func nothingToRead(fd int) bool {
 	var b [1]byte
-	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0, 0)
-	return errno == unix.EAGAIN
+	_, err := peek(fd, b[:])
+	return err == errAgain
 }
 
 // discard throws away up to limit bytes that wait in the receive queue of fd.

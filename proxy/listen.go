@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -37,19 +38,21 @@ type listeners struct {
 	fds   []int      // by listener; noFD: closed
 	bound []netip.AddrPort
 	open  atomic.Bool
+
+	released bool // guarded by mu: another process has the sockets, for good
 }
 
-// openAll opens every listener, at the address it was bound to before where there is one.
+// openAll opens every listener that is not, at the address it was bound to
+// before where there is one.
 func (l *listeners) openAll(ctx context.Context) error {
 	for i, c := range l.configured {
-		address := c.Address
-		if l.bound[i].IsValid() {
-			address = l.bound[i].String()
+		if l.fds[i] != noFD {
+			continue
 		}
-		fd, bound, err := openListener(ctx, address, l.options)
+		fd, bound, err := l.openOne(ctx, i)
 		if err != nil {
-			l.closeAll()
-			return err
+			l.closeOwn()
+			return fmt.Errorf("listener %q: %w", c.Label, err)
 		}
 		l.fds[i] = fd
 		if !l.bound[i].IsValid() { // written once: readers need no lock
@@ -60,14 +63,51 @@ func (l *listeners) openAll(ctx context.Context) error {
 	return nil
 }
 
+func (l *listeners) openOne(ctx context.Context, i int) (fd int, bound netip.AddrPort, err error) {
+	switch {
+	case l.bound[i].IsValid():
+		return openListener(ctx, l.bound[i].String(), l.options)
+	case l.configured[i].File != nil:
+		return adoptListener(l.configured[i].File, l.options)
+	default:
+		return openListener(ctx, l.configured[i].Address, l.options)
+	}
+}
+
+// closeAll gives back every descriptor.
 func (l *listeners) closeAll() {
-	for i, fd := range l.fds {
-		if fd != noFD {
-			closeFD(fd)
-			l.fds[i] = noFD
+	l.open.Store(false)
+	for i := range l.fds {
+		l.closeOne(i)
+	}
+}
+
+// closeOwn leaves those that another process keeps as well: a Resume could not open them.
+func (l *listeners) closeOwn() {
+	l.open.Store(false)
+	for i := range l.fds {
+		if !l.configured[i].Shared {
+			l.closeOne(i)
 		}
 	}
-	l.open.Store(false)
+}
+
+func (l *listeners) closeOne(i int) {
+	if l.fds[i] != noFD {
+		closeFD(l.fds[i])
+		l.fds[i] = noFD
+	}
+}
+
+// own are the sockets that no other process keeps.
+func (l *listeners) own() []int {
+	var own []int
+	for i, fd := range l.fds {
+		if fd != noFD && !l.configured[i].Shared {
+			own = append(own, fd)
+		}
+	}
+	return own
 }
 
 // slots bounds the client connections of all shards together. Shards that
@@ -246,9 +286,23 @@ func (s *shard) leaveListeners() {
 	}
 }
 
+// leaveListeners has every shard leave them, and returns when all have.
+func (p *Proxy) leaveListeners() {
+	p.listeners.open.Store(false)
+	left := make(chan struct{}, len(p.shards))
+	p.tell(func(s *shard) {
+		s.leaveListeners()
+		left <- struct{}{}
+	})
+	for range p.shards {
+		<-left
+	}
+}
+
 // Pause stops accepting. Every connection whose handshake was complete is
 // accepted first, for which it waits when MaxConns is reached; when Pause
-// returns the listeners are closed.
+// returns the listeners are closed. Those that another process keeps as well
+// (Listener.Shared) are not: their clients wait for Resume, or for that process.
 func (p *Proxy) Pause() { _ = p.pause(context.Background()) }
 
 // pause is Pause with an end. When ctx's deadline passes first, the listeners
@@ -261,28 +315,20 @@ func (p *Proxy) pause(ctx context.Context) error {
 	if !l.open.Load() {
 		return nil
 	}
-	for i, fd := range l.fds {
+	for _, fd := range l.own() {
 		if err := refuseNewHandshakes(fd); err != nil {
-			p.log.Error().Err(err).Stringer("listen", l.bound[i]).Msg("connections that arrive while the listener closes may be reset")
+			p.log.Error().Err(err).Msg("connections that arrive while the listener closes may be reset")
 		}
 	}
 	err := p.emptyQueues(ctx)
 	if errors.Is(err, context.Canceled) {
-		for _, fd := range l.fds {
+		for _, fd := range l.own() {
 			allowNewHandshakes(fd)
 		}
 		return err
 	}
-	l.open.Store(false)
-	left := make(chan struct{}, len(p.shards))
-	p.tell(func(s *shard) {
-		s.leaveListeners()
-		left <- struct{}{}
-	})
-	for range p.shards {
-		<-left
-	}
-	l.closeAll()
+	p.leaveListeners()
+	l.closeOwn()
 	for _, at := range l.bound {
 		p.log.Info().Stringer("listen", at).Msg("listener closed")
 	}
@@ -297,7 +343,7 @@ func (p *Proxy) emptyQueues(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		waiting := 0
-		for _, fd := range p.listeners.fds {
+		for _, fd := range p.listeners.own() {
 			n, err := waitingInQueue(fd)
 			if err != nil {
 				return err
@@ -322,6 +368,9 @@ func (p *Proxy) Resume() error {
 	defer l.mu.Unlock()
 	if p.ended.Load() {
 		return ErrClosed
+	}
+	if l.released {
+		return ErrReleased
 	}
 	if l.open.Load() {
 		return nil

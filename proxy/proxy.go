@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -24,12 +25,20 @@ import (
 var (
 	ErrUnknownLabel = errors.New("unknown label")   // no listener has that label
 	ErrClosed       = errors.New("proxy is closed") // Serve has returned
+	ErrReleased     = errors.New("the listeners were handed over")
 )
 
 // Listener is one address that clients connect to, and the label whose master they get.
 type Listener struct {
 	Label   string // unique in a Config
 	Address string // HOST:PORT; an empty or IPv6-any host is dual-stack
+
+	// File is a socket that listens already, to be used instead of opening
+	// Address; nil: none. New makes a copy, File stays the caller's.
+	File *os.File
+	// Shared: another process keeps that socket as well, and with it the
+	// clients in its queue. A pause then leaves it as it is.
+	Shared bool
 }
 
 // Config is fixed for the life of a Proxy.
@@ -93,6 +102,7 @@ type Proxy struct {
 	firstEphemeral, lastEphemeral uint16
 
 	serving      atomic.Bool
+	begun        chan struct{} // closed when the shards are reached by their mailboxes
 	ended        atomic.Bool
 	draining     chan struct{} // one token: held by Shutdown
 	lastShortage atomic.Int64  // clock of the last warning
@@ -128,6 +138,7 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		},
 		slots:    slots{max: int64(room.conns), emptied: make(chan struct{}, 1)},
 		draining: make(chan struct{}, 1),
+		begun:    make(chan struct{}),
 		trusted:  trusted, headerTimeout: headerTimeout,
 	}
 	p.slots.freed = func() { p.tell(func(s *shard) { s.acceptAgain() }) }
@@ -150,7 +161,7 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		return nil, err
 	}
 	for i, at := range p.listeners.bound {
-		p.log.Info().Str("label", c.Listeners[i].Label).Stringer("listen", at).Msg("listener opened")
+		p.log.Info().Str("label", c.Listeners[i].Label).Stringer("listen", at).Bool("inherited", c.Listeners[i].File != nil).Msg("listener opened")
 	}
 	return p, nil
 }
@@ -182,6 +193,7 @@ func (p *Proxy) Serve(ctx context.Context) error {
 	for _, s := range p.shards { // all of them before one accepts: it may hand a client to any other
 		s.mail.start()
 	}
+	close(p.begun)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.shards {
 		group.Go(s.run)

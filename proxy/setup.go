@@ -88,7 +88,12 @@ func bindAndListen(fd int, at netip.AddrPort, o socketOptions) error {
 	if err := unix.Bind(fd, sa); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
-	// The kernel caps the queue at net.core.somaxconn.
+	return lengthenQueue(fd)
+}
+
+// lengthenQueue makes fd listen, if it does not, with as long a queue as there
+// may be: the kernel caps it at net.core.somaxconn.
+func lengthenQueue(fd int) error {
 	return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32))
 }
 

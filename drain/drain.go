@@ -84,6 +84,7 @@ type Machine struct {
 	asks     chan func(context.Context) // called with Run's context
 	ended    chan struct{}              // closed when Run has returned
 	done     chan struct{}              // closed when the process should exit
+	exiting  chan struct{}              // closed when a drain has started that ends with the process
 	finished chan result                // what Shutdown came to
 	shown    atomic.Pointer[shown]
 
@@ -117,6 +118,7 @@ func New(c Config, target Target, log zerolog.Logger) *Machine {
 		asks:     make(chan func(context.Context)),
 		ended:    make(chan struct{}),
 		done:     make(chan struct{}),
+		exiting:  make(chan struct{}),
 		finished: make(chan result, 1),
 		phase:    Serving,
 	}

@@ -21,7 +21,9 @@ func (m *Machine) start(ctx context.Context, o Options) {
 		timeout = *o.Timeout
 	}
 	m.phase = Draining
-	m.exit = o.Exit
+	if m.exit = o.Exit; m.exit {
+		close(m.exiting)
+	}
 	m.started = time.Now()
 	m.deadline = m.started.Add(timeout)
 	m.log.Info().Dur("grace_ms", grace).Time("deadline", m.deadline).Bool("exit", m.exit).
@@ -40,6 +42,7 @@ func (m *Machine) arm(exit bool) {
 		return
 	}
 	m.exit = true
+	close(m.exiting)
 	m.log.Info().Msg("drain will end the process")
 	if m.phase == Drained {
 		m.stop()

@@ -142,3 +142,15 @@ func (p *Proxy) LookAgain() {
 		}
 	})
 }
+
+// Listeners are the listeners as configured.
+func (p *Proxy) Listeners() []Listener { return p.config.Listeners }
+
+// Close closes the listeners of a Proxy for which Serve is not to be called;
+// after Serve it does nothing.
+func (p *Proxy) Close() error {
+	if p.serving.CompareAndSwap(false, true) {
+		p.close()
+	}
+	return nil
+}

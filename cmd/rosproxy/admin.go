@@ -41,6 +41,7 @@ type admin struct {
 	guard   guard
 	build   buildInfo
 	begun   time.Time // of the process
+	number  int       // its generation
 	log     zerolog.Logger
 }
 

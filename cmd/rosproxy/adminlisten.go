@@ -83,20 +83,28 @@ func badSocketPath(path string) string {
 	return ""
 }
 
-// listenAdmin opens the admin listener.
-func listenAdmin(ctx context.Context, c adminConfig) (net.Listener, error) {
-	return listenLimited(ctx, "admin", c.Network, c.Address, maxAdminConns)
+// openAdmin opens the admin listener, or takes a given one.
+func openAdmin(ctx context.Context, g *given, c adminConfig) (*endpoint, error) {
+	e, err := g.openEndpoint(ctx, adminSocket, c.Network, c.Address, maxAdminConns)
+	if err != nil {
+		return nil, err
+	}
+	// A given one need not be the one that the configuration was checked with.
+	if t, ok := e.Addr().(*net.TCPAddr); ok && !t.IP.IsLoopback() && c.TokenFile == "" {
+		return nil, errors.Join(fmt.Errorf("take over the admin socket: %v is not loopback: needs --admin-token-file", t), e.Close())
+	}
+	return e, nil
 }
 
 // listenLimited opens a listener that holds at most conns connections at a
-// time; name is what its errors call it.
-func listenLimited(ctx context.Context, name, network, address string, conns int) (net.Listener, error) {
+// time; name is what its errors call it, mode that of a unix socket.
+func listenLimited(ctx context.Context, name, network, address string, mode uint32, conns int) (*limitListener, error) {
 	var lc net.ListenConfig
 	if network == "unix" {
 		if err := removeStaleSocket(address); err != nil {
 			return nil, fmt.Errorf("listen on %s socket %s: %w", name, address, err)
 		}
-		lc.Control = narrowMode
+		lc.Control = narrowMode(mode)
 	} else {
 		lc.SetMultipathTCP(false)
 	}
@@ -105,23 +113,29 @@ func listenLimited(ctx context.Context, name, network, address string, conns int
 		return nil, fmt.Errorf("listen on %s address %s: %w", name, address, err)
 	}
 	if network == "unix" {
-		if err := os.Chmod(address, socketMode); err != nil { // a narrow umask may have taken bits away
+		if err := os.Chmod(address, os.FileMode(mode)); err != nil { // a narrow umask may have taken bits away
 			return nil, errors.Join(fmt.Errorf("set mode of %s socket: %w", name, err), l.Close())
 		}
 	}
-	return &limitListener{Listener: l, slots: make(chan struct{}, conns), closed: make(chan struct{})}, nil
+	return limited(l, conns), nil
+}
+
+func limited(l net.Listener, conns int) *limitListener {
+	return &limitListener{Listener: l, slots: make(chan struct{}, conns), closed: make(chan struct{})}
 }
 
 const socketMode = 0o660
 
 // narrowMode gives the socket its mode before bind makes the file of it, so
 // that there is no moment at which others could connect.
-func narrowMode(_, _ string, raw syscall.RawConn) error {
-	var err error
-	if e := raw.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), socketMode) }); e != nil {
-		return e
+func narrowMode(mode uint32) func(_, _ string, raw syscall.RawConn) error {
+	return func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		if e := raw.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), mode) }); e != nil {
+			return e
+		}
+		return err
 	}
-	return err
 }
 
 // removeStaleSocket removes a socket that nobody listens on: what a process

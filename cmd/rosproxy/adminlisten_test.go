@@ -23,7 +23,7 @@ func socketPath(t *testing.T) string {
 
 func TestAdminSocketHasItsModeAndIsRemoved(t *testing.T) {
 	path := socketPath(t)
-	l, err := listenAdmin(t.Context(), adminConfig{Network: "unix", Address: path})
+	l, err := openAdmin(t.Context(), &given{}, adminConfig{Network: "unix", Address: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestStaleAdminSocketIsReplaced(t *testing.T) {
 	}
 	stale.(*net.UnixListener).SetUnlinkOnClose(false) // as after a kill
 	stale.Close()
-	l, err := listenAdmin(t.Context(), adminConfig{Network: "unix", Address: path})
+	l, err := openAdmin(t.Context(), &given{}, adminConfig{Network: "unix", Address: path})
 	if err != nil {
 		t.Fatalf("got %v; want the stale socket replaced", err)
 	}
@@ -73,7 +73,7 @@ func TestAdminSocketInUseAndOtherFilesAreLeftAlone(t *testing.T) {
 		file:                     "is no socket",
 		"/does/not/exist/a.sock": "no such file",
 	} {
-		_, err := listenAdmin(t.Context(), adminConfig{Network: "unix", Address: path})
+		_, err := openAdmin(t.Context(), &given{}, adminConfig{Network: "unix", Address: path})
 		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v; want the path and %q", path, err, says)
 		}
@@ -88,7 +88,7 @@ func TestAdminSocketInUseAndOtherFilesAreLeftAlone(t *testing.T) {
 
 func TestNarrowModeActsBeforeBind(t *testing.T) {
 	path := socketPath(t)
-	lc := net.ListenConfig{Control: narrowMode}
+	lc := net.ListenConfig{Control: narrowMode(socketMode)}
 	old := syscall.Umask(0) // of the process: this test must not run beside others
 	l, err := lc.Listen(t.Context(), "unix", path)
 	syscall.Umask(old)

@@ -48,19 +48,12 @@ func loadAgentCheck(s settings, c *Config) error {
 	return nil
 }
 
-// listenAgentCheck opens the listener of c; nil when there is none.
-func listenAgentCheck(ctx context.Context, c agentConfig) (net.Listener, error) {
+// openAgentCheck opens the listener of c, or takes a given one; nil when there is to be none.
+func openAgentCheck(ctx context.Context, g *given, c agentConfig) (*endpoint, error) {
 	if c.Network == "" {
 		return nil, nil
 	}
-	return listenLimited(ctx, "agent check", c.Network, c.Address, maxAgentConns)
-}
-
-func closeIfOpen(l net.Listener) error {
-	if l == nil {
-		return nil
-	}
-	return l.Close()
+	return g.openEndpoint(ctx, agentSocket, c.Network, c.Address, maxAgentConns)
 }
 
 // agentCheck answers HAProxy's agent checks: one line to whoever connects.

@@ -19,7 +19,9 @@ type Config struct {
 	Admin      adminConfig
 	AgentCheck agentConfig
 	Log        logConfig
-	Warnings   []string // what is odd about it, but no fault
+	// UpgradeTimeout is what a new process has to become ready.
+	UpgradeTimeout time.Duration
+	Warnings       []string // what is odd about it, but no fault
 }
 
 // Bounds of what may be configured.
@@ -224,6 +226,9 @@ func loadDrain(s settings, c *Config) (err error) {
 		return err
 	}
 	if c.Drain.Timeout, err = parseDuration(s, "drain-timeout", 0, drain.MaxDuration); err != nil {
+		return err
+	}
+	if c.UpgradeTimeout, err = parseDuration(s, "upgrade-timeout", time.Millisecond, day); err != nil {
 		return err
 	}
 	if c.Drain.Grace > c.Drain.Timeout {

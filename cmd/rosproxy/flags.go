@@ -56,6 +56,7 @@ type grammar struct {
 	AgentCheckListen string   `placeholder:"ADDR" help:"Answer HAProxy's agent checks here: HOST:PORT or unix:PATH (none)."`
 	DrainGrace       string   `default:"5s" placeholder:"D" help:"Draining: unready but still accepting (${default})."`
 	DrainTimeout     string   `default:"5m" placeholder:"D" help:"Draining: after this the rest is closed (${default})."`
+	UpgradeTimeout   string   `default:"30s" placeholder:"D" help:"SIGUSR2: how long the new process has to become ready (${default})."`
 	LogLevel         string   `default:"info" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
 	LogFormat        string   `placeholder:"json|console" help:"Form of the log (console on a terminal, else json)."`
 	LogConnections   bool     `help:"Log closed connections at info instead of debug."`

@@ -8,22 +8,67 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/rosproxy/rosproxy/drain/handover"
 )
 
 func main() {
-	signals := make(chan os.Signal, 2) // room for the second one, which ends at once
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signals := make(chan os.Signal, 8) // room for the second one, which ends at once, beside upgrades
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
 	// Without this a reader of stderr that went away would end the proxy with it.
 	signal.Ignore(syscall.SIGPIPE)
 	p := Program{
-		Args:    os.Args[1:],
-		Env:     os.Environ(),
-		Stdout:  os.Stdout,
-		Stderr:  os.Stderr,
-		Signals: signals,
+		Args:       os.Args[1:],
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+		Signals:    signals,
+		Executable: executable(),
+		Name:       os.Args[0],
+	}
+	if err := p.takeOver(); err != nil {
+		fmt.Fprintln(os.Stderr, "rosproxy:", oneLine(err.Error()))
+		os.Exit(exitUsage)
 	}
 	os.Exit(p.Run(context.Background()))
+}
+
+// takeOver takes what the process was started with beside its arguments.
+func (p *Program) takeOver() (err error) {
+	p.Inherited.activated = activation.Files(true) // before the environment is read: it takes its variables out
+	p.Inherited.predecessor, p.Env, err = handover.Inherit(os.Environ())
+	if err != nil {
+		return err
+	}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		p.Notify = notify
+	}
+	p.Watchdog, err = daemon.SdWatchdogEnabled(false)
+	return err
+}
+
+func notify(state string) error {
+	_, err := daemon.SdNotify(false, state)
+	return err
+}
+
+// executable is the path by which the process was started; empty when it
+// cannot be told. Not that of the file that runs, which an upgrade replaces.
+func executable() string {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return ""
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return ""
+	}
+	return path
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -25,8 +26,16 @@ type Program struct {
 	Env     []string // NAME=VALUE
 	Stdout  io.Writer
 	Stderr  io.Writer
-	Signals <-chan os.Signal // the first drains and exits, the second ends at once; nil: none
+	Signals <-chan os.Signal // SIGUSR2 upgrades; of the others the first drains and exits, the second ends at once; nil: none
+
+	Executable string                   // what an upgrade starts; empty: not known
+	Name       string                   // by which it is started, its argument zero; empty: Executable
+	Inherited  inheritance              // listening sockets, and who served on them
+	Notify     func(state string) error // tells the service manager, as sd_notify(3) does; nil: there is none
+	Watchdog   time.Duration            // how often Notify must be told that all is well; 0: never
 }
+
+func (p Program) name() string { return cmp.Or(p.Name, p.Executable) }
 
 // Run runs the command that Args name, until it is done, and answers the exit
 // code. The end of ctx ends it at once, without a drain.
@@ -71,7 +80,7 @@ func (p Program) serve(ctx context.Context, config Config, source masterSource, 
 	cpus := runtime.GOMAXPROCS(0)
 	config.Proxy.Shards = cmp.Or(config.Proxy.Shards, cpus)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(cpus, config.Proxy.Shards+1)))
-	if err := run(ctx, config, source, p.Signals, log); err != nil {
+	if err := run(ctx, config, source, p, log); err != nil {
 		log.Error().Str("component", "main").Err(err).Msg("failed")
 		return exitFailed
 	}

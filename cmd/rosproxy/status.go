@@ -16,6 +16,7 @@ type status struct {
 	State   drain.Phase   `json:"state"`
 	Uptime  float64       `json:"uptime_s"`
 	PID     int           `json:"pid"`
+	Number  int           `json:"generation"` // 1 for the first process, one more with each upgrade
 	Labels  []labelStatus `json:"labels"`
 	Consul  []agentStatus `json:"consul"` // empty with static masters
 }
@@ -72,6 +73,7 @@ func (a *admin) status(now time.Time) status {
 		State:   a.machine.State().Phase,
 		Uptime:  seconds(now.Sub(a.begun)),
 		PID:     os.Getpid(),
+		Number:  a.number,
 		Labels:  []labelStatus{},
 		Consul:  []agentStatus{},
 	}

@@ -28,6 +28,9 @@ import (
 const asProgram = "ROSPROXY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == installed || strings.HasPrefix(filepath.Base(os.Args[0]), installed+".") {
+		main()
+	}
 	if os.Getenv(asProgram) != "" {
 		_ = os.Unsetenv(asProgram) // it would be warned of as a typo
 		main()

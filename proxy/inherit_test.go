@@ -1,0 +1,306 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// given opens a socket as somebody else would, and gives it and its address.
+func given(t *testing.T, o socketOptions) (*os.File, string) {
+	t.Helper()
+	fd, bound, err := openListener(t.Context(), "127.0.0.1:0", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "given")
+	t.Cleanup(func() { f.Close() })
+	return f, bound.String()
+}
+
+// on serves a proxy on the listener until end is called.
+func on(t *testing.T, l Listener, c Config) (p *Proxy, end func()) {
+	t.Helper()
+	l.Label = "default"
+	c.Listeners = []Listener{l}
+	p, err := New(c, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetMaster("default", Master{Address: netip.MustParseAddrPort(echo(t))})
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx) }()
+	ended := false
+	end = func() {
+		if ended {
+			return
+		}
+		ended = true
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}
+	t.Cleanup(end)
+	return p, end
+}
+
+func option(t *testing.T, f *os.File, level, name int) int {
+	t.Helper()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v int
+	if e := raw.Control(func(fd uintptr) { v, err = unix.GetsockoptInt(int(fd), level, name) }); e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	return v
+}
+
+func TestGivenSocketIsServedAndGetsTheOptionsOfToday(t *testing.T) {
+	f, address := given(t, socketOptions{keepAlive: time.Minute, userTimeout: 30 * time.Second})
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) { err = unix.SetNonblock(int(fd), false) }) // as systemd hands it over
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := on(t, Listener{Address: "127.0.0.1:1", File: f}, Config{Shards: 1, UserTimeout: 7 * time.Second})
+	if got := p.Snapshot().Labels[0].Listen; got != address {
+		t.Errorf("got listen %s; want that of the socket, %s", got, address)
+	}
+	roundTrip(t, dialed(t, address), []byte("x"))
+	roundTrip(t, dialed(t, address), []byte("y")) // the queue was empty in between: accept did not block
+	if got := option(t, f, unix.SOL_SOCKET, unix.SO_KEEPALIVE); got != 0 {
+		t.Errorf("got keepalive %d; want it off, as configured now", got)
+	}
+	if got := option(t, f, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != 7000 {
+		t.Errorf("got user timeout %d; want 7000", got)
+	}
+}
+
+func TestGivenSocketOfAnotherKindIsRefused(t *testing.T) {
+	socket := func(domain, kind, protocol int) *os.File {
+		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "given")
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for says, f := range map[string]*os.File{
+		"it is no stream socket":          socket(unix.AF_INET, unix.SOCK_DGRAM, 0),
+		"it is no socket of the internet": socket(unix.AF_UNIX, unix.SOCK_STREAM, 0),
+		"it does not listen":              socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP),
+		"socket operation on non-socket":  null,
+	} {
+		_, err := New(Config{Shards: 1, Listeners: []Listener{{Label: "default", File: f}}}, nopLog)
+		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "default") {
+			t.Errorf("got %v; want an error that names the label and says %q", err, says)
+		}
+	}
+}
+
+func TestFilterThatAKilledProcessLeftIsRemoved(t *testing.T) {
+	f, address := given(t, socketOptions{})
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) { err = refuseNewHandshakes(int(fd)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	on(t, Listener{File: f, Shared: true}, Config{Shards: 1})
+	roundTrip(t, dialed(t, address), []byte("x"))
+}
+
+func TestPauseLeavesASharedSocketListening(t *testing.T) {
+	f, address := given(t, socketOptions{})
+	p, end := on(t, Listener{File: f, Shared: true}, Config{Shards: 2})
+	roundTrip(t, dialed(t, address), []byte("x"))
+	for range 3 {
+		p.Pause()
+		waiting := dialed(t, address)
+		if _, err := waiting.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Resume(); err != nil {
+			t.Fatalf("resume: %v", err)
+		}
+		b := make([]byte, 1)
+		if _, err := waiting.Read(b); err != nil {
+			t.Fatalf("client that waited: %v", err)
+		}
+	}
+	p.Pause()
+	end()
+	waiting := dialed(t, address)
+	on(t, Listener{File: f, Shared: true}, Config{Shards: 1})
+	roundTrip(t, waiting, []byte("x"))
+}
+
+// handOver gives a second proxy the sockets of the first.
+func handOver(t *testing.T, first *Proxy, c Config) (second *Proxy, end func()) {
+	t.Helper()
+	files, err := first.ListenerFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files[0].Close()
+	second, end = on(t, Listener{File: files[0]}, c)
+	if err := second.Heartbeat(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Release(); err != nil {
+		t.Fatalf("release: %v", err)
+	}
+	second.LookAgain()
+	return second, end
+}
+
+func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
+	first, endFirst := on(t, Listener{Address: "127.0.0.1:0"}, Config{Shards: 2})
+	address := first.Snapshot().Labels[0].Listen
+	live := dialed(t, address)
+	roundTrip(t, live, []byte("x"))
+	second, endSecond := handOver(t, first, Config{Shards: 2})
+
+	if err := first.Resume(); !errors.Is(err, ErrReleased) {
+		t.Errorf("resume: got %v; want ErrReleased", err)
+	}
+	if err := first.Release(); err == nil {
+		t.Error("second release: got nil; want an error")
+	}
+	if _, err := first.ListenerFiles(); err == nil {
+		t.Error("listener files after the release: got nil; want an error")
+	}
+	first.Pause() // must not touch the socket: it is the other's
+	for range 100 {
+		roundTrip(t, dialed(t, address), []byte("x"))
+	}
+	if got := first.Active(); got != 1 {
+		t.Errorf("first: got %d connections; want the 1 of before", got)
+	}
+	roundTrip(t, live, []byte("x"))
+	live.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := first.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown after the release: %v", err)
+	}
+	endFirst()
+	roundTrip(t, dialed(t, address), []byte("x"))
+
+	second.Pause() // the sockets are its own: it closes them
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Error("got a connection after the pause; want it refused")
+	}
+	if err := second.Resume(); err != nil {
+		t.Errorf("resume: %v", err)
+	}
+	roundTrip(t, dialed(t, address), []byte("x"))
+	endSecond()
+}
+
+// The kernel wakes one waiter a connection. Without LookAgain the client of
+// one that went the moment it was woken waits for the next client.
+func TestNoClientWaitsForTheNextOneAfterAHandover(t *testing.T) {
+	current, end := on(t, Listener{Address: "127.0.0.1:0"}, Config{Shards: 2})
+	address := current.Snapshot().Labels[0].Listen
+	for range 50 {
+		asked := make(chan error, 1)
+		go func() {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				asked <- err
+				return
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_, err = c.Write([]byte("x"))
+			if err == nil {
+				_, err = c.Read(make([]byte, 1))
+			}
+			asked <- err
+		}()
+		next, endNext := handOver(t, current, Config{Shards: 2})
+		if err := <-asked; err != nil {
+			t.Fatalf("client of the handover: %v", err)
+		}
+		end()
+		current, end = next, endNext
+	}
+}
+
+func TestHeartbeatIsThatOfEveryShard(t *testing.T) {
+	p, err := New(Config{Shards: 2, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := p.Heartbeat(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("before Serve: got %v; want the deadline", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx) }()
+	if err := p.Heartbeat(t.Context()); err != nil {
+		t.Errorf("got %v; want nil", err)
+	}
+	stuck := make(chan struct{})
+	p.shards[1].mail.post(func() { <-stuck })
+	short, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := p.Heartbeat(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a stuck shard: got %v; want the deadline", err)
+	}
+	close(stuck)
+	if err := p.Heartbeat(t.Context()); err != nil {
+		t.Errorf("when it goes on: got %v; want nil", err)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Heartbeat(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Serve: got %v; want ErrClosed", err)
+	}
+}
+
+func TestProxyThatNeverServedIsClosed(t *testing.T) {
+	f, address := given(t, socketOptions{})
+	p, err := New(Config{Shards: 2, Listeners: []Listener{{Label: "default", File: f}}}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetMaster("default", Master{Address: netip.MustParseAddrPort("127.0.0.1:1")}) // before Serve
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Serve(t.Context()); err == nil {
+		t.Error("serve after close: got nil; want an error")
+	}
+	waiting := dialed(t, address) // the socket still listens: it is somebody else's as well
+	on(t, Listener{File: f}, Config{Shards: 1})
+	roundTrip(t, waiting, []byte("x"))
+}

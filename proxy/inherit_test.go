@@ -221,33 +221,49 @@ func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
 	endSecond()
 }
 
-// The kernel wakes one waiter a connection. Without LookAgain the client of
-// one that went the moment it was woken waits for the next client.
-func TestNoClientWaitsForTheNextOneAfterAHandover(t *testing.T) {
-	current, end := on(t, Listener{Address: "127.0.0.1:0"}, Config{Shards: 2})
-	address := current.Snapshot().Labels[0].Listen
-	for range 50 {
-		asked := make(chan error, 1)
-		go func() {
-			c, err := net.Dial("tcp", address)
+// The kernel wakes one waiter a connection. Here that is a shard which finds,
+// when it wakes, that it is to leave the listeners: the one that stays may not
+// have been told, and without LookAgain the client would wait for the next one.
+func TestClientOfAShardThatLeftIsFoundByTheOneThatStays(t *testing.T) {
+	for name, firstLeaves := range map[string]bool{"first leaves": true, "second leaves": false} {
+		t.Run(name, func(t *testing.T) {
+			leaves, _ := on(t, Listener{Address: "127.0.0.1:0"}, Config{Shards: 1})
+			address := leaves.Snapshot().Labels[0].Listen
+			files, err := leaves.ListenerFiles()
 			if err != nil {
-				asked <- err
-				return
+				t.Fatal(err)
 			}
-			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-			_, err = c.Write([]byte("x"))
-			if err == nil {
-				_, err = c.Read(make([]byte, 1))
+			defer files[0].Close()
+			stays, _ := on(t, Listener{File: files[0]}, Config{Shards: 1})
+			for _, p := range []*Proxy{leaves, stays} {
+				if err := p.Heartbeat(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
-			asked <- err
-		}()
-		next, endNext := handOver(t, current, Config{Shards: 2})
-		if err := <-asked; err != nil {
-			t.Fatalf("client of the handover: %v", err)
-		}
-		end()
-		current, end = next, endNext
+			if !firstLeaves { // the order of the waiters
+				leaves, stays = stays, leaves
+			}
+			busy, left := make(chan struct{}), make(chan struct{})
+			stays.shards[0].mail.post(func() { <-busy }) // the kernel wakes no waiter that is awake
+			time.Sleep(10 * attention)                   // until the other sleeps: awake, it would read the letter too soon to show anything
+			s := leaves.shards[0]
+			s.mail.mu.Lock()
+			s.mail.letters = append(s.mail.letters, func() { s.leaveListeners(); close(left) })
+			s.mail.waiting.Store(true) // and the bell is not rung
+			s.mail.mu.Unlock()
+			waiting := dialed(t, address)
+			select {
+			case <-left:
+			case <-time.After(20 * time.Second):
+				t.Error("the shard was not woken")
+			}
+			close(busy)
+			stays.LookAgain()
+			roundTrip(t, waiting, []byte("x"))
+			if got := stays.Active(); got != 1 {
+				t.Errorf("got %d connections; want 1", got)
+			}
+		})
 	}
 }
 

@@ -84,11 +84,14 @@ func (u *upgrader) run(ctx context.Context) error {
 	}
 }
 
-// watch says so when the successor ends before this process: nobody accepts then.
+// watch says so when the successor fails before this process has ended. One
+// that ended in good order has drained, most likely for a successor of its own.
 func (u *upgrader) watch(ctx context.Context, s *handover.Successor) {
 	select {
 	case <-s.Ended():
-		u.log.Error().Int("pid", s.PID()).Msg("the process that took over has ended: nobody accepts connections")
+		if how, well := s.End(); !well {
+			u.log.Error().Int("pid", s.PID()).Str("ended", how).Msg("the process that took over has failed: unless it had a successor nobody accepts connections")
+		}
 	case <-ctx.Done():
 	}
 }

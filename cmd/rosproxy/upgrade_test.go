@@ -298,3 +298,24 @@ func TestLastGenerationRemovesTheAdminSocket(t *testing.T) {
 		t.Errorf("got %v; want the admin socket removed", err)
 	}
 }
+
+func TestOldGenerationSaysWhenTheOneThatTookOverFails(t *testing.T) {
+	one := startWorker(t, "one")
+	g := startGenerations(t, "--static-master="+one.l.Addr().String())
+	live := dialProxy(t, g.listen)
+	live.greetedBy(one)
+	next := g.upgrade(g.first)
+	last := g.upgrade(next) // next has no connections: it ends, and nothing is wrong
+	g.await("the end of the second generation", func() bool { return !g.isOurs(next) })
+	second := dialProxy(t, g.listen)
+	second.greetedBy(one)
+	final := g.upgrade(last)
+	g.signal(final, syscall.SIGKILL)
+	const failed = "the process that took over has failed: unless it had a successor nobody accepts connections"
+	lines := g.awaitLines(failed, 1)
+	if len(lines) != 1 || int(lines[0]["pid"].(float64)) != final || lines[0]["ended"] != "signal: killed" {
+		t.Errorf("got %v; want one line, of %d, killed", lines, final)
+	}
+	live.isAlive()
+	second.isAlive()
+}

@@ -70,6 +70,12 @@ func (s *Successor) PID() int { return s.cmd.Process.Pid }
 // Ended is closed when the successor has ended.
 func (s *Successor) Ended() <-chan struct{} { return s.ended }
 
+// End tells how the successor has ended, and whether that was with status 0.
+// It is to be called after Ended.
+func (s *Successor) End() (how string, well bool) {
+	return s.cmd.ProcessState.String(), s.err == nil
+}
+
 // AwaitReady returns nil when the successor has said that it is ready to
 // serve. It returns ErrGone when that has ended, and the cause of ctx's end.
 func (s *Successor) AwaitReady(ctx context.Context) error { return s.hear(ctx, wordReady) }

@@ -54,9 +54,10 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 			FenceAfter: 30 * time.Second,
 			OnConflict: discovery.Newest,
 		},
-		Drain: drain.Config{Grace: 5 * time.Second, Timeout: 5 * time.Minute},
-		Admin: adminConfig{Network: "tcp", Address: "127.0.0.1:7802"},
-		Log:   logConfig{Level: zerolog.InfoLevel},
+		Drain:          drain.Config{Grace: 5 * time.Second, Timeout: 5 * time.Minute},
+		UpgradeTimeout: 30 * time.Second,
+		Admin:          adminConfig{Network: "tcp", Address: "127.0.0.1:7802"},
+		Log:            logConfig{Level: zerolog.InfoLevel},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

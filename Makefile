@@ -13,12 +13,12 @@ BENCH_FLAGS ?=
 FUZZ_SMOKE ?= 20000x
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo consul bench lint fuzz fuzz-smoke clean
+.PHONY: build test demo consul balancers bench lint fuzz fuzz-smoke clean
 
 build: ## bin/rosproxy, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rosproxy ./cmd/rosproxy
 
-test: lint bin/consul build ## everything that must hold
+test: balancers lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./...
 	cd bench && $(GO) test -race ./...
 	$(MAKE) --no-print-directory fuzz-smoke
@@ -33,6 +33,20 @@ bin/consul: testdata/consul/go.mod testdata/consul/go.sum
 	@echo "building Consul from source: about five minutes the first time"
 	cd testdata/consul && CGO_ENABLED=0 $(GO) build -o ../../bin/consul github.com/hashicorp/consul
 	@touch $@
+
+# What the tests run beside rosproxy: a file of each of Debian's packages, and its name. In runlevel 1
+# the packages start no services (invoke-rc.d).
+BALANCERS := /usr/sbin/haproxy=haproxy /usr/sbin/nginx=nginx /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream \
+  /usr/bin/systemd-analyze=systemd
+
+balancers: ## HAProxy, nginx, iproute2 and systemd from Debian's packages, for the tests: only what is absent
+	@missing=; for b in $(BALANCERS); do [ -e "$${b%%=*}" ] || missing="$$missing $${b##*=}"; done; \
+	  command -v ip >/dev/null || missing="$$missing iproute2"; \
+	  [ -n "$$missing" ] || exit 0; \
+	  if [ "$$(id -u)" != 0 ]; then echo "missing for the tests, and only root can install them:$$missing"; exit 1; fi; \
+	  echo "installing from Debian's packages, without starting their services:$$missing"; \
+	  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	  apt-get install -y -q --no-install-recommends $$missing || { apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; }
 
 bench: bin/consul ## rosproxy against HAProxy, nginx, io.Copy and no proxy; writes bench/RESULTS.md
 	cd bench && $(GO) build -trimpath -o ../bin/bench .

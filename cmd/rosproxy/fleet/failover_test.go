@@ -1,0 +1,145 @@
+package fleet_test
+
+import (
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestFailoverDuringAnUpgradeBySignal: streams of three generations, the
+// failover while the third takes over.
+func TestFailoverDuringAnUpgradeBySignal(t *testing.T) {
+	t.Parallel()
+	eachBalancer(t, func(t *testing.T, balancer string) {
+		f := newFleet(t, balancer)
+		for _, i := range f.instances() {
+			i.upgrade()
+		}
+		f.open(longLived)
+		f.failOver(func() {
+			for _, i := range f.instances() {
+				i.signal(syscall.SIGUSR2)
+			}
+		}, func() {
+			for _, i := range f.instances() {
+				i.awaitGeneration(3)
+			}
+		})
+		f.servesTwo()
+	})
+}
+
+// TestFailoverDuringARollingUpgradeByDrain: one instance is draining, and its
+// streams are cut as the others.
+func TestFailoverDuringARollingUpgradeByDrain(t *testing.T) {
+	t.Parallel()
+	eachBalancer(t, func(t *testing.T, balancer string) {
+		f := newFleet(t, balancer)
+		f.failOver(func() {
+			f.a.mustAdmin(http.MethodPost, "/drain?grace=1s&timeout=10m&exit=true", http.StatusAccepted, nil)
+			f.a.logs("listener closed")
+		}, func() {
+			f.a.awaitEnd() // nothing is left to wait for
+			f.a.start()
+		})
+		f.servesTwo()
+	})
+}
+
+// failOver elects the other master while an upgrade is under way, which upgrade
+// begins and finish brings to its end. It checks that every stream is cut, that
+// no client hears what the old master has said after the cut, and that no
+// request failed but those that the cut met.
+func (f *fleet) failOver(upgrade, finish func()) {
+	f.t.Helper()
+	upgrade()
+	f.wantUntouched("by the upgrade", f.streams)
+	f.wantAllAnswered()
+	elected := time.Now()
+	f.consul.elect(f.two)
+	f.wantEnded(f.streams, "failover")
+	finish()
+	f.traffic.flows("after the failover")
+	last := f.lastCut()
+
+	f.wantFailed("none but those that were live at the failover", func(r request) bool {
+		return !r.begun.After(last) && r.ended.After(elected)
+	})
+	for _, a := range f.heard() {
+		if a.master == "one" && a.said.After(last) {
+			f.t.Errorf("answer to %s of %s: got one that the old master gave at %s; want none from after the cut at %s",
+				a.text, a.client, clock(a.said), clock(last))
+		}
+	}
+}
+
+// lastCut is when the last process had cut its connections: the time of its
+// line, whose precision is a millisecond.
+func (f *fleet) lastCut() time.Time {
+	f.t.Helper()
+	var last time.Time
+	for _, i := range f.instances() {
+		cuts := i.logged("failover")
+		if len(cuts) == 0 {
+			f.t.Fatalf("%s has logged no failover", i.name)
+		}
+		for _, l := range cuts {
+			if at := l.Time.Add(time.Millisecond); at.After(last) {
+				last = at
+			}
+		}
+	}
+	return last
+}
+
+// heard is every answer that any client has had, of the streams that are over.
+func (f *fleet) heard() []answer {
+	var all []answer
+	for _, r := range f.traffic.asked(time.Time{}) {
+		if r.err == nil {
+			all = append(all, r.answer)
+		}
+	}
+	for _, s := range f.streams {
+		if !s.alive() {
+			all = append(all, s.answers...)
+		}
+	}
+	return all
+}
+
+// servesTwo checks that whoever comes now is served by the new master alone.
+func (f *fleet) servesTwo() {
+	f.t.Helper()
+	begun := time.Now()
+	f.open(longLived)
+	f.traffic.flows("by the new master")
+	for _, r := range f.traffic.asked(begun) {
+		if r.err != nil || r.answer.master != "two" {
+			f.t.Errorf("%v; want an answer of two%s", r, f.said(r.client))
+		}
+	}
+}
+
+// TestInstancesWithoutAMasterAreDownAndKeepTheirStreams: HAProxy gives them no
+// new connections and knows why, and those that live are left alone.
+func TestInstancesWithoutAMasterAreDownAndKeepTheirStreams(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "haproxy")
+	f.consul.elect(nil)
+	for _, i := range f.instances() {
+		f.haproxy.await(i.name, "DOWN")
+		eventually(t, "HAProxy to be told why "+i.name+" is down", func() bool {
+			return strings.Contains(f.haproxy.state(i.name)["last_agt"], "no master for label default")
+		})
+	}
+	f.wantUntouched("when nobody is master", f.streams)
+	f.consul.elect(f.one) // the same again is no failover
+	for _, i := range f.instances() {
+		f.haproxy.await(i.name, "UP")
+	}
+	f.traffic.flows("after the return of the master")
+	f.wantUntouched("by the return of the master", f.streams)
+}

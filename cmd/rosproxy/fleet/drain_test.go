@@ -80,9 +80,13 @@ func TestDrainThatIsUndoneFailsNoRequest(t *testing.T) {
 	f := newFleet(t, "haproxy")
 	mine, others := f.through(f.a)
 	f.a.mustAdmin(http.MethodPost, "/drain?grace=2s&timeout=10m", http.StatusAccepted, nil)
-	// Each of HAProxy's two ways of asking is enough to know.
-	f.haproxy.await("a", "DRAIN")
+	// Each of HAProxy's two ways of asking is enough to know. Its state shows
+	// the one that came last, so of the agent's its log tells.
+	f.haproxy.await("a", "DRAIN", "NOLB")
 	eventually(t, "HAProxy to have its 404", func() bool { return f.haproxy.state("a")["check_code"] == "404" })
+	eventually(t, "HAProxy to have its agent's word", func() bool {
+		return strings.Contains(f.haproxy.process.output(), "Server rosproxy/a enters drain state")
+	})
 	eventually(t, "the end of the grace", func() bool {
 		var s struct{ Accepting bool }
 		f.a.mustAdmin(http.MethodGet, "/drain", http.StatusOK, &s)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/rs/zerolog/diode"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,37 +24,17 @@ func parseLevel(level string) (zerolog.Level, error) {
 	return l, nil
 }
 
-// logQueue is how many lines wait for a reader of the log that does not keep
-// up; beyond it the oldest are dropped, and counted in a line of their own.
-const logQueue = 8192
-
-// lastLines is how long the end of the process waits for the log to be read.
-const lastLines = time.Second
-
 // startLog makes the logger of the program; the packages add their component.
 // It never blocks: a stuck reader must hold up neither a shard nor a failover.
 // stop writes what is left, if the reader lets it, and ends the logger.
 func startLog(c logConfig, w io.Writer) (log zerolog.Logger, stop func()) {
 	terminal := isTerminal(w)
 	direct := newLogger(c, w, terminal)
-	queue := diode.NewWriter(onlyWriter{w}, logQueue, 0, func(missed int) {
-		direct.Warn().Str("component", "log").Int("missed", missed).Msg("log lines dropped: their reader does not keep up")
+	queue := newLineQueue(w, func(missed int64) {
+		direct.Warn().Str("component", "log").Int64("missed", missed).Msg("log lines dropped: their reader does not keep up")
 	})
-	return newLogger(c, queue, terminal), func() {
-		closed := make(chan struct{})
-		go func() {
-			_ = queue.Close() // onlyWriter has nothing to close
-			close(closed)
-		}()
-		select {
-		case <-closed:
-		case <-time.After(lastLines):
-		}
-	}
+	return newLogger(c, queue, terminal), queue.close
 }
-
-// onlyWriter hides the Close of a writer that is not ours to close.
-type onlyWriter struct{ io.Writer }
 
 // newLogger makes a logger that writes to w, for a person if terminal says so.
 func newLogger(c logConfig, w io.Writer, terminal bool) zerolog.Logger {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -85,5 +86,28 @@ func TestDroppedLogLinesAreCounted(t *testing.T) {
 	stop()
 	if !strings.Contains(w.String(), `"missed":`) {
 		t.Errorf("%d lines for a stuck reader of %d: got no word of those dropped", 2*logQueue, logQueue)
+	}
+}
+
+// The order of lines is theirs, and the last one before the end is there:
+// zerolog's diode lost one in some ten thousand.
+func TestNoLineIsLostAtTheEnd(t *testing.T) {
+	const runs, lines = 2000, 3
+	for range runs {
+		var b bytes.Buffer
+		log, stop := startLog(logConfig{Level: zerolog.InfoLevel}, &b)
+		for i := range lines {
+			log.Info().Int("line", i).Msg("")
+		}
+		stop()
+		got := strings.Split(strings.TrimSpace(b.String()), "\n")
+		if len(got) != lines {
+			t.Fatalf("got %d lines; want %d", len(got), lines)
+		}
+		for i, line := range got {
+			if want := fmt.Sprintf(`"line":%d`, i); !strings.Contains(line, want) {
+				t.Fatalf("line %d: got %s; want %s in it", i, line, want)
+			}
+		}
 	}
 }

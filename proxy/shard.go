@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"math/rand/v2"
-	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -46,6 +45,7 @@ type shard struct {
 	accepting bool  // the listeners are in poll
 	retryAt   int64 // when accepting is tried again after a shortage; 0: not
 	stopped   bool
+	home      home
 	random    *rand.Rand
 
 	load atomic.Int64 // connections here or on their way, for the balance
@@ -57,6 +57,7 @@ func newShard(p *Proxy, number int) (*shard, error) {
 		events: make([]event, eventsPerTurn), scratch: make([]byte, scratchSize),
 		pipes:   pipeCache{budget: &p.pipes},
 		tallies: make([]tally, len(p.offices)),
+		home:    home{number: number, shards: p.config.Shards},
 		random:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
 	for i := range s.tallies {
@@ -78,14 +79,9 @@ func newShard(p *Proxy, number int) (*shard, error) {
 
 // run turns the loop until it is told to stop; then no connection is left. The
 // mailbox is open already.
-//
-// It keeps its thread: a loop that is busy for 10 ms is preempted by Go, and
-// would go on on whichever thread is free. Three threads then took turns at
-// being two shards, each time at the end of the kernel's queue for a CPU.
 func (s *shard) run() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer s.end()
+	defer s.home.leave()
 	s.acceptAgain()
 	for !s.stopped {
 		n, err := s.poll.wait(s.events, s.patience())
@@ -93,6 +89,7 @@ func (s *shard) run() error {
 			return err
 		}
 		s.now = s.p.clock()
+		s.home.note(n)
 		for i := range s.events[:n] {
 			if s.mail.waiting.Load() { // a fence does not wait for the rest of the turn
 				s.readMail()

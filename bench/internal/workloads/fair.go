@@ -14,6 +14,7 @@ const (
 	without = "p99 without"
 	with    = "p99 with"
 	waiting = "busiest thread without a CPU, with"
+	carried = "carried for the one"
 )
 
 // disturbance is what others may not suffer from.
@@ -28,20 +29,20 @@ func fairness() []*Workload {
 		return &Workload{
 			Name: name, Title: title, About: about,
 			Peers:  []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Direct},
-			Units:  [][2]string{{without, "us"}, {with, "us"}, {waiting, "% of the time"}},
+			Units:  [][2]string{{without, "us"}, {with, "us"}, {waiting, "% of the time"}, {carried, "MB/s"}},
 			Checks: []results.Check{{Figure: with, Other: without, Limit: 1.2}},
 			Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
-				quiet, _, err := p99Of(ctx, b, peer, others, nil)
+				quiet, err := measureOthers(ctx, b, peer, others, nil)
 				if err != nil {
 					return nil, fmt.Errorf("without: %w", err)
 				}
-				disturbed, waited, err := p99Of(ctx, b, peer, others, &d)
+				disturbed, err := measureOthers(ctx, b, peer, others, &d)
 				if err != nil {
 					return nil, fmt.Errorf("with: %w", err)
 				}
-				s := Samples{without: {quiet}, with: {disturbed}}
+				s := Samples{without: {quiet.p99}, with: {disturbed.p99}, carried: {disturbed.carried}}
 				if peer != peers.Direct {
-					s[waiting] = []float64{waited}
+					s[waiting] = []float64{disturbed.waited}
 				}
 				return s, nil
 			},
@@ -64,49 +65,60 @@ func fairness() []*Workload {
 	}
 }
 
-// p99Of measures exchanges, with the disturbance if there is one. That has a
-// listener, a master and load workers of its own: what is shared is the proxy.
-// waited is for how much of the time, in percent, the thread of the proxy that
-// waited most was ready to run and had no CPU.
-func p99Of(ctx context.Context, b *Bench, peer string, s load.Spec, d *disturbance) (p99, waited float64, err error) {
+// outcome is what was seen of the others, and of what disturbs them.
+type outcome struct {
+	p99     float64 // microseconds
+	waited  float64 // how much of the time, in percent, the thread of the proxy that waited most was ready to run and had no CPU
+	carried float64 // megabytes a second of the disturbance
+}
+
+// measureOthers measures exchanges, with the disturbance if there is one. That
+// has a listener, a master and load workers of its own: what is shared is the
+// proxy.
+func measureOthers(ctx context.Context, b *Bench, peer string, s load.Spec, d *disturbance) (outcome, error) {
 	r, err := b.newRig(ctx)
 	if err != nil {
-		return 0, 0, err
+		return outcome{}, err
 	}
 	defer r.close()
 	master, err := r.master(0, load.Spec{Kind: load.Echo, Request: s.Request, Response: s.Response, ID: 1})
 	if err != nil {
-		return 0, 0, err
+		return outcome{}, err
 	}
 	o := peers.Options{To: master.Address}
 	if d != nil {
 		if o.AlsoTo, err = r.otherMaster(ctx, d.atMaster); err != nil {
-			return 0, 0, err
+			return outcome{}, err
 		}
 	}
 	if err := r.start(ctx, peer, o); err != nil {
-		return 0, 0, err
+		return outcome{}, err
 	}
 	clients, err := r.clients.Open(r.proxy.Address, s)
 	if err != nil {
-		return 0, 0, err
+		return outcome{}, err
 	}
 	if err := errors.Join(awaitLive(ctx, "the clients", clients, s.Count), awaitLive(ctx, "the master", master, s.Count)); err != nil {
-		return 0, 0, err
+		return outcome{}, err
 	}
+	carried := func() (float64, error) { return 0, nil }
 	if d != nil {
-		if err := r.disturb(ctx, d.client); err != nil {
-			return 0, 0, err
+		if carried, err = r.disturb(ctx, d.client); err != nil {
+			return outcome{}, err
 		}
 	}
 	w, err := r.measure(ctx, clients)
 	if err != nil {
-		return 0, 0, err
+		return outcome{}, err
 	}
 	if w.Exchanges == 0 {
-		return 0, 0, errors.New("no exchange was completed")
+		return outcome{}, errors.New("no exchange was completed")
 	}
-	return micro(w.Latency.P99), 100 * w.waited.Seconds() / w.seconds, nil
+	rate, err := carried()
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{p99: micro(w.Latency.P99), waited: 100 * w.waited.Seconds() / w.seconds, carried: rate}, nil
 }
 
 func (r *rig) otherMaster(ctx context.Context, k load.Kind) (string, error) {
@@ -121,14 +133,28 @@ func (r *rig) otherMaster(ctx context.Context, k load.Kind) (string, error) {
 	return g.Address, nil
 }
 
-func (r *rig) disturb(ctx context.Context, s load.Spec) error {
+// disturb begins the disturbance; carried tells its megabytes a second since then.
+func (r *rig) disturb(ctx context.Context, s load.Spec) (carried func() (float64, error), err error) {
 	w, err := r.worker(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	g, err := w.Open(r.proxy.Also, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return awaitLive(ctx, "the disturbance", g, s.Count)
+	if err := awaitLive(ctx, "the disturbance", g, s.Count); err != nil {
+		return nil, err
+	}
+	began, err := g.Stats()
+	if err != nil {
+		return nil, err
+	}
+	return func() (float64, error) {
+		now, err := g.Stats()
+		if err != nil {
+			return 0, err
+		}
+		return float64(now.Bytes-began.Bytes) / float64(now.At-began.At) * 1e3, nil // bytes a nanosecond are GB/s
+	}, nil
 }

@@ -49,6 +49,9 @@ func parseSettings(args []string) (settings, error) {
 		if !ok || name == "" || path == "" {
 			return fmt.Errorf("%q is not NAME=PATH", v)
 		}
+		if peers.IsRival(name) {
+			return fmt.Errorf("%q is what another peer is called", name)
+		}
 		s.binaries[name] = path
 		return nil
 	})

@@ -114,7 +114,7 @@ func TestSettings(t *testing.T) {
 	if s, err := parseSettings([]string{"-also", "old=/bin/x"}); err != nil || s.binaries["old"] != "/bin/x" {
 		t.Errorf("-also: got %v, %v; want old", s.binaries, err)
 	}
-	for _, args := range [][]string{{"-also", "old"}, {"-rounds", "0"}, {"-measure", "0s"}, {"idle"}} {
+	for _, args := range [][]string{{"-also", "old"}, {"-also", "nginx=/bin/x"}, {"-rounds", "0"}, {"-measure", "0s"}, {"idle"}} {
 		if _, err := parseSettings(args); err == nil {
 			t.Errorf("%v: got no error; want one", args)
 		}

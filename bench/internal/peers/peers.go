@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -26,6 +27,11 @@ const (
 	Direct   = "direct"  // no proxy at all
 	Floor    = "floor"   // the least that a proxy can do, in C: what is the kernel's
 )
+
+// IsRival tells whether name is a peer's that is not rosproxy.
+func IsRival(name string) bool {
+	return slices.Contains([]string{HAProxy, Nginx, Naive, Direct, Floor}, name)
+}
 
 // Options of one run of a peer.
 type Options struct {

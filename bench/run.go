@@ -100,6 +100,12 @@ func findRoot() (string, error) {
 func (s settings) chosen() ([]*workloads.Workload, error) {
 	var out []*workloads.Workload
 	all := workloads.All()
+	for _, a := range strings.Split(s.workload, ",") {
+		if a == "" && s.workload != "" || !slices.ContainsFunc(all, func(w *workloads.Workload) bool { return isAsked(w.Name, a, all) }) {
+			return nil, fmt.Errorf("no workload's name begins with %q; see bench list", a)
+		}
+	}
+	var known []string
 	for _, w := range all {
 		if !isAsked(w.Name, s.workload, all) {
 			continue
@@ -112,6 +118,7 @@ func (s settings) chosen() ([]*workloads.Workload, error) {
 		}
 		slices.Sort(others)
 		w.Peers = slices.Concat(w.Peers[:1], others, w.Peers[1:]) // rosproxy comes first
+		known = append(known, w.Peers...)
 		if s.peer != "" {
 			w.Peers = slices.DeleteFunc(w.Peers, func(p string) bool { return !slices.Contains(strings.Split(s.peer, ","), p) })
 		}
@@ -119,8 +126,10 @@ func (s settings) chosen() ([]*workloads.Workload, error) {
 			out = append(out, w)
 		}
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("no workload's name begins with %q, or none is for the peers %q; see bench list", s.workload, s.peer)
+	for _, p := range strings.Split(s.peer, ",") {
+		if p != "" && !slices.Contains(known, p) {
+			return nil, fmt.Errorf("none of the workloads asked for is for a peer %q; it may be one of %q", p, slices.Compact(slices.Sorted(slices.Values(known))))
+		}
 	}
 	return out, nil
 }

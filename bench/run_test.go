@@ -121,6 +121,17 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+func TestNamesThatAreNotKnownAreRefused(t *testing.T) {
+	for _, s := range []settings{{workload: "nosuch"}, {workload: "idle,nosuch"}, {workload: "idle,"}, {peer: "nosuch"}, {peer: "nginx,nosuch"}, {workload: "unprivileged", peer: "nginx"}} {
+		if chosen, err := s.chosen(); err == nil {
+			t.Errorf("workload %q, peer %q: got %d workloads and no error; want one that names what is not known", s.workload, s.peer, len(chosen))
+		}
+	}
+	if chosen, err := (settings{workload: "bulk-up,idle", peer: "nginx"}).chosen(); err != nil || len(chosen) != 3 {
+		t.Errorf("bulk-up and idle: got %d, %v; want 3 workloads", len(chosen), err)
+	}
+}
+
 func TestAFullRunMakesFiftyElections(t *testing.T) {
 	for rounds, want := range map[int]int{1: 10, 5: 10, 10: 5, 7: 8} {
 		if got := elections(rounds); got != want {

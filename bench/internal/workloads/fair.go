@@ -14,7 +14,7 @@ const (
 	without = "p99 without"
 	with    = "p99 with"
 	waiting = "busiest thread without a CPU, with"
-	carried = "carried for the one"
+	carried = "carried for the disturber"
 )
 
 // disturbance is what others may not suffer from.
@@ -51,6 +51,10 @@ func fairness() []*Workload {
 	}
 	pingPongs := load.Spec{Kind: load.Exchange, Count: 1000, Request: 64, Response: 64, Rate: 10000}
 	const pings = "p99 of 1,000 connections that make 10,000 round trips a second together, evenly spread, with and without "
+	many := of("bulk-32-among", "32 bulk streams among 1,000 ping-pongs",
+		pings+"32 that send without end.", pingPongs,
+		disturbance{load.Discard, load.Spec{Kind: load.Send, Count: 32}})
+	many.Checks = nil // no target: it shows how far one may go
 	return []*Workload{
 		of("slow-reader", "A slow reader among fast ones",
 			"p99 of 32 KB requests and responses over 64 connections, with and without a 65th that is sent to without end and takes 64 KB every 50 ms.",
@@ -62,6 +66,7 @@ func fairness() []*Workload {
 		of("stream-among", "One stream of 2 Gbit/s among 1,000 ping-pongs",
 			pings+"one that sends 125 KB 2,000 times a second, which leaves CPU to spare: what the proxy does to the others, without what the machine does.", pingPongs,
 			disturbance{load.Discard, load.Spec{Kind: load.Send, Count: 1, Rate: 2000, Chunk: 125_000}}),
+		many,
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -34,47 +35,52 @@ type home struct {
 	events         float64 // a turn, on average
 }
 
-// note takes in how many events a turn had.
-func (h *home) note(events int) {
+// note takes in how many events a turn had. Its error says that the kernel
+// refuses what a home takes; there is none from then on.
+func (h *home) note(events int) error {
 	h.events += (float64(events) - h.events) / homeMemory
 	switch {
 	case !h.isThere && h.events > manyEvents:
-		h.enter()
+		return h.enter()
 	case h.isThere && h.events < fewEvents:
-		h.leave()
+		return h.leave()
 	}
+	return nil
 }
 
 // enter binds the shard's goroutine to its thread, and that to the CPU. It asks
 // each time which CPUs there are: an operator may have given the process others.
-func (h *home) enter() {
+func (h *home) enter() error {
 	if h.shards < 2 {
-		return
+		return nil
 	}
 	runtime.LockOSThread()
-	cpu, ok := unix.CPUSet{}, false
-	if unix.SchedGetaffinity(0, &h.elsewhere) == nil {
-		cpu, ok = cpuOf(h.number, h.shards, h.elsewhere)
+	err := os.NewSyscallError("sched_getaffinity", unix.SchedGetaffinity(0, &h.elsewhere))
+	cpu, ok := cpuOf(h.number, h.shards, h.elsewhere)
+	if err == nil && ok {
+		err = os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &cpu))
 	}
-	if !ok || unix.SchedSetaffinity(0, &cpu) != nil {
+	if err != nil || !ok {
 		runtime.UnlockOSThread()
 		*h = home{}
-		return
+		return err
 	}
 	h.isThere = true
+	return nil
 }
 
 // leave is harmless when the shard is not there.
-func (h *home) leave() {
+func (h *home) leave() error {
 	if !h.isThere {
-		return
+		return nil
 	}
-	if unix.SchedSetaffinity(0, &h.elsewhere) != nil {
+	if err := unix.SchedSetaffinity(0, &h.elsewhere); err != nil {
 		*h = home{} // the thread stays the shard's and ends with it: no other may have it, bound as it is
-		return
+		return os.NewSyscallError("sched_setaffinity", err)
 	}
 	runtime.UnlockOSThread()
 	h.isThere = false
+	return nil
 }
 
 // cpuOf picks one of as many CPUs as there are shards.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"runtime"
 	"testing"
 
@@ -51,9 +52,12 @@ func homeOfThisThread(t *testing.T) (h home, allowed unix.CPUSet) {
 	return home{number: 0, shards: allowed.Count()}, allowed
 }
 
-func (h *home) turns(n, events int) {
+func (h *home) turns(t *testing.T, n, events int) {
+	t.Helper()
 	for range n {
-		h.note(events)
+		if err := h.note(events); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -61,23 +65,23 @@ func TestABusyShardIsAtHomeAndAnIdleOneIsFree(t *testing.T) {
 	h, allowed := homeOfThisThread(t)
 	first, _ := cpuOf(0, allowed.Count(), allowed)
 
-	h.turns(1000, 1)
+	h.turns(t, 1000, 1)
 	if got := affinity(t); got != allowed {
 		t.Fatalf("with an event a turn the shard is bound to %v; want %v", got, allowed)
 	}
-	h.turns(1000, 10)
+	h.turns(t, 1000, 10)
 	if got := affinity(t); got != first {
 		t.Fatalf("with 10 events a turn the shard may run on %v; want %v alone", got, first)
 	}
-	h.turns(1000, 3)
+	h.turns(t, 1000, 3)
 	if got := affinity(t); got != first {
 		t.Fatalf("between the two bounds the shard left its home, for %v; want it to stay", got)
 	}
-	h.turns(1000, 1)
+	h.turns(t, 1000, 1)
 	if got := affinity(t); got != allowed {
 		t.Fatalf("with an event a turn again the shard is still bound to %v; want %v", got, allowed)
 	}
-	h.turns(1000, 3)
+	h.turns(t, 1000, 3)
 	if got := affinity(t); got != allowed {
 		t.Fatalf("between the two bounds the shard went home, to %v; want it to stay free", got)
 	}
@@ -85,12 +89,13 @@ func TestABusyShardIsAtHomeAndAnIdleOneIsFree(t *testing.T) {
 
 func TestAShardThatEndsLeavesItsThreadAsItWas(t *testing.T) {
 	h, allowed := homeOfThisThread(t)
-	h.turns(1000, 10)
+	h.turns(t, 1000, 10)
 	if affinity(t) == allowed {
 		t.Fatal("the shard is not at home")
 	}
-	h.leave()
-	h.leave()
+	if err := errors.Join(h.leave(), h.leave()); err != nil {
+		t.Fatal(err)
+	}
 	if got := affinity(t); got != allowed {
 		t.Errorf("the thread is left bound to %v; want %v", got, allowed)
 	}
@@ -104,7 +109,7 @@ func TestAShardHasNoHomeOnceCPUsWereTakenFromTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.SchedSetaffinity(0, &allowed) }()
-	h.turns(1000, 10)
+	h.turns(t, 1000, 10)
 	if got := affinity(t); got != fewer {
 		t.Errorf("the shard is bound to %v; want it left on %v", got, fewer)
 	}
@@ -113,8 +118,24 @@ func TestAShardHasNoHomeOnceCPUsWereTakenFromTheProcess(t *testing.T) {
 func TestASingleShardHasNoHome(t *testing.T) {
 	_, allowed := homeOfThisThread(t)
 	h := home{shards: 1}
-	h.turns(1000, 10)
+	h.turns(t, 1000, 10)
 	if got := affinity(t); got != allowed {
 		t.Errorf("the only shard is bound to %v; want %v", got, allowed)
+	}
+}
+
+func TestAShardThatIsRefusedItsHomeSaysSoOnceAndIsFree(t *testing.T) {
+	h, allowed := homeOfThisThread(t)
+	h.turns(t, 1000, 10)
+	h.elsewhere = unix.CPUSet{} // no CPU at all, which the kernel takes for an error
+	if err := h.leave(); !errors.Is(err, unix.EINVAL) {
+		t.Fatalf("got %v; want EINVAL", err)
+	}
+	defer runtime.UnlockOSThread()
+	defer func() { _ = unix.SchedSetaffinity(0, &allowed) }()
+	before := affinity(t)
+	h.turns(t, 1000, 10)
+	if got := affinity(t); got != before {
+		t.Errorf("after a refusal the shard moved to %v; want it left on %v", got, before)
 	}
 }

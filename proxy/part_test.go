@@ -91,6 +91,16 @@ func newPairs(t *testing.T, c Config) *pairs {
 	return &pairs{p, address, l}
 }
 
+// parted makes a pair whose two ends have had FIN, and have the answer's time to end.
+func (s *pairs) parted(t *testing.T, answer time.Duration) (client, master *net.TCPConn, g *goodbye) {
+	t.Helper()
+	client, master = s.next(t)
+	g = sayGoodbye(t, s.p, 0, answer)
+	wantEOF(t, "client", client)
+	wantEOF(t, "master", master)
+	return client, master, g
+}
+
 func (s *pairs) next(t *testing.T) (client, master *net.TCPConn) {
 	t.Helper()
 	client = dialed(t, s.address).(*net.TCPConn)
@@ -159,10 +169,7 @@ func TestFarewellsAreSpreadEvenly(t *testing.T) {
 
 func TestPartedConnectionEndsWhenBothPeersHave(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master := s.next(t)
-	g := sayGoodbye(t, s.p, 0, patience)
-	wantEOF(t, "client", client)
-	wantEOF(t, "master", master)
+	client, master, g := s.parted(t, patience)
 	client.Close()
 	inState(t, s.p, parting, 1) // the master has not ended yet
 	master.Close()
@@ -172,10 +179,7 @@ func TestPartedConnectionEndsWhenBothPeersHave(t *testing.T) {
 
 func TestPeersThatDoNotEndAreResetAtTheDeadline(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master := s.next(t)
-	g := sayGoodbye(t, s.p, 0, 500*time.Millisecond)
-	wantEOF(t, "client", client)
-	wantEOF(t, "master", master)
+	client, master, g := s.parted(t, 500*time.Millisecond)
 	g.wantReturn(t, context.DeadlineExceeded)
 	wantEnded(t, s.p, 1, 0)
 	for who, c := range map[string]net.Conn{"client": client, "master": master} {
@@ -188,10 +192,7 @@ func TestPeersThatDoNotEndAreResetAtTheDeadline(t *testing.T) {
 
 func TestResetFromAPartedPeerEndsTheOther(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master := s.next(t)
-	g := sayGoodbye(t, s.p, 0, patience)
-	wantEOF(t, "client", client)
-	wantEOF(t, "master", master)
+	client, _, g := s.parted(t, patience)
 	_ = client.SetLinger(0)
 	client.Close()
 	g.wantReturn(t, nil)
@@ -214,10 +215,7 @@ func TestHalfClosedConnectionIsParted(t *testing.T) {
 
 func TestFailoverCutsTheParted(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master := s.next(t)
-	g := sayGoodbye(t, s.p, 0, patience)
-	wantEOF(t, "client", client)
-	wantEOF(t, "master", master)
+	_, master, g := s.parted(t, patience)
 	cut := s.p.SetMaster("default", Master{Address: netip.MustParseAddrPort("127.0.0.1:1")})
 	if cut.Dropped != 1 {
 		t.Errorf("dropped: got %d; want 1", cut.Dropped)

@@ -81,7 +81,7 @@ func newShard(p *Proxy, number int) (*shard, error) {
 // mailbox is open already.
 func (s *shard) run() error {
 	defer s.end()
-	defer s.home.leave()
+	defer func() { _ = s.home.leave() }() // the thread ends with us where that fails
 	s.acceptAgain()
 	for !s.stopped {
 		n, err := s.poll.wait(s.events, s.patience())
@@ -89,7 +89,9 @@ func (s *shard) run() error {
 			return err
 		}
 		s.now = s.p.clock()
-		s.home.note(n)
+		if err := s.home.note(n); err != nil {
+			s.p.log.Warn().Err(err).Int("shard", s.number).Msg("a busy event loop has no CPU of its own")
+		}
 		for i := range s.events[:n] {
 			if s.mail.waiting.Load() { // a fence does not wait for the rest of the turn
 				s.readMail()

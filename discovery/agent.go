@@ -171,7 +171,7 @@ func (a *agent) trouble(ctx context.Context, err error) error {
 		err = where.Err // without the URL: the address is known where this is read
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		a.dialer.turn()
+		a.dialer.rotate()
 		a.client.CloseIdleConnections()
 		return errNoAnswer
 	}

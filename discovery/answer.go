@@ -75,7 +75,7 @@ type entry struct {
 
 // decode understands an answer of /v1/health/service: it never panics,
 // whatever was sent. tags are those that a master must carry, and hasToken
-// says whether the request carried a token.
+// reports whether the request carried a token.
 func decode(status int, header http.Header, body []byte, tags []string, hasToken bool) answer {
 	if status != http.StatusOK {
 		return refusal(status, body)
@@ -165,7 +165,7 @@ func indexOf(header http.Header) uint64 {
 	return n
 }
 
-// carries says whether have holds all of want, regardless of case. Consul
+// carries reports whether have holds all of want, regardless of case. Consul
 // filters by tag itself, but once kept instances that had lost the tag
 // (consul#12640), and before 1.3 looked at one tag only.
 func carries(have, want []string) bool {
@@ -189,7 +189,7 @@ func (c candidate) reject(err error) reject {
 	return reject{who: quoted(c.id) + " on " + quoted(c.node), why: err.Error()}
 }
 
-// failing says whether a check of e is not passing. The query asks for
+// failing reports whether a check of e is not passing. The query asks for
 // passing instances only; this is for a server that did not listen.
 func failing(e *entry) bool {
 	for _, c := range e.Checks {
@@ -247,7 +247,7 @@ func parseHost(host string) (addr netip.Addr, isIP bool, err error) {
 	return netip.Addr{}, false, nil
 }
 
-// isHostName says whether s may be asked of a resolver. A name whose last
+// isHostName reports whether s may be asked of a resolver. A name whose last
 // label is a number is a mistyped IP address.
 func isHostName(s string) bool {
 	s = strings.TrimSuffix(s, ".")

@@ -100,9 +100,9 @@ func (c Config) validate() error {
 // ever (prometheus#3353).
 func (c Config) pollTimeout() time.Duration { return c.Wait*17/16 + 2*time.Second }
 
-// voice is how long an answer to a consistent read speaks for its address:
-// long enough for the next one, and one that fails, to have come back.
-func (c Config) voice() time.Duration { return 2*c.VerifyEvery + c.VerifyTimeout }
+// confirmedFor is how long a consistent read confirms the index of its
+// address: long enough for the next one, and one that fails, to have come back.
+func (c Config) confirmedFor() time.Duration { return 2*c.VerifyEvery + c.VerifyTimeout }
 
 // tags are those that the master of l must carry.
 func (c Config) tags(l Label) []string {

@@ -45,7 +45,7 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 	seen := make(map[string]bool)
 	for _, address := range addresses {
 		if seen[address] {
-			continue // twice the same voice is no second opinion
+			continue // the same one twice is no second opinion
 		}
 		seen[address] = true
 		e, err := parseEndpoint(address, env.api.Scheme == "https")

@@ -61,7 +61,7 @@ func distinct(cs []candidate) int {
 	return len(places)
 }
 
-// same says whether two answers hold the same candidates, in any order: with
+// same reports whether two answers hold the same candidates, in any order: with
 // "passing" the order of an answer is arbitrary.
 func same(a, b []candidate) bool {
 	if len(a) != len(b) {

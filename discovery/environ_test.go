@@ -162,7 +162,7 @@ func askOnce(t *testing.T, c Config) answer {
 		t.Fatal(err)
 	}
 	defer s.agents[0].client.CloseIdleConnections()
-	return s.agents[0].ask(t.Context(), query{service: c.Service, tags: c.tags(c.Labels[0]), consistent: true, timeout: patience})
+	return s.agents[0].ask(t.Context(), query{service: c.Service, tags: c.tags(c.Labels[0]), consistent: true, timeout: testTimeout})
 }
 
 func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {
@@ -222,7 +222,7 @@ func TestRotatedTokenFileIsReadAnew(t *testing.T) {
 		{func() { write("third\n") }, "third"},
 	} {
 		step.do()
-		src.agents[0].ask(t.Context(), query{service: "sync", consistent: true, timeout: patience})
+		src.agents[0].ask(t.Context(), query{service: "sync", consistent: true, timeout: testTimeout})
 		if got := last().Header.Get("X-Consul-Token"); got != step.want {
 			t.Errorf("got token %q; want %q", got, step.want)
 		}
@@ -327,7 +327,7 @@ func TestNameOfSeveralServersLeadsToAnotherOneAfterATimeout(t *testing.T) {
 	if got := a.ask(t.Context(), query{service: "sync", timeout: 200 * time.Millisecond}); !errors.Is(got.err, errNoAnswer) {
 		t.Fatalf("the hung server: got error %v; want %v", got.err, errNoAnswer)
 	}
-	if got := a.ask(t.Context(), query{service: "sync", timeout: patience}); got.err != nil {
+	if got := a.ask(t.Context(), query{service: "sync", timeout: testTimeout}); got.err != nil {
 		t.Errorf("after that: got error %v; want the other server's answer", got.err)
 	}
 }
@@ -344,7 +344,7 @@ func TestDialerTriesEveryAddressOfAName(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Close()
-		d.turn()
+		d.rotate()
 	}
 }
 

@@ -15,16 +15,16 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+// testTimeout is how long a test waits for what must happen.
+const testTimeout = 30 * time.Second
 
 // await waits until done says so.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testTimeout)
 	for !done() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for: %s", patience, what)
+			t.Fatalf("waited %v in vain for: %s", testTimeout, what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -170,7 +170,7 @@ func startWith(t testing.TB, c Config, lookup lookupFunc, change ...func(*Consul
 // calls waits until the sink has been told exactly want.
 func (r *running) calls(want ...string) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testTimeout)
 	for {
 		got := r.list()
 		if slices.Equal(got, want) {

@@ -5,7 +5,7 @@ import "time"
 // observer is the state machine of one label: answers go in, orders come out.
 // It does no I/O and reads no clock. One goroutine owns it.
 type observer struct {
-	race     race
+	filter   indexFilter
 	conflict ConflictPolicy
 	fence    time.Duration // how long without an answer that counts; 0: the policy is keep
 
@@ -35,7 +35,7 @@ const (
 )
 
 func newObserver(c Config, agents int) *observer {
-	o := &observer{race: newRace(agents, c.voice(), c.RegressAfter), conflict: c.OnConflict, state: Starting}
+	o := &observer{filter: newIndexFilter(agents, c.confirmedFor(), c.RegressAfter), conflict: c.OnConflict, state: Starting}
 	if c.OnOutage == Fence {
 		o.fence = c.FenceAfter
 	}
@@ -48,7 +48,7 @@ func (o *observer) observe(a answer) order {
 	if a.kind != none && a.kind != claimed {
 		return order{}
 	}
-	r := o.race.judge(a)
+	r := o.filter.judge(a)
 	out := order{verify: r.verify, reset: r.reset}
 	if !r.counts {
 		return out

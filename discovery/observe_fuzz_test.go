@@ -56,7 +56,7 @@ func (w *world) wipe(to uint64, which int) {
 	w.write(which)
 }
 
-// answer makes up the next answer and says whether it tells the truth of now.
+// answer makes up the next answer and reports whether it tells the truth of now.
 func (w *world) answer() answer {
 	agent, what := w.next()%len(w.agents), w.next()
 	took := time.Duration(w.next()) * 10 * time.Millisecond
@@ -139,8 +139,8 @@ func step(t *testing.T, o, mirror *observer, a answer) {
 	if got.do != nothing && a.kind != none && a.kind != claimed {
 		t.Fatalf("acted on an unknown answer: %+v", got)
 	}
-	if o.race.started && o.race.applied < before.race.applied && !a.consistent {
-		t.Fatalf("rolled back from index %d to %d by a long poll", before.race.applied, o.race.applied)
+	if o.filter.started && o.filter.applied < before.filter.applied && !a.consistent {
+		t.Fatalf("rolled back from index %d to %d by a long poll", before.filter.applied, o.filter.applied)
 	}
 	if got.do == setMaster && (a.kind != claimed || got.master.Address != elect(a.candidates).winner.Address) {
 		t.Fatalf("made %v master; the answer was %+v", got.master, a)

@@ -32,7 +32,7 @@ func about(d time.Duration) time.Duration {
 	return d - d/4 + rand.N(d/2+1)
 }
 
-// sleep waits for d, and says whether it has passed: false when ctx ended first.
+// sleep waits for d, and reports whether it has passed: false when ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

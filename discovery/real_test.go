@@ -37,7 +37,7 @@ func worker(n int, role string) *api.CatalogRegistration {
 func retry(t *testing.T, what string, try func() error) {
 	t.Helper()
 	var err error
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testTimeout)
 	for {
 		if err = try(); err == nil {
 			return

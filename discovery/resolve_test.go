@@ -156,7 +156,7 @@ func TestHangingResolverDoesNotHoldUpAnotherLabel(t *testing.T) {
 	dns := newFakeDNS()
 	dns.hang = true
 	c := quick(s.Addr)
-	c.ResolveTimeout = patience * 2
+	c.ResolveTimeout = testTimeout * 2
 	c.Labels = []Label{{Name: "a", Tagged: true}, {Name: "b", Tagged: true}}
 	r := startWith(t, c, dns.lookup)
 	r.calls("b set 127.0.0.1:7811")

@@ -36,16 +36,16 @@ func newTransport(e endpoint, t *tls.Config, d *dialer) *http.Transport {
 }
 
 // dialer connects to one host. Where its name stands for several servers it
-// begins with another one after each call of turn: operators put all their
+// begins with another one after each call of rotate: operators put all their
 // Consul servers behind one name, and a server that accepts and then hangs
 // would otherwise be dialled again for ever.
 type dialer struct {
-	lookup lookupFunc
-	turns  atomic.Uint32
+	lookup    lookupFunc
+	rotations atomic.Uint32
 }
 
-// turn makes the next connection go to another address of the name.
-func (d *dialer) turn() { d.turns.Add(1) }
+// rotate makes the next connection go to another address of the name.
+func (d *dialer) rotate() { d.rotations.Add(1) }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	const oneAttempt = 2 * time.Second
@@ -64,7 +64,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if len(addrs) == 0 {
 		return nil, errors.New("resolve " + host + ": it has no address")
 	}
-	first := int(d.turns.Load()) % len(addrs)
+	first := int(d.rotations.Load()) % len(addrs)
 	var failed error
 	for i := range addrs {
 		addr := addrs[(first+i)%len(addrs)]

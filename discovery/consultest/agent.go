@@ -18,21 +18,21 @@ type agent struct {
 	node  string
 	store *store
 
-	mu      sync.Mutex
-	runners map[string]*runner // by check id
-	wg      sync.WaitGroup     // the goroutines of TCP checks
+	mu     sync.Mutex
+	checks map[string]*check // by check id
+	wg     sync.WaitGroup    // the goroutines of TCP checks
 }
 
-// runner is one check that the agent keeps: it is fed before ttl is over, or it dials.
-type runner struct {
+// check is one check that the agent keeps: it is fed before ttl is over, or it dials.
+type check struct {
 	ttl    time.Duration
 	timer  *time.Timer // of a TTL check
-	output string      // the newest word of the check, which the store may not have yet
+	output string      // the newest output of the check, which the store may not have yet
 	cancel context.CancelFunc
 }
 
 func newAgent(node string, s *store) *agent {
-	return &agent{node: node, store: s, runners: map[string]*runner{}}
+	return &agent{node: node, store: s, checks: map[string]*check{}}
 }
 
 // run begins a check, in place of one of the same id.
@@ -41,10 +41,10 @@ func (a *agent) run(d checkDef) {
 	defer a.mu.Unlock()
 	a.dropLocked(d.id)
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &runner{ttl: d.ttl, cancel: cancel}
-	a.runners[d.id] = r
+	k := &check{ttl: d.ttl, cancel: cancel}
+	a.checks[d.id] = k
 	if d.ttl > 0 {
-		r.timer = time.AfterFunc(d.ttl, func() { a.expire(d.id, r) })
+		k.timer = time.AfterFunc(d.ttl, func() { a.expire(d.id, k) })
 		return
 	}
 	if d.tcp != "" {
@@ -60,56 +60,56 @@ func (a *agent) drop(id string) {
 }
 
 func (a *agent) dropLocked(id string) {
-	if r := a.runners[id]; r != nil {
-		r.cancel()
-		if r.timer != nil {
-			r.timer.Stop()
+	if k := a.checks[id]; k != nil {
+		k.cancel()
+		if k.timer != nil {
+			k.timer.Stop()
 		}
-		delete(a.runners, id)
+		delete(a.checks, id)
 	}
 }
 
 // stop ends all checks and returns when none runs any more.
 func (a *agent) stop() {
 	a.mu.Lock()
-	for id := range a.runners {
+	for id := range a.checks {
 		a.dropLocked(id)
 	}
 	a.mu.Unlock()
 	a.wg.Wait()
 }
 
-// feed takes the word of a TTL check; false: there is no such check.
+// feed takes status and output of a TTL check; false: there is no such check.
 func (a *agent) feed(id, status, output string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := a.runners[id]
-	if r == nil || r.timer == nil {
+	k := a.checks[id]
+	if k == nil || k.timer == nil {
 		return false
 	}
-	r.timer.Reset(r.ttl)
-	a.setLocked(id, r, status, output)
+	k.timer.Reset(k.ttl)
+	a.setLocked(id, k, status, output)
 	return true
 }
 
-func (a *agent) expire(id string, r *runner) {
+func (a *agent) expire(id string, k *check) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.runners[id] != r {
+	if a.checks[id] != k {
 		return // ended or replaced while the timer fired
 	}
 	output := "TTL expired"
-	if r.output != "" {
-		output += " (last output before timeout follows): " + r.output
+	if k.output != "" {
+		output += " (last output before timeout follows): " + k.output
 	}
-	a.setLocked(id, r, Critical, output)
+	a.setLocked(id, k, Critical, output)
 }
 
-// setLocked writes a check's word to the store if its status is another than
+// setLocked writes a check's status and output to the store if its status is another than
 // before. A new output alone is not worth a write to Consul, which tells its
 // servers of it minutes later.
-func (a *agent) setLocked(id string, r *runner, status, output string) {
-	r.output = output
+func (a *agent) setLocked(id string, k *check, status, output string) {
+	k.output = output
 	a.store.update(func(st *state, idx uint64) error {
 		c, ok := st.checks[checkKey{a.node, id}]
 		if !ok || c.Status == status {
@@ -133,8 +133,8 @@ func (a *agent) dialLoop(ctx context.Context, d checkDef) {
 		}
 		status, output := dial(ctx, d)
 		a.mu.Lock()
-		if r := a.runners[d.id]; r != nil && ctx.Err() == nil {
-			a.setLocked(d.id, r, status, output)
+		if k := a.checks[d.id]; k != nil && ctx.Err() == nil {
+			a.setLocked(d.id, k, status, output)
 		}
 		a.mu.Unlock()
 		timer.Reset(interval)

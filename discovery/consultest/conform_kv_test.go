@@ -39,7 +39,7 @@ func (c consul) key(t *testing.T, key string) *api.KVPair {
 // keyAfter waits for a change of the key; nil: it is not there.
 func (c consul) keyAfter(t *testing.T, key string, index uint64) *api.KVPair {
 	t.Helper()
-	k, meta, err := c.KV().Get(key, &api.QueryOptions{WaitIndex: index, WaitTime: patience})
+	k, meta, err := c.KV().Get(key, &api.QueryOptions{WaitIndex: index, WaitTime: testTimeout})
 	must(t, err)
 	if meta.LastIndex <= index {
 		t.Fatalf("index of %s: got %d; want above %d", key, meta.LastIndex, index)
@@ -277,7 +277,7 @@ func missingKey(t *testing.T, c consul) {
 	go func() {
 		defer close(got)
 		for index := meta.LastIndex; ; {
-			k, m, err := c.KV().Get("mk", &api.QueryOptions{WaitIndex: index, WaitTime: patience})
+			k, m, err := c.KV().Get("mk", &api.QueryOptions{WaitIndex: index, WaitTime: testTimeout})
 			if err != nil || k != nil {
 				got <- k
 				return
@@ -324,7 +324,7 @@ func prefixQueries(t *testing.T, c consul) {
 	}
 	_, err = c.KV().DeleteTree("pq/b/", nil)
 	must(t, err)
-	if got, after := list(&api.QueryOptions{WaitIndex: index, WaitTime: patience}); got != "pq/a" || after <= index {
+	if got, after := list(&api.QueryOptions{WaitIndex: index, WaitTime: testTimeout}); got != "pq/a" || after <= index {
 		t.Errorf("list after a deletion: got %q, index %d; want pq/a, above %d", got, after, index)
 	}
 }
@@ -346,13 +346,13 @@ func officialLock(t *testing.T, c consul) {
 	must(t, first.Unlock())
 	select {
 	case <-lost:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("the first was not told that it holds the lock no more")
 	}
 	select {
 	case err := <-held:
 		must(t, err)
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("the second did not get the lock")
 	}
 	holder := c.key(t, "ol").Session

@@ -15,8 +15,8 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 )
 
-// patience is how long anything may take that must happen at all.
-const patience = 30 * time.Second
+// testTimeout is how long anything may take that must happen at all.
+const testTimeout = 30 * time.Second
 
 // quiet is how long a query waits that must not be woken.
 const quiet = 500 * time.Millisecond
@@ -153,7 +153,7 @@ func (c consul) woken(t *testing.T, name string, change func()) []*api.ServiceEn
 	}
 	got := make(chan answer, 1)
 	go func() {
-		e, m, err := c.Health().Service(name, "", false, &api.QueryOptions{WaitIndex: before, WaitTime: 10 * patience})
+		e, m, err := c.Health().Service(name, "", false, &api.QueryOptions{WaitIndex: before, WaitTime: 10 * testTimeout})
 		got <- answer{e, m, err}
 	}()
 	change()
@@ -166,8 +166,8 @@ func (c consul) woken(t *testing.T, name string, change func()) []*api.ServiceEn
 			t.Errorf("index after the wake: got %d; want above %d", a.meta.LastIndex, before)
 		}
 		return a.entries
-	case <-time.After(patience):
-		t.Fatalf("the blocking query was not woken in %v", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("the blocking query was not woken in %v", testTimeout)
 	}
 	return nil
 }
@@ -214,12 +214,12 @@ func (c consul) raw(t *testing.T, method, path, body string) (int, http.Header, 
 // eventually polls until ok, or fails.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not in %v: %s", patience, what)
+			t.Fatalf("not in %v: %s", testTimeout, what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

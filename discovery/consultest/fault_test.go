@@ -48,7 +48,7 @@ func get(ctx context.Context, s *consultest.Server, path string, limit int64) an
 
 func ask(t *testing.T, s *consultest.Server, path string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	return get(ctx, s, path, 1<<20)
 }
@@ -57,7 +57,7 @@ func ask(t *testing.T, s *consultest.Server, path string) answer {
 func later(t *testing.T, s *consultest.Server, path string) <-chan answer {
 	t.Helper()
 	got := make(chan answer, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	go func() { got <- get(ctx, s, path, 1<<20) }()
 	return got
@@ -90,7 +90,7 @@ func poll(s *consultest.Server) string {
 // awaitPoll waits until a blocking query is in flight.
 func awaitPoll(t *testing.T, s *consultest.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	must(t, s.AwaitLongPolls(ctx, 1))
 }
@@ -194,7 +194,7 @@ func TestHangEndsWithUndo(t *testing.T) {
 func TestHangMidAnswerSendsTheRestAfterUndo(t *testing.T) {
 	s := newDouble(t)
 	undo := s.Inject(consultest.HangMidAnswer())
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", s.URL+healthPath, nil)
 	must(t, err)

@@ -34,7 +34,7 @@ type Request struct {
 	Faults []string      // names of the faults that were on its way
 }
 
-// Blocking says whether the request is a long poll.
+// Blocking reports whether the request is a long poll.
 func (r Request) Blocking() bool {
 	i := r.Query.Get("index")
 	return r.Method == http.MethodGet && i != "" && i != "0"

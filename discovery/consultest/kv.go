@@ -66,7 +66,7 @@ func (st *state) lockKey(k keyRow, idx uint64) (bool, error) {
 	return true, nil
 }
 
-// lockDelayed says whether a lock delay forbids taking the key now.
+// lockDelayed reports whether a lock delay forbids taking the key now.
 func (st *state) lockDelayed(key string, now time.Time) bool {
 	until, ok := st.lockDelays[key]
 	if ok && !until.After(now) {

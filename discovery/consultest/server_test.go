@@ -18,7 +18,7 @@ import (
 func TestCloseEndsEveryWait(t *testing.T) {
 	s := consultest.NewServer()
 	got := []<-chan answer{later(t, s, poll(s)), later(t, s, "/v1/kv/k?index=5&wait=10m"), later(t, s, "/v1/session/list?index=5&wait=10m")}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	must(t, s.AwaitLongPolls(ctx, len(got)))
 	s.Close()

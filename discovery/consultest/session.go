@@ -34,7 +34,7 @@ type sessionRow struct {
 
 type serviceCheck struct{ ID, Namespace string }
 
-// hangsOn says whether the check's failure ends the session.
+// hangsOn reports whether the check's failure ends the session.
 func (s sessionRow) hangsOn(node, check string) bool {
 	return s.Node == node && (slices.Contains(s.NodeChecks, check) ||
 		slices.ContainsFunc(s.ServiceChecks, func(c serviceCheck) bool { return c.ID == check }))

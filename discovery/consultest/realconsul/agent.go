@@ -19,8 +19,8 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest/internal/ports"
 )
 
-// patience is how long an agent may take to do what it was asked.
-const patience = 60 * time.Second
+// pollTimeout is how long an agent may take to do what it was asked.
+const pollTimeout = 60 * time.Second
 
 // Option changes the configuration of every agent that is started with it.
 type Option func(*options)
@@ -172,8 +172,8 @@ func (a *Agent) Stop() {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
-		a.t.Fatalf("consul %s did not stop in %v", a.Node, patience)
+	case <-time.After(pollTimeout):
+		a.t.Fatalf("consul %s did not stop in %v", a.Node, pollTimeout)
 	}
 	a.process = nil
 }
@@ -256,10 +256,10 @@ func (a *Agent) awaitReady() {
 	})
 }
 
-// poll tries until try succeeds; when the agent dies or patience ends, so does the test.
+// poll tries until try succeeds; when the agent dies or pollTimeout ends, so does the test.
 func (a *Agent) poll(what string, try func() error) {
 	a.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(pollTimeout)
 	for {
 		err := try()
 		if err == nil {
@@ -269,7 +269,7 @@ func (a *Agent) poll(what string, try func() error) {
 			a.t.Fatalf("consul %s ended before it could %s; last seen: %v", a.Node, what, err)
 		}
 		if time.Now().After(deadline) {
-			a.t.Fatalf("consul %s did not %s in %v; last seen: %v", a.Node, what, patience, err)
+			a.t.Fatalf("consul %s did not %s in %v; last seen: %v", a.Node, what, pollTimeout, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -59,7 +59,7 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// alive says whether the process has not ended.
+// alive reports whether the process has not ended.
 func (p *process) alive() bool {
 	select {
 	case <-p.ended:

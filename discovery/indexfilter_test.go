@@ -91,10 +91,10 @@ func TestOneAgentWithAWipedCatalogIsNotBelievedBesideAHealthyOne(t *testing.T) {
 	s.state(Found, 1)
 }
 
-func TestWipeIsFollowedOnceTheFrozenAgentHasNoVoice(t *testing.T) {
+func TestWipeIsFollowedOnceTheConfirmationOfTheFrozenAgentIsOver(t *testing.T) {
 	s := newScript(t, 2)
 	s.want("set 1", says(0, 500, master(1, 400)))
-	s.want("", read(says(1, 500, master(1, 400)))) // its last word: then it freezes
+	s.want("", read(says(1, 500, master(1, 400)))) // its last answer: then it freezes
 	frozen := s.now
 	s.want(" verify reset", says(0, 12, master(2, 12)))
 	for {
@@ -102,7 +102,7 @@ func TestWipeIsFollowedOnceTheFrozenAgentHasNoVoice(t *testing.T) {
 		if o.do == setMaster {
 			break
 		}
-		if s.now.Sub(frozen) > 15*time.Second { // its voice lasts 8 s
+		if s.now.Sub(frozen) > 15*time.Second { // its confirmation is valid for 8 s
 			t.Fatal("not followed in time")
 		}
 	}
@@ -118,7 +118,7 @@ func TestWipeIsFollowedOnceTheFrozenAgentHasNoVoice(t *testing.T) {
 	}
 }
 
-func TestLongPollThatRepeatsAnIndexIsNoVoice(t *testing.T) {
+func TestLongPollThatRepeatsAnIndexConfirmsNothing(t *testing.T) {
 	// A streaming agent whose server is frozen answers 200 with the old index
 	// for half a minute: that must not hold up those who see the truth.
 	s := newScript(t, 2)

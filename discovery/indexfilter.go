@@ -2,7 +2,7 @@ package discovery
 
 import "time"
 
-// race decides which answers about one label count, when several Consul
+// indexFilter decides which answers about one label count, when several Consul
 // addresses are asked. The raft index orders them: an answer counts only when
 // its index is at least that of the last one that counted, so an address that
 // hangs or lags can neither delay a failover nor roll one back.
@@ -12,10 +12,10 @@ import "time"
 // cluster was wiped or restored. Only consistent reads can answer that: they
 // are linearizable (api-docs/features/consistency), so one that began after an
 // index was seen, and shows a lower one, proves that the cluster went back.
-// The race believes it once
+// The lower index is believed once
 //   - the address that answers saw its own index go backwards, and no address
 //     but those that saw the same has lately confirmed the higher index, or
-//   - nobody has confirmed the higher index for the patience of the race;
+//   - nobody has confirmed the higher index for Config.RegressAfter;
 //
 // then everything that was asked before is void, and the other addresses must
 // each confirm themselves by a consistent read before they count again. So a
@@ -23,79 +23,79 @@ import "time"
 // its way, or an agent that repeats its cache, is not.
 //
 // It does no I/O and reads no clock. One goroutine owns it.
-type race struct {
-	voice    time.Duration // how long a confirmation of the applied index speaks for its address
-	patience time.Duration // see Config.RegressAfter
+type indexFilter struct {
+	confirmedFor time.Duration // how long a confirmation of the applied index is valid
+	regressAfter time.Duration // see Config.RegressAfter
 
-	runners []runner    // one a Consul address
-	started bool        // an answer has counted
-	applied uint64      // the index of the last answer that counted
-	since   time.Time   // when an answer first counted with that index
-	current []candidate // its masters
-	reset   time.Time   // when the read began that showed the cluster's index to have gone back; zero: never
+	agents  []agentIndex // one a Consul address
+	started bool         // an answer has counted
+	applied uint64       // the index of the last answer that counted
+	since   time.Time    // when an answer first counted with that index
+	current []candidate  // its masters
+	reset   time.Time    // when the read began that showed the cluster's index to have gone back; zero: never
 }
 
-// runner is what the race knows of one Consul address.
-type runner struct {
+// agentIndex is what the filter knows of the index of one Consul address.
+type agentIndex struct {
 	index     uint64    // the highest it showed since it last went backwards
 	at        time.Time // when an answer first showed that
-	confirmed time.Time // when it last vouched for the applied index; zero: not since the cluster went back
+	confirmed time.Time // when it last confirmed the applied index; zero: not since the cluster went back
 	regressed bool      // its index went backwards, and is still below the applied one
-	mute      bool      // the cluster went back, and it has not answered a consistent read since
+	suspended bool      // the cluster went back, and it has not answered a consistent read since
 }
 
-// ruling is what the race says of an answer.
+// ruling is what the filter says of an answer.
 type ruling struct {
 	counts bool // act on it
 	verify bool // ask the same address again, by a consistent read
 	reset  bool // its index went backwards
 }
 
-func newRace(agents int, voice, patience time.Duration) race {
-	return race{runners: make([]runner, agents), voice: voice, patience: patience}
+func newIndexFilter(agents int, confirmedFor, regressAfter time.Duration) indexFilter {
+	return indexFilter{agents: make([]agentIndex, agents), confirmedFor: confirmedFor, regressAfter: regressAfter}
 }
 
 // judge rules on an answer that was understood.
-func (r *race) judge(a answer) ruling {
-	me := &r.runners[a.agent]
-	if a.began.Before(r.reset) || me.mute && !a.consistent {
+func (f *indexFilter) judge(a answer) ruling {
+	me := &f.agents[a.agent]
+	if a.began.Before(f.reset) || me.suspended && !a.consistent {
 		// Asked of the cluster as it was before it went back.
 		return ruling{verify: true}
 	}
 	back, reset := me.follow(a)
-	if me.mute {
-		me.mute, me.regressed = false, false // below what it showed of another past
+	if me.suspended {
+		me.suspended, me.regressed = false, false // below what it showed of another past
 	}
 	switch {
-	case a.index < r.applied && a.consistent:
-		if !r.wentBack(a) {
+	case a.index < f.applied && a.consistent:
+		if !f.wentBack(a) {
 			return ruling{reset: reset}
 		}
-		r.restart(a)
+		f.restart(a)
 	case back && !a.consistent:
-		me.regressed = me.regressed || a.index < r.applied
+		me.regressed = me.regressed || a.index < f.applied
 		return ruling{verify: true, reset: reset}
-	case a.index < r.applied:
+	case a.index < f.applied:
 		return ruling{reset: reset} // it lags
-	case !a.consistent && r.doubtful(a):
+	case !a.consistent && f.doubtful(a):
 		return ruling{verify: true, reset: reset}
 	}
-	if a.consistent || a.index > r.applied || !r.started {
+	if a.consistent || a.index > f.applied || !f.started {
 		// Repeating the applied index by a long poll confirms nothing: a
 		// streaming agent does that from its cache while its server is frozen.
 		me.confirmed = a.arrived
 		me.regressed = false
 	}
-	if !r.started || a.index != r.applied {
-		r.since = a.arrived
+	if !f.started || a.index != f.applied {
+		f.since = a.arrived
 	}
-	r.started, r.applied, r.current = true, a.index, a.candidates
+	f.started, f.applied, f.current = true, a.index, a.candidates
 	return ruling{counts: true, reset: reset}
 }
 
-// follow keeps the index that the address shows, and says whether it went
+// follow keeps the index that the address shows. It reports whether it went
 // backwards or is unusable, and whether that is news.
-func (me *runner) follow(a answer) (back, reset bool) {
+func (me *agentIndex) follow(a answer) (back, reset bool) {
 	switch {
 	case a.index == 0:
 		back, reset = true, me.index > 0
@@ -116,28 +116,28 @@ func (me *runner) follow(a answer) (back, reset bool) {
 	return back, reset
 }
 
-// doubtful says whether an answer at or above the applied index needs a
+// doubtful reports whether an answer at or above the applied index needs a
 // consistent read before it counts: an empty one always (a streaming query
 // that times out before its first snapshot answers 200 and an empty list, and
 // so do some tokens without rights), and another set of masters at an index
 // already acted on.
-func (r *race) doubtful(a answer) bool {
-	return a.kind == none || r.started && a.index == r.applied && !same(a.candidates, r.current)
+func (f *indexFilter) doubtful(a answer) bool {
+	return a.kind == none || f.started && a.index == f.applied && !same(a.candidates, f.current)
 }
 
-// wentBack says whether a, a consistent read below the applied index, is to be
-// believed: nobody else speaks for the higher index any more.
-func (r *race) wentBack(a answer) bool {
-	if a.began.Before(r.since) {
+// wentBack reports whether a, a consistent read below the applied index, is to be
+// believed: no other address has lately confirmed the higher index.
+func (f *indexFilter) wentBack(a answer) bool {
+	if a.began.Before(f.since) {
 		return false // overtaken on its way here
 	}
-	regressed := r.runners[a.agent].regressed
-	silence := r.patience
+	regressed := f.agents[a.agent].regressed
+	silence := f.regressAfter
 	if regressed {
-		silence = r.voice
+		silence = f.confirmedFor
 	}
-	for i := range r.runners {
-		o := &r.runners[i]
+	for i := range f.agents {
+		o := &f.agents[i]
 		if o.confirmed.IsZero() || regressed && o.regressed {
 			continue
 		}
@@ -148,13 +148,14 @@ func (r *race) wentBack(a answer) bool {
 	return true
 }
 
-// restart begins the race anew with a.
-func (r *race) restart(a answer) {
-	r.reset = a.began
-	for i := range r.runners {
+// restart starts over from a: every other address is suspended until it has
+// answered a consistent read.
+func (f *indexFilter) restart(a answer) {
+	f.reset = a.began
+	for i := range f.agents {
 		if i == a.agent {
 			continue
 		}
-		r.runners[i] = runner{index: r.runners[i].index, at: r.runners[i].at, mute: true}
+		f.agents[i] = agentIndex{index: f.agents[i].index, at: f.agents[i].at, suspended: true}
 	}
 }

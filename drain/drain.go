@@ -1,6 +1,5 @@
 // Package drain owns the life of a proxy process: serving, draining, drained,
-// stopping. It holds no connections; it asks a Target, and shows its state
-// over HTTP.
+// stopping. It holds no connections; it asks a Target.
 //
 // A drain makes the process unready at once, lets it accept for the grace
 // period (so that balancers notice first), then stops accepting and waits for
@@ -67,6 +66,9 @@ type Options struct {
 	Timeout *time.Duration // from the start until the rest has been ended; nil: as configured
 	Exit    bool           // end the process when drained; there is no way back
 }
+
+// MaxDuration is the longest grace or timeout that is sensible to ask for.
+const MaxDuration = 30 * 24 * time.Hour
 
 // Config of a Machine.
 type Config struct {

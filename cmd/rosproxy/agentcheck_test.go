@@ -4,63 +4,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	"github.com/rosproxy/rosproxy/discovery"
-	"github.com/rosproxy/rosproxy/drain"
-	"github.com/rosproxy/rosproxy/proxy"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
 )
-
-func TestAgentLineSaysTheAdministrativeAndTheOperationalState(t *testing.T) {
-	has := proxy.LabelSnapshot{Master: proxy.Master{Address: addr("10.0.0.1:7800")}, Epoch: 1}
-	had := proxy.LabelSnapshot{Epoch: 2}
-	for _, c := range []struct {
-		name   string
-		labels []string
-		states []discovery.State
-		data   []proxy.LabelSnapshot
-		drain  bool
-		want   string
-	}{
-		{"serving", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, "up ready\n"},
-		{"draining", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, "drain up #draining\n"},
-		{"no master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, "down ready #no master for label a\n"},
-		{"no master of one label", []string{"a", "b"}, []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, "down ready #no master for label b\n"},
-		{"two labels, two reasons", []string{"b", "a"}, []discovery.State{discovery.None, discovery.Conflict}, []proxy.LabelSnapshot{had, had}, false, "down ready #conflict for label a, no master for label b\n"},
-		{"draining without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, "drain down #draining, no master for label a\n"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			a, data, source := newAdmin(t)
-			source.labels, data.snapshot.Labels = nil, nil
-			for i, name := range c.labels {
-				source.labels = append(source.labels, discovery.LabelStatus{Label: name, State: c.states[i]})
-				l := c.data[i]
-				l.Label = name
-				data.snapshot.Labels = append(data.snapshot.Labels, l)
-			}
-			if c.drain {
-				a.machine.Start(drain.Options{})
-			}
-			if got := agentLine(a.readiness()); got != c.want {
-				t.Errorf("got %q; want %q", got, c.want)
-			}
-		})
-	}
-}
-
-func TestAgentLineIsShortWhateverTheLabels(t *testing.T) {
-	r := readiness{Status: "DOWN", State: drain.Serving, Labels: map[string]string{}}
-	for _, first := range []string{"", "x", "xx"} { // a character of three bytes ends at any offset
-		r.Labels[first+strings.Repeat("語", 40)] = string(discovery.None)
-	}
-	got := agentLine(r)
-	if len(got) > len("down ready #\n")+maxAgentReason || !utf8.ValidString(got) || strings.Count(got, "\n") != 1 {
-		t.Errorf("got %d bytes, %q; want one valid line of at most %d bytes of reason", len(got), got, maxAgentReason)
-	}
-}
 
 // agentAddress is where p answers agent checks.
 func (p *running) agentAddress() string {
@@ -158,7 +106,7 @@ func TestAgentCheckOnAUnixSocket(t *testing.T) {
 func TestAgentChecksThatStayOpenKeepNobodyOut(t *testing.T) {
 	one := startWorker(t, "one")
 	p := startProgram(t, "--static-master="+one.l.Addr().String(), "--agent-check-listen=127.0.0.1:0")
-	for range maxAgentConns + 8 {
+	for range listen.AgentConns + 8 {
 		c, err := net.Dial("tcp", p.agentAddress())
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 )
 
 // installed is the name of the program where tests install it: the test
@@ -51,7 +53,7 @@ func startGenerations(t *testing.T, args ...string) *generations {
 		}
 		return g.listen != ""
 	})
-	g.awaitStatus("the first generation", func(s status) bool { return s.State == "serving" })
+	g.awaitStatus("the first generation", func(s admin.Status) bool { return s.State == "serving" })
 	return g
 }
 
@@ -133,7 +135,7 @@ func (g *generations) pids() []int {
 	return pids
 }
 
-// isOurs tells whether pid lives, and was started from this test's path.
+// isOurs reports whether pid lives, and was started from this test's path.
 func (g *generations) isOurs(pid int) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && strings.HasPrefix(string(line), g.path) // empty for a zombie
@@ -186,7 +188,7 @@ func (g *generations) clientOf(socket string) *http.Client {
 }
 
 // statusAt asks the process that answers at socket.
-func (g *generations) statusAt(socket string) (s status, err error) {
+func (g *generations) statusAt(socket string) (s admin.Status, err error) {
 	r, err := g.clientOf(socket).Get("http://rosproxy/status")
 	if err != nil {
 		return s, err
@@ -195,7 +197,7 @@ func (g *generations) statusAt(socket string) (s status, err error) {
 	return s, json.NewDecoder(r.Body).Decode(&s)
 }
 
-func (g *generations) awaitStatus(what string, ok func(status) bool) (s status) {
+func (g *generations) awaitStatus(what string, ok func(admin.Status) bool) (s admin.Status) {
 	g.t.Helper()
 	g.await(what, func() bool {
 		var err error
@@ -223,7 +225,7 @@ func (g *generations) upgrade(pid int) int {
 	took := len(g.lines("took over from the old process"))
 	g.signal(pid, syscall.SIGUSR2)
 	g.awaitLines("took over from the old process", took+1)
-	return g.awaitStatus("the new generation", func(s status) bool { return s.PID != pid }).PID
+	return g.awaitStatus("the new generation", func(s admin.Status) bool { return s.PID != pid }).PID
 }
 
 func (g *generations) awaitGone(pid int) {

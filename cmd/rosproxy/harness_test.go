@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -235,20 +236,20 @@ func (p *running) request(method, path string, v any) int {
 	return a.StatusCode
 }
 
-func (p *running) status() status {
+func (p *running) status() admin.Status {
 	p.t.Helper()
-	var s status
+	var s admin.Status
 	if code := p.request("GET", "/status", &s); code != http.StatusOK {
 		p.t.Fatalf("GET /status: got %d; want 200", code)
 	}
 	return s
 }
 
-func (p *running) label() labelStatus { p.t.Helper(); return p.status().Labels[0] }
+func (p *running) label() admin.LabelStatus { p.t.Helper(); return p.status().Labels[0] }
 
-func (p *running) ready() (int, readiness) {
+func (p *running) ready() (int, admin.Readiness) {
 	p.t.Helper()
-	var r readiness
+	var r admin.Readiness
 	return p.request("GET", "/readyz", &r), r
 }
 
@@ -264,7 +265,7 @@ func (p *running) awaitReady() { p.t.Helper(); p.awaitReason("") }
 // awaitReason waits until /readyz is down for that one reason; empty: up.
 func (p *running) awaitReason(reason string) {
 	p.t.Helper()
-	var last readiness
+	var last admin.Readiness
 	defer func() {
 		if p.t.Failed() {
 			p.t.Logf("last /readyz: %+v", last)

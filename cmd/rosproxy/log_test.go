@@ -1,39 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
-	"strings"
 	"testing"
-	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
-
-func TestLogLineHasTheContractsFields(t *testing.T) {
-	var b bytes.Buffer
-	log, stop := startLog(logConfig{}, &b)
-	log.Info().Str("component", "main").Msg("hello")
-	stop()
-	for _, field := range []string{`"level":"info"`, `"component":"main"`, `"message":"hello"`, `"time":"`} {
-		if !strings.Contains(b.String(), field) {
-			t.Errorf("got %s; want %s in it", b.String(), field)
-		}
-	}
-	_, stamp, _ := strings.Cut(b.String(), `"time":"`)
-	if _, err := time.Parse(time.RFC3339Nano, stamp[:strings.Index(stamp, `"`)]); err != nil {
-		t.Errorf("time: %v", err)
-	}
-	b.Reset()
-	log, stop = startLog(logConfig{Format: "console"}, &b)
-	log.Info().Str("component", "main").Msg("hello")
-	stop()
-	if !strings.Contains(b.String(), "INF hello component=main") {
-		t.Errorf("got %q; want a line for people", b.String())
-	}
-}
 
 func TestStuckReaderOfTheLogHoldsUpNothing(t *testing.T) {
 	one, two := startWorker(t, "one"), startWorker(t, "two")
@@ -63,51 +34,4 @@ func TestStuckReaderOfTheLogHoldsUpNothing(t *testing.T) {
 	eventually(t, "the lines that had to wait", func() bool {
 		return len(p.log.lines(t, "connection closed")) >= clients && len(p.log.lines(t, "failover")) == 1
 	})
-}
-
-// blockedWriter writes once it is released.
-type blockedWriter struct {
-	bytes.Buffer
-	release chan struct{}
-}
-
-func (w *blockedWriter) Write(b []byte) (int, error) {
-	<-w.release
-	return w.Buffer.Write(b)
-}
-
-func TestDroppedLogLinesAreCounted(t *testing.T) {
-	w := &blockedWriter{release: make(chan struct{})}
-	log, stop := startLog(logConfig{Level: zerolog.InfoLevel}, w)
-	for range 2 * logQueue {
-		log.Info().Msg("line")
-	}
-	close(w.release)
-	stop()
-	if !strings.Contains(w.String(), `"missed":`) {
-		t.Errorf("%d lines for a stuck reader of %d: got no word of those dropped", 2*logQueue, logQueue)
-	}
-}
-
-// The order of lines is theirs, and the last one before the end is there:
-// zerolog's diode lost one in some ten thousand.
-func TestNoLineIsLostAtTheEnd(t *testing.T) {
-	const runs, lines = 2000, 3
-	for range runs {
-		var b bytes.Buffer
-		log, stop := startLog(logConfig{Level: zerolog.InfoLevel}, &b)
-		for i := range lines {
-			log.Info().Int("line", i).Msg("")
-		}
-		stop()
-		got := strings.Split(strings.TrimSpace(b.String()), "\n")
-		if len(got) != lines {
-			t.Fatalf("got %d lines; want %d", len(got), lines)
-		}
-		for i, line := range got {
-			if want := fmt.Sprintf(`"line":%d`, i); !strings.Contains(line, want) {
-				t.Fatalf("line %d: got %s; want %s in it", i, line, want)
-			}
-		}
-	}
 }

@@ -7,17 +7,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/check"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/logging"
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain/handover"
 )
 
@@ -35,7 +42,7 @@ func main() {
 		Name:       os.Args[0],
 	}
 	if err := p.takeOver(); err != nil {
-		fmt.Fprintln(os.Stderr, "rosproxy:", oneLine(err.Error()))
+		fmt.Fprintln(os.Stderr, "rosproxy:", config.OneLine(err.Error()))
 		os.Exit(exitUsage)
 	}
 	os.Exit(p.Run(context.Background()))
@@ -43,8 +50,8 @@ func main() {
 
 // takeOver takes what the process was started with beside its arguments.
 func (p *Program) takeOver() (err error) {
-	p.Inherited.activated = activation.Files(true) // before the environment is read: it takes its variables out
-	p.Inherited.predecessor, p.Env, err = handover.Inherit(os.Environ())
+	p.Activated = activation.Files(true) // before the environment is read: it takes its variables out
+	p.Predecessor, p.Env, err = handover.Inherit(os.Environ())
 	if err != nil {
 		return err
 	}
@@ -71,4 +78,60 @@ func executable() string {
 		return ""
 	}
 	return path
+}
+
+// What the program exits with.
+const (
+	exitOK     = 0 // drained, or nothing was wrong
+	exitFailed = 1 // failed at run time, or check found a fault
+	exitUsage  = 2 // bad usage or configuration
+)
+
+// Run runs the command that Args name, until it is done, and answers the exit
+// code. The end of ctx ends it at once, without a drain.
+func (p Program) Run(ctx context.Context) int {
+	command, c, err := config.Parse(p.Args, p.Env, p.Stdout)
+	if err != nil {
+		return p.usage(err)
+	}
+	switch command {
+	case config.Help: // has been printed
+		return exitOK
+	case config.Version:
+		fmt.Fprintln(p.Stdout, "rosproxy", build())
+		return exitOK
+	}
+	log, stopLog := logging.Start(c.Log.Level, c.Log.Format, p.Stderr)
+	defer stopLog()
+	source, err := newSource(c, log)
+	if err != nil {
+		return p.usage(err)
+	}
+	if command == config.Check {
+		if !check.Run(ctx, c, source, p.Stdout) {
+			return exitFailed
+		}
+		return exitOK
+	}
+	return p.serve(ctx, c, source, log)
+}
+
+// usage prints the one line that a bad configuration is worth.
+func (p Program) usage(err error) int {
+	fmt.Fprintln(p.Stderr, "rosproxy:", config.OneLine(err.Error()))
+	return exitUsage
+}
+
+// serve runs the proxy and logs what it failed with.
+func (p Program) serve(ctx context.Context, c config.Config, source discovery.Source, log zerolog.Logger) int {
+	// A shard under load keeps its place in Go's scheduler while it waits for
+	// events. One more is for all the rest: who must cut must not queue.
+	cpus := runtime.GOMAXPROCS(0)
+	c.Proxy.Shards = cmp.Or(c.Proxy.Shards, cpus)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(cpus, c.Proxy.Shards+1)))
+	if err := run(ctx, c, source, p, log); err != nil {
+		log.Error().Str("component", "main").Err(err).Msg("failed")
+		return exitFailed
+	}
+	return exitOK
 }

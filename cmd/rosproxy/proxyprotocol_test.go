@@ -4,37 +4,15 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	pires "github.com/pires/go-proxyproto"
-)
 
-func TestPeersAreCIDRsOrAddresses(t *testing.T) {
-	texts := []string{"10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1", "::ffff:192.0.2.0/120", "10.1.2.3/8"}
-	args := []string{"--accept-proxy=on"}
-	for _, s := range texts {
-		args = append(args, "--accept-proxy-from", s)
-	}
-	var want []netip.Prefix
-	for _, s := range []string{"10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128", "::ffff:192.0.2.0/120", "10.1.2.3/8"} {
-		want = append(want, netip.MustParsePrefix(s))
-	}
-	c := mustLoad(t, args, nil)
-	if !slices.Equal(c.Proxy.AcceptProxyFrom, want) {
-		t.Errorf("got %v; want %v", c.Proxy.AcceptProxyFrom, want)
-	}
-	if c.Warnings != nil {
-		t.Errorf("got warnings %q; want none", c.Warnings)
-	}
-	c = mustLoad(t, nil, []string{"ROSPROXY_ACCEPT_PROXY=on", "ROSPROXY_ACCEPT_PROXY_FROM=10.0.0.0/8, ::1"})
-	if want := []netip.Prefix{want[0], want[3]}; !slices.Equal(c.Proxy.AcceptProxyFrom, want) {
-		t.Errorf("from the environment: got %v; want %v", c.Proxy.AcceptProxyFrom, want)
-	}
-}
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+)
 
 // TestSourceGoesFromTheBalancerToTheMaster is the whole way, and all the
 // places that the source is seen at.
@@ -72,7 +50,7 @@ func TestSourceGoesFromTheBalancerToTheMaster(t *testing.T) {
 		t.Errorf("after the header: got %q, %v; want hello", line, err)
 	}
 
-	var live []connection
+	var live []admin.Connection
 	p.request("GET", "/connections", &live)
 	if len(live) != 1 || live[0].Source != "192.0.2.1:4711" || live[0].Client != c.LocalAddr().String() || live[0].BytesUp != 6 {
 		t.Fatalf("got connections %+v; want one with its source and 6 bytes up", live)
@@ -90,7 +68,7 @@ func TestSourceGoesFromTheBalancerToTheMaster(t *testing.T) {
 	waiting := p.dial()
 	eventually(t, "the state of one without a header", func() bool {
 		p.request("GET", "/connections", &live)
-		return len(live) == 2 && slices.ContainsFunc(live, func(c connection) bool { return c.State == "header" && c.Source == "" })
+		return len(live) == 2 && slices.ContainsFunc(live, func(c admin.Connection) bool { return c.State == "header" && c.Source == "" })
 	})
 	fmt.Fprint(waiting, "no header")
 	waiting.isReset()

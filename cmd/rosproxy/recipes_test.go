@@ -15,6 +15,15 @@ var (
 	recipeText = regexp.MustCompile("(?s)^\n```[a-z]*\n(.*?)```\n")
 )
 
+func readme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func TestReadmeShowsEveryRecipeAsTheTestsRunIt(t *testing.T) {
 	text := readme(t)
 	shown := map[string]bool{}

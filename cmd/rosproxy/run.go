@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -11,59 +13,65 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/systemd"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
+	"github.com/rosproxy/rosproxy/drain/handover"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// masterSource is a source of masters and what it knows.
-type masterSource = discovery.Source
+// Program is one run of rosproxy with all that it takes from its process, so
+// that a test can run the whole of it.
+type Program struct {
+	Args    []string // without the program's name
+	Env     []string // NAME=VALUE
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Signals <-chan os.Signal // SIGUSR2 upgrades; of the others the first drains and exits, the second ends at once; nil: none
 
-// newSource makes the source of masters that c names. Its error is a fault of
-// the configuration: a Consul that is away is none.
-func newSource(c Config, log zerolog.Logger) (masterSource, error) {
-	if c.Static != nil {
-		s, err := discovery.NewStatic(c.Static, c.Discovery.Labels, log)
-		if err != nil {
-			return nil, fmt.Errorf("--static-master: %w", err)
-		}
-		return s, nil
-	}
-	s, err := discovery.NewConsul(c.Discovery, log)
-	if err != nil {
-		return nil, fmt.Errorf("--consul-addr or CONSUL_*: %w", err)
-	}
-	return s, nil
+	Executable  string                   // what an upgrade starts; empty: not known
+	Name        string                   // by which it is started, its argument zero; empty: Executable
+	Predecessor *handover.Predecessor    // who serves, and lets this process take over; nil: nobody
+	Activated   []*os.File               // listening sockets of systemd; the files have its names for them
+	Notify      func(state string) error // tells the service manager, as sd_notify(3) does; nil: there is none
+	Watchdog    time.Duration            // how often Notify must be told that all is well; 0: never
 }
 
-// errEnd ends the group when the process should exit; it is no failure.
-var errEnd = errors.New("end of the process")
+// argv is what a successor is started with.
+func (p Program) argv() []string { return append([]string{cmp.Or(p.Name, p.Executable)}, p.Args...) }
 
-// openAll opens what the configuration names and was not given. An error leaves nothing open.
-func openAll(ctx context.Context, c Config, g *given, log zerolog.Logger) (endpoints []*endpoint, data *proxy.Proxy, err error) {
-	defer func() {
-		if err != nil {
-			for _, e := range endpoints {
-				err = errors.Join(err, e.Close())
-			}
-		}
-	}()
-	adminEndpoint, err := openAdmin(ctx, g, c.Admin)
-	if err != nil {
-		return nil, nil, err
+// generation is 1 for a process that no other handed over to.
+func (p Program) generation() int {
+	if p.Predecessor == nil {
+		return 1
 	}
-	endpoints = append(endpoints, adminEndpoint)
-	agentEndpoint, err := openAgentCheck(ctx, g, c.AgentCheck)
-	if err != nil {
-		return endpoints, nil, err
+	return p.Predecessor.Generation
+}
+
+// handedOver are the sockets of the predecessor.
+func (p Program) handedOver() []handover.Socket {
+	if p.Predecessor == nil {
+		return nil
 	}
-	if agentEndpoint != nil {
-		endpoints = append(endpoints, agentEndpoint)
-	}
-	if data, err = g.openProxy(c.Proxy, log); err != nil {
-		return endpoints, nil, fmt.Errorf("open proxy: %w", err)
-	}
-	return endpoints, data, nil
+	return p.Predecessor.Sockets
+}
+
+// instance is all that one run of the proxy consists of.
+type instance struct {
+	program   Program
+	source    discovery.Source
+	proxy     *proxy.Proxy
+	lifecycle *drain.Machine
+	admin     *admin.Server
+	endpoints *upgrade.Endpoints
+	takeover  *upgrade.Takeover
+	upgrader  *upgrade.Upgrader
+	notifier  *systemd.Notifier
+	log       zerolog.Logger
 }
 
 // run opens the listeners and runs everything until a drain with exit is over,
@@ -71,113 +79,174 @@ func openAll(ctx context.Context, c Config, g *given, log zerolog.Logger) (endpo
 // its predecessor lets it, and ends if it never does. When it returns, every
 // listener and connection is closed and every goroutine has ended. The admin
 // endpoints answer until all else has ended.
-func run(ctx context.Context, c Config, source masterSource, program Program, log zerolog.Logger) error {
-	mainLog := log.With().Str("component", "main").Logger()
-	mainLog.Info().Stringer("version", buildVersion()).Int("pid", os.Getpid()).Int("generation", program.Inherited.generation()).Msg("starting")
-	for _, w := range c.Warnings {
-		mainLog.Warn().Msg(w)
-	}
-
-	given, err := newGiven(program.Inherited, c.Proxy.Listeners)
+func run(ctx context.Context, c config.Config, source discovery.Source, program Program, log zerolog.Logger) error {
+	i, err := open(ctx, c, source, program, log)
 	if err != nil {
 		return err
 	}
-	endpoints, data, err := openAll(ctx, c, given, log)
-	for _, s := range given.sockets {
-		mainLog.Warn().Str("socket", s.Name).Msg("closing a socket that was given and is not wanted")
-	}
-	if err := errors.Join(err, given.close()); err != nil {
-		return err
-	}
-	turn := newTurn(program.Inherited.predecessor, mainLog)
-	machine := drain.New(c.Drain, target{data}, log)
-	a := &admin{
-		data:    data,
-		source:  source,
-		machine: machine,
-		guard:   guard{c.Admin.TokenFile},
-		build:   buildVersion(),
-		begun:   time.Now(),
-		number:  program.Inherited.generation(),
-		log:     log.With().Str("component", "admin").Logger(),
-	}
+	return i.serve(ctx)
+}
 
-	// The admin server outlives the work: its own context ends when the work has.
-	adminCtx, closeAdmin := context.WithCancel(context.WithoutCancel(ctx))
-	defer closeAdmin()
+// open opens every socket and makes everything that serve runs. An error
+// leaves nothing open.
+func open(ctx context.Context, c config.Config, source discovery.Source, program Program, log zerolog.Logger) (*instance, error) {
+	i := &instance{program: program, source: source, log: log.With().Str("component", "main").Logger()}
+	i.log.Info().Stringer("version", build()).Int("pid", os.Getpid()).Int("generation", program.generation()).Msg("starting")
+	for _, w := range c.Warnings {
+		i.log.Warn().Msg(w)
+	}
+	endpoints, err := i.openSockets(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	i.takeover = upgrade.NewTakeover(program.Predecessor, i.log)
+	i.lifecycle = drain.New(c.Drain, target{i.proxy}, log)
+	i.notifier = systemd.NewNotifier(program.Notify, i.log)
+	i.admin = admin.New(admin.Config{
+		Proxy: i.proxy, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile,
+		Build: build(), Started: time.Now(), Generation: program.generation(),
+		Log: log.With().Str("component", "admin").Logger(),
+	})
+	i.upgrader = upgrade.NewUpgrader(upgrade.Config{
+		Executable: program.Executable, Args: program.argv(), Env: program.Env, Watched: program.Watchdog > 0,
+		Generation: program.generation(), Timeout: c.UpgradeTimeout,
+		Proxy: i.proxy, Endpoints: endpoints, Lifecycle: i.lifecycle, Notifier: i.notifier,
+		Allowed: i.takeover.Allowed(), Log: i.log,
+	})
+	i.endpoints = &upgrade.Endpoints{
+		Allowed: i.takeover.Allowed(), HandedOver: i.upgrader.HandedOver(),
+		OwnPath: upgrade.OwnSocket(program.Env), ServeOwn: i.admin.Serve, Log: i.log,
+	}
+	agent := admin.NewAgentCheck(i.admin, log.With().Str("component", "agent-check").Logger())
+	serve := map[string]upgrade.ServeFunc{listen.Admin: i.admin.Serve, listen.AgentCheck: agent.Serve}
+	for _, e := range endpoints {
+		i.endpoints.All = append(i.endpoints.All, upgrade.Endpoint{Endpoint: e, Serve: serve[e.Name()]})
+	}
+	return i, nil
+}
+
+// openSockets opens what the configuration names and was not inherited.
+func (i *instance) openSockets(ctx context.Context, c config.Config, log zerolog.Logger) (endpoints []*listen.Endpoint, err error) {
+	inherited, err := listen.NewInherited(i.program.handedOver(), i.program.Activated, c.Proxy.Listeners)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, name := range inherited.Names() {
+			i.log.Warn().Str("socket", name).Msg("closing a socket that was given and is not wanted")
+		}
+		err = errors.Join(err, inherited.Close())
+		if err != nil {
+			for _, e := range endpoints {
+				err = errors.Join(err, e.Close())
+			}
+			if i.proxy != nil {
+				err = errors.Join(err, i.proxy.Close())
+			}
+		}
+	}()
+	for _, e := range []struct {
+		name  string
+		at    config.Endpoint
+		conns int
+	}{{listen.Admin, c.Admin.Endpoint, listen.AdminConns}, {listen.AgentCheck, c.AgentCheck, listen.AgentConns}} {
+		if e.at.Network == "" {
+			continue
+		}
+		opened, err := inherited.Open(ctx, e.name, e.at.Network, e.at.Address, e.conns)
+		if err != nil {
+			return endpoints, err
+		}
+		endpoints = append(endpoints, opened)
+	}
+	// An inherited one need not be the one that the configuration was checked with.
+	if own := endpoints[0]; !own.IsLocal() && c.Admin.TokenFile == "" {
+		return endpoints, fmt.Errorf("take over the admin socket: %v is not loopback: needs --admin-token-file", own.Addr())
+	}
+	if i.proxy, err = inherited.OpenProxy(c.Proxy, log); err != nil {
+		return endpoints, fmt.Errorf("open proxy: %w", err)
+	}
+	return endpoints, nil
+}
+
+// errEnd ends the work when the process should exit; it is no failure.
+var errEnd = errors.New("end of the process")
+
+// serve does the work until it ends, for whatever reason, then closes the endpoints.
+func (i *instance) serve(ctx context.Context) error {
+	// The endpoints outlive the work: their own context ends when the work has.
+	answeringCtx, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAnswering()
 	workCtx, stopWork := context.WithCancel(ctx)
 	defer stopWork()
-	manager := &manager{send: program.Notify, log: mainLog}
-	u := &upgrader{
-		program: program, generation: a.number, timeout: c.UpgradeTimeout, data: data, endpoints: endpoints,
-		machine: machine, manager: manager, turn: turn.come, log: mainLog,
-		handedOver: make(chan struct{}), wanted: make(chan struct{}, 1),
-	}
-	f := &faces{
-		turn: turn.come, handedOver: u.handedOver,
-		own: ownSocket(program.Env), serveOwn: a.serve, log: mainLog,
-	}
-	agent := &agentCheck{readiness: a.readiness, log: log.With().Str("component", "agent-check").Logger()}
-	for _, e := range endpoints {
-		f.all = append(f.all, face{e, map[string]serveFunc{adminSocket: a.serve, agentSocket: agent.serve}[e.name]})
-	}
 	var answering errgroup.Group
 	answering.Go(func() error {
 		defer stopWork() // nobody could see or drain a proxy without its endpoints, and a balancer would go on with what it was told last
-		return f.serve(adminCtx)
+		return i.endpoints.Run(answeringCtx)
 	})
 	work, workCtx := errgroup.WithContext(workCtx)
-	work.Go(func() error { return source.Run(workCtx, sink{data}) })
+	work.Go(func() error { return i.source.Run(workCtx, sink{i.proxy}) })
+	work.Go(func() error { return i.serveClients(workCtx) })
+	work.Go(func() error { return i.lifecycle.Run(workCtx) })
+	work.Go(func() error { return i.obeySignals(workCtx) })
+	work.Go(func() error { return i.upgrader.Run(workCtx) })
+	work.Go(func() error { return i.takeover.Settle(workCtx, i.proxy) })
 	work.Go(func() error {
-		if err := turn.await(workCtx, a.awaitKnown); err != nil {
-			return errors.Join(err, data.Close())
-		}
-		return data.Serve(workCtx)
+		return i.notifier.Run(workCtx, i.takeover.Settled(), i.lifecycle.Exiting(), i.admin.Summary)
 	})
-	work.Go(func() error { return machine.Run(workCtx) })
-	work.Go(func() error { return obey(workCtx, program.Signals, machine, turn, u, mainLog) })
-	work.Go(func() error { return u.run(workCtx) })
-	work.Go(func() error { return turn.settle(workCtx, data) })
-	work.Go(func() error { return manager.run(workCtx, turn.settled, machine.Exiting(), a.summary) })
-	work.Go(func() error { return manager.watchdog(workCtx, turn.settled, program.Watchdog, data.Heartbeat) })
-
-	err = work.Wait()
-	closeAdmin()
-	if err := answering.Wait(); err != nil {
-		return err
-	}
-	if err == nil || errors.Is(err, errEnd) || ctx.Err() != nil {
-		mainLog.Info().Msg("stopped")
-		return nil
-	}
-	return err
+	work.Go(func() error {
+		return i.notifier.Watchdog(workCtx, i.takeover.Settled(), i.program.Watchdog, i.proxy.Heartbeat)
+	})
+	worked := work.Wait()
+	stopAnswering()
+	return i.close(worked, answering.Wait(), ctx.Err() != nil)
 }
 
-// obey turns signals into a drain, a second one into the end, SIGUSR2 into an
-// upgrade, and returns errEnd when the process should exit. A process whose
-// turn to serve has not come has nothing to drain.
-func obey(ctx context.Context, signals <-chan os.Signal, machine *drain.Machine, t *turn, u *upgrader, log zerolog.Logger) error {
+// close reports whether the end was one in good order: called for, or the end of a drain.
+func (i *instance) close(worked, answered error, calledFor bool) error {
+	if answered != nil {
+		return answered
+	}
+	if worked == nil || errors.Is(worked, errEnd) || errors.Is(worked, upgrade.ErrNotNeeded) || calledFor {
+		i.log.Info().Msg("stopped")
+		return nil
+	}
+	return worked
+}
+
+// serveClients serves when this process may.
+func (i *instance) serveClients(ctx context.Context) error {
+	if err := i.takeover.Await(ctx, i.admin.AwaitKnown); err != nil {
+		return errors.Join(err, i.proxy.Close())
+	}
+	return i.proxy.Serve(ctx)
+}
+
+// obeySignals turns signals into a drain, a second one into the end, SIGUSR2
+// into an upgrade, and returns errEnd when the process should exit. A process
+// that does not serve yet has nothing to drain.
+func (i *instance) obeySignals(ctx context.Context) error {
 	for signalled := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-machine.Done():
+		case <-i.lifecycle.Done():
 			return errEnd
-		case s := <-signals:
+		case s := <-i.program.Signals:
 			switch {
 			case s == syscall.SIGUSR2:
-				u.ask()
+				i.upgrader.Ask()
 				continue
-			case !t.hasCome():
-				log.Info().Stringer("signal", s).Msg("signal: ending before the turn to serve has come")
+			case !i.takeover.IsAllowed():
+				i.log.Info().Stringer("signal", s).Msg("signal: ending before the turn to serve has come")
 				return errEnd
 			case signalled:
-				log.Warn().Stringer("signal", s).Msg("second signal: ending at once")
+				i.log.Warn().Stringer("signal", s).Msg("second signal: ending at once")
 				return errEnd
 			}
 			signalled = true
-			log.Info().Stringer("signal", s).Msg("signal: draining")
-			machine.Start(drain.Options{Exit: true})
+			i.log.Info().Stringer("signal", s).Msg("signal: draining")
+			i.lifecycle.Start(drain.Options{Exit: true})
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -12,8 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 )
 
 const units = "../../testdata/systemd"
@@ -75,23 +77,18 @@ func TestUnitIsHardened(t *testing.T) {
 }
 
 func TestUnitWaitsLongerThanTheProgram(t *testing.T) {
-	var g grammar
-	k, err := kong.New(&g)
+	_, c, err := config.Parse(nil, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defaults := map[string]string{}
-	for _, f := range k.Model.Flags {
-		defaults[f.Name] = f.Default
-	}
 	service := unit(t, "rosproxy.service")
-	for name, flag := range map[string]string{"TimeoutStopSec": "drain-timeout", "TimeoutStartSec": "upgrade-timeout"} {
+	for name, takes := range map[string]time.Duration{"TimeoutStopSec": c.Drain.Timeout, "TimeoutStartSec": c.UpgradeTimeout} {
 		waits, err := time.ParseDuration(setting(t, service, name) + "s")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if takes, err := time.ParseDuration(defaults[flag]); err != nil || waits <= takes {
-			t.Errorf("%s: got %v; want more than --%s, %v", name, waits, flag, takes)
+		if waits <= takes {
+			t.Errorf("%s: got %v; want more than the %v of the program", name, waits, takes)
 		}
 	}
 }
@@ -102,8 +99,8 @@ type word struct {
 	text string
 }
 
-// systemd is a service manager that listens, and hands sockets to what it starts.
-type systemd struct {
+// serviceManager is systemd: it listens, and hands sockets to what it starts.
+type serviceManager struct {
 	t    *testing.T
 	path string
 	conn *net.UnixConn
@@ -113,9 +110,9 @@ type systemd struct {
 	words []word
 }
 
-func startSystemd(t *testing.T, dir string) *systemd {
+func startServiceManager(t *testing.T, dir string) *serviceManager {
 	t.Helper()
-	s := &systemd{t: t, path: filepath.Join(dir, "notify")}
+	s := &serviceManager{t: t, path: filepath.Join(dir, "notify")}
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +131,7 @@ func startSystemd(t *testing.T, dir string) *systemd {
 	return s
 }
 
-func (s *systemd) listen() {
+func (s *serviceManager) listen() {
 	b, oob := make([]byte, 4096), make([]byte, 256)
 	for {
 		n, o, _, _, err := s.conn.ReadMsgUnix(b, oob)
@@ -155,7 +152,7 @@ func (s *systemd) listen() {
 
 // heard gives the place of the first word of pid that has text in it, from the
 // place on; -1 when there is none.
-func (s *systemd) heard(from, pid int, text string) int {
+func (s *serviceManager) heard(from, pid int, text string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := from; i < len(s.words); i++ {
@@ -167,7 +164,7 @@ func (s *systemd) heard(from, pid int, text string) int {
 }
 
 // await waits for such a word, and gives its place.
-func (s *systemd) await(from, pid int, text string) (at int) {
+func (s *serviceManager) await(from, pid int, text string) (at int) {
 	s.t.Helper()
 	defer func() {
 		if s.t.Failed() {
@@ -184,7 +181,7 @@ func (s *systemd) await(from, pid int, text string) (at int) {
 }
 
 // activated is the program as systemd starts it: with sockets, named, and a watchdog.
-func (g *generations) activated(s *systemd, names []string, sockets []*os.File, args ...string) *exec.Cmd {
+func (g *generations) activated(s *serviceManager, names []string, sockets []*os.File, args ...string) *exec.Cmd {
 	c := g.command(args...)
 	// LISTEN_PID must be known before the program runs, as only who is to become it does.
 	c.Args = append([]string{"/bin/sh", "-c", `export LISTEN_PID=$$ WATCHDOG_PID=$$; exec "$0" "$@"`, c.Path}, c.Args[1:]...)
@@ -215,7 +212,7 @@ func socketOf(t *testing.T) (file *os.File, address string) {
 func TestServiceManagerIsToldAndItsSocketsAreServed(t *testing.T) {
 	one := startWorker(t, "one")
 	g := prepareGenerations(t)
-	s := startSystemd(t, g.dir)
+	s := startServiceManager(t, g.dir)
 	europe, inEurope := socketOf(t)
 	asia, inAsia := socketOf(t)
 	admin, adminAddress := socketOf(t)
@@ -271,7 +268,7 @@ func TestServiceManagerIsToldAndItsSocketsAreServed(t *testing.T) {
 func TestFailedUpgradeIsToldToTheServiceManager(t *testing.T) {
 	one := startWorker(t, "one")
 	g := prepareGenerations(t)
-	s := startSystemd(t, g.dir)
+	s := startServiceManager(t, g.dir)
 	socket, address := socketOf(t)
 	// Without FileDescriptorName= systemd calls the socket after its unit.
 	g.start(g.activated(s, []string{"rosproxy.socket"}, []*os.File{socket}, "--static-master="+one.l.Addr().String()))
@@ -290,7 +287,7 @@ func TestClientsWaitInTheSocketOfSystemdWhileNobodyServes(t *testing.T) {
 	one := startWorker(t, "one")
 	socket, address := socketOf(t)
 	g := prepareGenerations(t)
-	s := startSystemd(t, g.dir)
+	s := startServiceManager(t, g.dir)
 	start := func() {
 		g.start(g.activated(s, []string{"default"}, []*os.File{socket}, "--static-master="+one.l.Addr().String()))
 		s.await(0, g.first, "READY=1")
@@ -304,28 +301,4 @@ func TestClientsWaitInTheSocketOfSystemdWhileNobodyServes(t *testing.T) {
 	waiting := dialProxy(t, address)
 	start()
 	waiting.greetedBy(one)
-}
-
-// recorder is a service manager in the test's process.
-type recorder struct {
-	mu    sync.Mutex
-	words []string
-}
-
-func (r *recorder) send(text string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.words = append(r.words, text)
-	return nil
-}
-
-func (r *recorder) count(text string) (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, w := range r.words {
-		if w == text {
-			n++
-		}
-	}
-	return n
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -23,13 +24,13 @@ func TestTenUpgradesInARowFailNoRequestAndTouchNoStream(t *testing.T) {
 		short.awaitMore(t)
 		pids = append(pids, g.upgrade(pids[n]))
 		s, err := g.statusAt(g.admin)
-		if err != nil || s.PID != pids[n+1] || s.Number != n+2 {
-			t.Fatalf("after upgrade %d: got pid %d, generation %d, %v; want %d, %d", n+1, s.PID, s.Number, err, pids[n+1], n+2)
+		if err != nil || s.PID != pids[n+1] || s.Generation != n+2 {
+			t.Fatalf("after upgrade %d: got pid %d, generation %d, %v; want %d, %d", n+1, s.PID, s.Generation, err, pids[n+1], n+2)
 		}
 	}
 	for n, pid := range pids[:10] { // all of them drain, at once, each with a stream
-		if s, err := g.statusAt(g.own(pid)); err != nil || s.PID != pid || s.Number != n+1 || s.State != "draining" {
-			t.Errorf("generation %d: got pid %d, generation %d, state %s, %v; want %d draining", n+1, s.PID, s.Number, s.State, err, pid)
+		if s, err := g.statusAt(g.own(pid)); err != nil || s.PID != pid || s.Generation != n+1 || s.State != "draining" {
+			t.Errorf("generation %d: got pid %d, generation %d, state %s, %v; want %d draining", n+1, s.PID, s.Generation, s.State, err, pid)
 		}
 		streams[n].isAlive()
 	}
@@ -43,7 +44,7 @@ func TestTenUpgradesInARowFailNoRequestAndTouchNoStream(t *testing.T) {
 			t.Errorf("socket of generation %d: got %v; want it removed", n+1, err)
 		}
 	}
-	g.awaitStatus("the last generation", func(s status) bool { return s.PID == pids[10] && s.State == "serving" })
+	g.awaitStatus("the last generation", func(s admin.Status) bool { return s.PID == pids[10] && s.State == "serving" })
 }
 
 func TestOldGenerationObeysFailoversToItsLastConnection(t *testing.T) {
@@ -65,7 +66,7 @@ func TestOldGenerationObeysFailoversToItsLastConnection(t *testing.T) {
 	g.awaitGone(g.first)
 	g.awaitGone(next)
 	dialProxy(t, g.listen).greetedBy(two)
-	g.awaitStatus("the last generation", func(s status) bool { return s.PID == last })
+	g.awaitStatus("the last generation", func(s admin.Status) bool { return s.PID == last })
 }
 
 func TestFailoverDuringAnUpgradeCutsTheOldConnections(t *testing.T) {
@@ -129,7 +130,7 @@ func TestProgramThatCannotTakeOverChangesNothing(t *testing.T) {
 			short.awaitMore(t)
 			short.end(t)
 			live.isAlive()
-			g.awaitStatus("the old one", func(s status) bool { return s.PID == g.first && s.State == "serving" })
+			g.awaitStatus("the old one", func(s admin.Status) bool { return s.PID == g.first && s.State == "serving" })
 		})
 	}
 }
@@ -143,7 +144,7 @@ func TestProgramThatDiesWhenToldToTakeOverChangesNothing(t *testing.T) {
 	g.awaitLine("upgrade failed, going on as before")
 	short.awaitMore(t)
 	short.end(t)
-	g.awaitStatus("the old one", func(s status) bool { return s.PID == g.first && s.State == "serving" })
+	g.awaitStatus("the old one", func(s admin.Status) bool { return s.PID == g.first && s.State == "serving" })
 }
 
 func TestFailedUpgradesLeakNothing(t *testing.T) {
@@ -191,7 +192,7 @@ func TestNewProcessWaitsForAnAnswerOfConsul(t *testing.T) {
 	}
 	release()
 	g.awaitLine("took over from the old process")
-	g.awaitStatus("the new one", func(s status) bool { return s.PID == pid })
+	g.awaitStatus("the new one", func(s admin.Status) bool { return s.PID == pid })
 	dialProxy(t, g.listen).greetedBy(one)
 }
 
@@ -231,7 +232,7 @@ func TestKilledDuringAnUpgradeLeavesTheSocketsToTheNewProcess(t *testing.T) {
 	g.signal(g.first, syscall.SIGKILL)
 	_ = g.cmd.Wait()
 	held := dialProxy(t, g.listen) // the new one takes over though it knows no master yet
-	g.awaitStatus("the new one", func(s status) bool { return s.PID == pid && s.State == "serving" })
+	g.awaitStatus("the new one", func(s admin.Status) bool { return s.PID == pid && s.State == "serving" })
 	release()
 	held.greetedBy(one)
 }
@@ -258,7 +259,7 @@ func TestNewProcessThatIsTerminatedBeforeItsTurnEnds(t *testing.T) {
 		t.Errorf("got ended %q; want exit status 0", line["ended"])
 	}
 	dialProxy(t, g.listen).greetedBy(one)
-	g.awaitStatus("the old one", func(s status) bool { return s.PID == g.first && s.State == "serving" })
+	g.awaitStatus("the old one", func(s admin.Status) bool { return s.PID == g.first && s.State == "serving" })
 }
 
 func TestOldGenerationHasASocketOfItsOwn(t *testing.T) {
@@ -267,13 +268,13 @@ func TestOldGenerationHasASocketOfItsOwn(t *testing.T) {
 	live := dialProxy(t, g.listen)
 	live.greetedBy(one)
 	g.upgrade(g.first)
-	var s status
+	var s admin.Status
 	g.await("the old generation's socket", func() (ok bool) {
 		var err error
 		s, err = g.statusAt(g.own(g.first))
 		return err == nil
 	})
-	if s.PID != g.first || s.Number != 1 || s.State != "draining" || s.Labels[0].Active != 1 {
+	if s.PID != g.first || s.Generation != 1 || s.State != "draining" || s.Labels[0].Active != 1 {
 		t.Errorf("got %+v; want pid %d, generation 1, draining with one connection", s, g.first)
 	}
 	info, err := os.Stat(g.own(g.first))

@@ -1,0 +1,189 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// newMetricsHandler serves the metrics of a, and those of Go and the process,
+// from a registry of its own.
+func newMetricsHandler(a *Server) http.HandlerFunc {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		newCollector(a),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP
+}
+
+// collector turns snapshots into metrics, at the moment of the scrape: nothing
+// of this is on the path of a byte.
+type collector struct {
+	a      *Server
+	labels []labelMetric
+
+	closed        *prometheus.Desc
+	bytes         *prometheus.Desc
+	master        *prometheus.Desc
+	seen          *prometheus.Desc
+	dialSeconds   *prometheus.Desc
+	fenceSeconds  *prometheus.Desc
+	cutSeconds    *prometheus.Desc
+	consulUp      *prometheus.Desc
+	consulContact *prometheus.Desc
+	consulErrors  *prometheus.Desc
+	consulResets  *prometheus.Desc
+	draining      *prometheus.Desc
+	build         *prometheus.Desc
+}
+
+// labelMetric is a metric whose one label is the label of a listener.
+type labelMetric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(proxy.LabelSnapshot) float64
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("rosproxy_"+name, help, labels, nil)
+}
+
+func newCollector(a *Server) *collector {
+	return &collector{
+		a:      a,
+		labels: newLabelMetrics(),
+
+		closed:        desc("connections_closed_total", "Client connections closed, by reason.", "label", "reason"),
+		bytes:         desc("bytes_total", "Bytes moved: up is to the master, down is to the client.", "label", "direction"),
+		master:        desc("master_info", "The current master; no series while there is none.", "label", "address", "service_id"),
+		seen:          desc("masters_seen", "Instances that claim to be master.", "label"),
+		dialSeconds:   desc("dial_seconds", "Time to connect to the master, of dials that did.", "label"),
+		fenceSeconds:  desc("failover_fence_seconds", "From a new master's being set until no event loop serves the old one.", "label"),
+		cutSeconds:    desc("failover_cut_seconds", "From a new master's being set until the last old connection was closed.", "label"),
+		consulUp:      desc("consul_up", "Whether the last request to this Consul address was answered.", "address"),
+		consulContact: desc("consul_last_contact_seconds", "Time since the last good answer; no series before the first.", "address"),
+		consulErrors:  desc("consul_errors_total", "Answers not obtained or not understood.", "address"),
+		consulResets:  desc("consul_index_resets_total", "Times the raft index went backwards.", "address"),
+		draining:      desc("draining", "1 when the process is draining, drained or stopping."),
+		build:         desc("build_info", "Always 1; the labels tell the build.", "version", "revision", "goversion"),
+	}
+}
+
+func newLabelMetrics() []labelMetric {
+	gauge := func(name, help string, read func(proxy.LabelSnapshot) float64) labelMetric {
+		return labelMetric{desc(name, help, "label"), prometheus.GaugeValue, read}
+	}
+	counter := func(name, help string, read func(proxy.LabelSnapshot) float64) labelMetric {
+		return labelMetric{desc(name, help, "label"), prometheus.CounterValue, read}
+	}
+	return []labelMetric{
+		gauge("connections_active", "Client connections, the held ones included.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.Active) }),
+		gauge("connections_held", "Client connections waiting for a master.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.Held) }),
+		counter("connections_accepted_total", "Client connections accepted.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.Accepted) }),
+		counter("spliced_bytes_total", "Bytes moved by splice, of both directions.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.SplicedBytes) }),
+		gauge("pipes_in_use", "Pipes that hold bytes.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.PipesInUse) }),
+		counter("pipe_fallbacks_total", "Streams copied because the budget of pipes was spent.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.PipeFallbacks) }),
+		counter("dial_failures_total", "Failed attempts to connect to the master.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.DialFailures) }),
+		counter("failovers_total", "Changes of the master.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.Failovers) }),
+		counter("failover_dropped_total", "Connections reset by failovers.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.FailoverDropped) }),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range c.labels {
+		ch <- m.desc
+	}
+	for _, d := range []*prometheus.Desc{
+		c.closed, c.bytes, c.master, c.seen, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
+		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.draining, c.build,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	seen := mastersSeen(c.a.source.Labels())
+	for _, l := range c.a.data.Snapshot().Labels {
+		c.collectLabel(ch, l, seen[l.Label])
+	}
+	c.collectConsul(ch)
+	draining := 0.0
+	if c.a.lifecycle.Draining() {
+		draining = 1
+	}
+	ch <- gaugeOf(c.draining, draining)
+	ch <- gaugeOf(c.build, 1, c.a.build.Version, c.a.build.Revision, c.a.build.Go)
+}
+
+func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnapshot, seen int) {
+	for _, m := range c.labels {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.read(l), l.Label)
+	}
+	for reason, n := range l.Closed {
+		ch <- counterOf(c.closed, n, l.Label, proxy.Reason(reason).String())
+	}
+	ch <- counterOf(c.bytes, l.BytesUp, l.Label, "up")
+	ch <- counterOf(c.bytes, l.BytesDown, l.Label, "down")
+	ch <- gaugeOf(c.seen, float64(seen), l.Label)
+	if l.Master.Address.IsValid() {
+		// The id is somebody else's text; one bad byte in it must not cost the whole scrape.
+		ch <- gaugeOf(c.master, 1, l.Label, l.Master.Address.String(), strings.ToValidUTF8(l.Master.ServiceID, "?"))
+	}
+	ch <- histogramOf(c.dialSeconds, l.Dial, l.Label)
+	ch <- histogramOf(c.fenceSeconds, l.Fence, l.Label)
+	ch <- histogramOf(c.cutSeconds, l.Cut, l.Label)
+}
+
+func (c *collector) collectConsul(ch chan<- prometheus.Metric) {
+	now := time.Now()
+	for _, s := range c.a.source.Agents() {
+		up := 0.0
+		if s.OK {
+			up = 1
+		}
+		ch <- gaugeOf(c.consulUp, up, s.Address)
+		if !s.LastContact.IsZero() {
+			ch <- gaugeOf(c.consulContact, now.Sub(s.LastContact).Seconds(), s.Address)
+		}
+		ch <- counterOf(c.consulErrors, s.Errors, s.Address)
+		ch <- counterOf(c.consulResets, s.IndexResets, s.Address)
+	}
+}
+
+func gaugeOf(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counterOf(d *prometheus.Desc, n uint64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func histogramOf(d *prometheus.Desc, h proxy.Histogram, labels ...string) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(h.Bounds)) // cumulative
+	count := uint64(0)
+	for i, n := range h.Counts {
+		count += n
+		if i < len(h.Bounds) {
+			buckets[h.Bounds[i]] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(d, count, h.Sum, buckets, labels...)
+}

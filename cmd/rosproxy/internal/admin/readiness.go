@@ -1,0 +1,155 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/drain"
+)
+
+// Readiness is the answer of /readyz and /health.
+type Readiness struct {
+	Status  string            `json:"status"` // UP or DOWN
+	Reasons []string          `json:"reasons,omitempty"`
+	State   drain.Phase       `json:"state"`
+	Labels  map[string]string `json:"labels"` // label -> state of its master
+}
+
+// reasonDraining stands for every phase but serving; the other reasons are the
+// states of discovery.
+const reasonDraining = "draining"
+
+func (a *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "UP"})
+}
+
+// serveReady ignores what it does not know in the query: balancers add what
+// they like to a probe.
+func (a *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	whileDraining, err := drainingCode(r.URL.Query()["draining"])
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err)
+		return
+	}
+	s := a.readiness()
+	switch s.verdict() {
+	case verdictUp:
+		writeJSON(w, http.StatusOK, s)
+	case verdictDraining:
+		writeJSON(w, whileDraining, s)
+	default:
+		writeJSON(w, http.StatusServiceUnavailable, s)
+	}
+}
+
+// drainingCode reads with which code a balancer wants to be told of a drain:
+// HAProxy takes 404 for "no new sessions, the live ones stay"
+// (http-check disable-on-404), and all else for a server that is down.
+func drainingCode(values []string) (int, error) {
+	switch {
+	case len(values) == 0:
+		return http.StatusServiceUnavailable, nil
+	case len(values) > 1:
+		return 0, fmt.Errorf("draining %q: given %d times", values[1], len(values))
+	case values[0] == "404":
+		return http.StatusNotFound, nil
+	case values[0] == "503":
+		return http.StatusServiceUnavailable, nil
+	}
+	return 0, fmt.Errorf("draining %q: neither 404 nor 503", values[0])
+}
+
+// verdict is what a balancer should make of a Readiness.
+type verdict uint8
+
+const (
+	verdictDown     verdict = iota // no sessions
+	verdictUp                      // new sessions and live ones
+	verdictDraining                // live sessions alone; nothing else is wrong
+)
+
+func (r Readiness) verdict() verdict {
+	switch {
+	case r.Status == "UP":
+		return verdictUp
+	case len(r.Reasons) == 1 && r.isDraining():
+		return verdictDraining
+	}
+	return verdictDown
+}
+
+func (r Readiness) isDraining() bool { return r.State != drain.Serving }
+
+// readiness is UP when the process serves and every label has a master, both
+// in the eyes of discovery and in the data plane.
+func (a *Server) readiness() Readiness {
+	s := Readiness{Status: "UP", State: a.lifecycle.State().Phase, Labels: map[string]string{}}
+	if s.isDraining() {
+		s.Reasons = append(s.Reasons, reasonDraining)
+	}
+	for label, state := range a.labelStates() {
+		s.Labels[label] = string(state)
+		if state != discovery.Found && !slices.Contains(s.Reasons, string(state)) {
+			s.Reasons = append(s.Reasons, string(state))
+		}
+	}
+	if len(s.Reasons) > 0 {
+		s.Status = "DOWN"
+		slices.Sort(s.Reasons)
+	}
+	return s
+}
+
+// labelStates is the state of every listener's label. A master that discovery
+// has found but the data plane does not have yet does not count.
+func (a *Server) labelStates() map[string]discovery.State {
+	found := map[string]discovery.State{}
+	for _, l := range a.source.Labels() {
+		found[l.Label] = l.State
+	}
+	states := map[string]discovery.State{}
+	for _, l := range a.data.Snapshot().Labels {
+		state, ok := found[l.Label]
+		switch {
+		case !ok:
+			state = discovery.Starting
+		case state == discovery.Found && !l.Master.Address.IsValid() && l.Epoch == 0:
+			state = discovery.Starting
+		case state == discovery.Found && !l.Master.Address.IsValid():
+			state = discovery.None
+		}
+		states[l.Label] = state
+	}
+	return states
+}
+
+// knownPoll is how often AwaitKnown looks.
+const knownPoll = 10 * time.Millisecond
+
+// AwaitKnown returns nil when every label has had an answer: a master, or that
+// there is none. It returns the cause of ctx's end.
+func (a *Server) AwaitKnown(ctx context.Context) error {
+	tick := time.NewTicker(knownPoll)
+	defer tick.Stop()
+	for !a.isKnown() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (a *Server) isKnown() bool {
+	for _, state := range a.labelStates() {
+		if state == discovery.Starting {
+			return false
+		}
+	}
+	return true
+}

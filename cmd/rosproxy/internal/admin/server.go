@@ -1,0 +1,193 @@
+// Package admin answers whoever looks after the process: the admin and health
+// endpoints over HTTP, and HAProxy's agent checks.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"maps"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/drain"
+	"github.com/rosproxy/rosproxy/proxy"
+	"github.com/rs/zerolog"
+)
+
+// DataPlane is what the admin endpoints ask of the proxy.
+type DataPlane interface {
+	Snapshot() proxy.Snapshot
+	Connections(proxy.Filter) []proxy.ConnInfo
+	Kill(label string) (int, error)
+}
+
+// MasterStatus is what the admin endpoints ask of the source of masters.
+type MasterStatus interface {
+	Labels() []discovery.LabelStatus
+	Agents() []discovery.AgentStatus
+}
+
+// Config of a Server.
+type Config struct {
+	Proxy      DataPlane
+	Source     MasterStatus
+	Lifecycle  *drain.Machine
+	TokenFile  string // of the bearer token; empty: none is asked for
+	Build      Build
+	Started    time.Time // when the process began
+	Generation int       // 1 for the first process, one more with each upgrade
+	Log        zerolog.Logger
+}
+
+// Build is what the build says of the program.
+type Build struct {
+	Version  string
+	Revision string // of the source; empty: not known
+	Go       string
+}
+
+func (b Build) String() string {
+	s := b.Version
+	if b.Revision != "" {
+		s += " (" + b.Revision + ")"
+	}
+	return fmt.Sprintf("%s %s %s/%s", s, b.Go, runtime.GOOS, runtime.GOARCH)
+}
+
+// Server is the admin and health endpoints.
+type Server struct {
+	data       DataPlane
+	source     MasterStatus
+	lifecycle  *drain.Machine
+	guard      guard
+	build      Build
+	started    time.Time
+	generation int
+	log        zerolog.Logger
+}
+
+// New makes a Server, which does nothing before Serve.
+func New(c Config) *Server {
+	return &Server{
+		data: c.Proxy, source: c.Source, lifecycle: c.Lifecycle, guard: guard{c.TokenFile},
+		build: c.Build, started: c.Started, generation: c.Generation, log: c.Log,
+	}
+}
+
+const pathConnections = "/connections"
+
+// Bounds of a request.
+const (
+	maxBody      = 4 << 10
+	maxHeader    = 16 << 10
+	readTimeout  = 5 * time.Second
+	writeTimeout = 30 * time.Second
+	keepIdle     = time.Minute
+	closingGrace = time.Second // for answers under way at the end
+)
+
+// methods are the handlers of one path.
+type methods map[string]http.HandlerFunc
+
+// handler is the mux: the endpoints, and the same JSON errors around all of them.
+func (a *Server) handler() http.Handler {
+	ready := a.serveReady
+	routes := map[string]methods{
+		"/healthz":      {"GET": a.serveHealth},
+		"/readyz":       {"GET": ready},
+		"/health":       {"GET": ready},
+		"/status":       {"GET": a.serveStatus},
+		"/metrics":      {"GET": newMetricsHandler(a)},
+		"/drain":        {"GET": a.serveDrain, "POST": a.serveStartDrain, "DELETE": a.serveUndoDrain},
+		pathConnections: {"GET": a.serveConnections, "DELETE": a.serveKill},
+	}
+	// A page in somebody's browser must not be able to drain the proxy on its machine.
+	foreign := http.NewCrossOriginProtection()
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if err := foreign.Check(r); err != nil {
+			writeError(w, http.StatusForbidden, err)
+			return
+		}
+		a.route(w, r, routes)
+	})
+	return http.MaxBytesHandler(h, maxBody)
+}
+
+func (a *Server) route(w http.ResponseWriter, r *http.Request, routes map[string]methods) {
+	if err := a.guard.admits(r); err != nil {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="rosproxy"`)
+		writeError(w, http.StatusUnauthorized, err)
+		return
+	}
+	m, ok := routes[r.URL.Path]
+	if !ok {
+		writeError(w, http.StatusNotFound, fmt.Errorf("no such endpoint: %q", r.URL.Path))
+		return
+	}
+	serve, ok := m[r.Method]
+	if !ok && r.Method == http.MethodHead {
+		serve, ok = m[http.MethodGet]
+	}
+	if !ok {
+		allow := append(slices.Collect(maps.Keys(m)), http.MethodHead)
+		slices.Sort(allow)
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		writeError(w, http.StatusMethodNotAllowed, fmt.Errorf("method %q not allowed", r.Method))
+		return
+	}
+	serve(w, r)
+}
+
+// Serve answers requests on l until ctx ends, then gives those under way a
+// moment to end. It closes l.
+func (a *Server) Serve(ctx context.Context, l net.Listener) error {
+	s := &http.Server{
+		Handler:           a.handler(),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       keepIdle,
+		MaxHeaderBytes:    maxHeader,
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is an endpoint that we do not have
+		ErrorLog:                     stdlog.New(debugWriter{a.log}, "", 0),
+	}
+	a.log.Info().Stringer("address", l.Addr()).Msg("listener opened")
+	served := make(chan error, 1)
+	go serveHTTP(s, l, served)
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closingGrace)
+		defer cancel()
+		if s.Shutdown(closing) != nil {
+			_ = s.Close() // the moment is over
+		}
+		err = <-served
+	}
+	a.log.Info().Stringer("address", l.Addr()).Msg("listener closed")
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve admin requests: %w", err)
+	}
+	return nil
+}
+
+func serveHTTP(s *http.Server, l net.Listener, served chan<- error) { served <- s.Serve(l) }
+
+// debugWriter takes what net/http says of broken clients: nothing an operator
+// must see, and something a client could fill the log with.
+type debugWriter struct{ log zerolog.Logger }
+
+func (w debugWriter) Write(p []byte) (int, error) {
+	w.log.Debug().Msg(strings.TrimSpace(string(p)))
+	return len(p), nil
+}

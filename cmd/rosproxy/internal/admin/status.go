@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/drain"
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// Status is the answer of /status; its names are the contract's.
+type Status struct {
+	Version    string         `json:"version"`
+	State      drain.Phase    `json:"state"`
+	Uptime     float64        `json:"uptime_s"`
+	PID        int            `json:"pid"`
+	Generation int            `json:"generation"` // 1 for the first process, one more with each upgrade
+	Labels     []LabelStatus  `json:"labels"`
+	Consul     []ConsulStatus `json:"consul"` // empty with static masters
+}
+
+// LabelStatus is one label of a Status.
+type LabelStatus struct {
+	Label        string        `json:"label"`
+	Listen       string        `json:"listen"`
+	Active       int           `json:"active"`
+	Held         int           `json:"held"`
+	Accepted     uint64        `json:"accepted_total"`
+	Failovers    uint64        `json:"failovers_total"`
+	MastersSeen  int           `json:"masters_seen"`
+	Master       *MasterInfo   `json:"master"`        // null: none
+	LastFailover *FailoverInfo `json:"last_failover"` // null: never
+}
+
+// MasterInfo is the master of a LabelStatus.
+type MasterInfo struct {
+	Address   string    `json:"address"`
+	ServiceID string    `json:"service_id"`
+	Node      string    `json:"node"`
+	Epoch     uint64    `json:"epoch"`
+	Since     time.Time `json:"since"`
+}
+
+// FailoverInfo is the last failover of a LabelStatus.
+type FailoverInfo struct {
+	ID      string    `json:"id"`
+	At      time.Time `json:"at"`
+	From    string    `json:"from"`
+	To      string    `json:"to"`
+	Dropped int       `json:"dropped"`
+	Fence   float64   `json:"fence_us"`
+	Cut     float64   `json:"cut_ms"`
+}
+
+// ConsulStatus is one Consul address of a Status.
+type ConsulStatus struct {
+	Address     string   `json:"address"`
+	OK          bool     `json:"ok"`
+	LastContact *float64 `json:"last_contact_s"` // null: never
+	Index       uint64   `json:"index"`
+	Error       string   `json:"error"`
+}
+
+func (a *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
+	if _, err := parseQuery(r); err != nil {
+		writeError(w, http.StatusBadRequest, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, a.status(time.Now()))
+}
+
+func (a *Server) status(now time.Time) Status {
+	s := Status{
+		Version:    a.build.Version,
+		State:      a.lifecycle.State().Phase,
+		Uptime:     seconds(now.Sub(a.started)),
+		PID:        os.Getpid(),
+		Generation: a.generation,
+		Labels:     []LabelStatus{},
+		Consul:     []ConsulStatus{},
+	}
+	seen := mastersSeen(a.source.Labels())
+	for _, l := range a.data.Snapshot().Labels {
+		s.Labels = append(s.Labels, newLabelStatus(l, seen[l.Label]))
+	}
+	for _, c := range a.source.Agents() {
+		s.Consul = append(s.Consul, newConsulStatus(c, now))
+	}
+	return s
+}
+
+func newLabelStatus(l proxy.LabelSnapshot, seen int) LabelStatus {
+	s := LabelStatus{
+		Label:       l.Label,
+		Listen:      l.Listen,
+		Active:      l.Active,
+		Held:        l.Held,
+		Accepted:    l.Accepted,
+		Failovers:   l.Failovers,
+		MastersSeen: seen,
+	}
+	if l.Master.Address.IsValid() {
+		s.Master = &MasterInfo{
+			Address:   l.Master.Address.String(),
+			ServiceID: l.Master.ServiceID,
+			Node:      l.Master.Node,
+			Epoch:     l.Epoch,
+			Since:     rfc3339(l.Since),
+		}
+	}
+	if c := l.LastFailover; c != nil {
+		s.LastFailover = &FailoverInfo{
+			ID:      c.ID,
+			At:      rfc3339(c.At),
+			From:    c.From,
+			To:      c.To,
+			Dropped: c.Dropped,
+			Fence:   float64(c.Fence.Nanoseconds()) / 1e3,
+			Cut:     float64(c.Duration.Nanoseconds()) / 1e6,
+		}
+	}
+	return s
+}
+
+func newConsulStatus(c discovery.AgentStatus, now time.Time) ConsulStatus {
+	s := ConsulStatus{Address: c.Address, OK: c.OK, Index: c.Index, Error: c.Error}
+	if !c.LastContact.IsZero() {
+		s.LastContact = new(seconds(now.Sub(c.LastContact)))
+	}
+	return s
+}
+
+func mastersSeen(labels []discovery.LabelStatus) map[string]int {
+	seen := map[string]int{}
+	for _, l := range labels {
+		seen[l.Label] = l.MastersSeen
+	}
+	return seen
+}

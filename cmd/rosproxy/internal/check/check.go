@@ -1,0 +1,65 @@
+// Package check judges a configuration and the machine before a run.
+package check
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/discovery"
+)
+
+// report prints one line a finding.
+type report struct {
+	out    io.Writer
+	failed bool
+}
+
+func (r *report) ok(format string, args ...any)   { r.line("ok  ", format, args...) }
+func (r *report) warn(format string, args ...any) { r.line("warn", format, args...) }
+
+func (r *report) fail(format string, args ...any) {
+	r.failed = true
+	r.line("FAIL", format, args...)
+}
+
+func (r *report) line(grade, format string, args ...any) {
+	fmt.Fprintln(r.out, grade, config.OneLine(fmt.Sprintf(format, args...)))
+}
+
+// Run prints to out what it finds out about a valid configuration and the
+// machine, and reports whether all of it would work. It opens no listener.
+func Run(ctx context.Context, c config.Config, source discovery.Source, out io.Writer) (ok bool) {
+	r := &report{out: out}
+	checkConfig(r, c)
+	checkDescriptors(r, c)
+	checkKernel(r)
+	checkAddresses(ctx, r, c)
+	checkMasters(ctx, r, c, source)
+	return !r.failed
+}
+
+func checkConfig(r *report, c config.Config) {
+	var labels []string
+	for _, l := range c.Proxy.Listeners {
+		labels = append(labels, l.Label)
+	}
+	r.ok("configuration: listeners %s", strings.Join(labels, ", "))
+	for _, w := range c.Warnings {
+		r.warn("configuration: %s", w)
+	}
+	if c.Admin.TokenFile == "" {
+		return
+	}
+	switch info, err := os.Stat(c.Admin.TokenFile); {
+	case err != nil:
+		r.fail("token file: %v", err)
+	case info.Mode().Perm()&0o007 != 0:
+		r.warn("token file %s: everybody on this machine has access to it (mode %#o)", c.Admin.TokenFile, info.Mode().Perm())
+	default:
+		r.ok("token file %s", c.Admin.TokenFile)
+	}
+}

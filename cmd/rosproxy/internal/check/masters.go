@@ -1,0 +1,86 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/discovery"
+)
+
+// checkTimeout bounds all questions to Consul together.
+const checkTimeout = 15 * time.Second
+
+// agentChecker is a source that can ask each of its addresses once.
+type agentChecker interface {
+	Check(context.Context) []discovery.AgentCheck
+}
+
+// checkMasters reports whether the source can be read and who is master.
+func checkMasters(ctx context.Context, r *report, c config.Config, source discovery.Source) {
+	for _, label := range slices.Sorted(maps.Keys(c.Static)) {
+		r.ok("master of %s: %s (static)", label, c.Static[label])
+	}
+	consul, ok := source.(agentChecker)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	for _, a := range consul.Check(ctx) {
+		reportAgent(r, a)
+	}
+}
+
+func reportAgent(r *report, a discovery.AgentCheck) {
+	if a.Err != nil {
+		r.fail("%v", a.Err) // names the address and what to do
+	} else {
+		r.ok("consul %s: version %s, leader %s", a.Address, orUnknown(a.Version), orUnknown(a.Leader))
+	}
+	for _, l := range a.Labels {
+		if l.Err == nil || !errors.Is(a.Err, l.Err) { // else it has been said
+			reportLabel(r, a.Address, l)
+		}
+	}
+}
+
+func reportLabel(r *report, address string, l discovery.LabelCheck) {
+	for _, claim := range l.Invalid {
+		r.warn("master of %s at consul %s: %s", l.Label, address, claim)
+	}
+	switch {
+	case l.Err != nil:
+		r.fail("master of %s at consul %s: %v", l.Label, address, l.Err)
+	case len(l.Masters) == 0:
+		r.fail("master of %s at consul %s: none found; check --service and --tag, and that its health check passes", l.Label, address)
+	case len(l.Masters) > 1:
+		r.warn("master of %s at consul %s: %d claim to be it: %s", l.Label, address, len(l.Masters), describeAll(l.Masters))
+	default:
+		r.ok("master of %s at consul %s: %s", l.Label, address, describeAll(l.Masters))
+	}
+}
+
+func describeAll(masters []discovery.Master) string {
+	var s []string
+	for _, m := range masters {
+		where := "address not resolved"
+		if m.Address.IsValid() {
+			where = m.Address.String()
+		}
+		s = append(s, fmt.Sprintf("%s (%s on %s)", where, orUnknown(m.ServiceID), orUnknown(m.Node)))
+	}
+	return strings.Join(s, ", ")
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}

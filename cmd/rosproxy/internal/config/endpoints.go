@@ -1,0 +1,95 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// Endpoint is where the program itself listens; its zero value is nowhere.
+type Endpoint struct {
+	Network string // tcp or unix
+	Address string // HOST:PORT or a path
+}
+
+// Admin says where the admin endpoints are and who may use them.
+type Admin struct {
+	Endpoint
+	TokenFile string // empty: no token is asked for
+}
+
+// maxSocketPath is what sockaddr_un holds.
+const maxSocketPath = 107
+
+func loadAdmin(s settings, c *Config) error {
+	v, _ := s.one("admin-listen")
+	endpoint, local, err := parseEndpoint(v, c.Proxy.Listeners)
+	if err != nil {
+		return err
+	}
+	c.Admin.Endpoint = endpoint
+	token, ok := s.one("admin-token-file")
+	if !ok {
+		if !local {
+			return v.fault("neither loopback nor a unix socket: needs --admin-token-file")
+		}
+		return nil
+	}
+	if _, err := ReadToken(token.text); err != nil {
+		return token.fault("%v", err)
+	}
+	c.Admin.TokenFile = token.text
+	return nil
+}
+
+func loadAgentCheck(s settings, c *Config) error {
+	v, ok := s.one("agent-check-listen")
+	if !ok {
+		return nil
+	}
+	endpoint, _, err := parseEndpoint(v, c.Proxy.Listeners)
+	if err != nil {
+		return err
+	}
+	if endpoint == c.Admin.Endpoint && !strings.HasSuffix(endpoint.Address, ":0") {
+		return v.fault("the address of --admin-listen")
+	}
+	c.AgentCheck = endpoint
+	return nil
+}
+
+// parseEndpoint reads HOST:PORT or unix:PATH, which no listener of the proxy
+// has. It is local when nobody but this machine can connect.
+func parseEndpoint(v value, taken []proxy.Listener) (e Endpoint, local bool, err error) {
+	if path, ok := strings.CutPrefix(v.text, "unix:"); ok {
+		if reason := badSocketPath(path); reason != "" {
+			return e, false, v.fault("%s", reason)
+		}
+		return Endpoint{"unix", path}, true, nil
+	}
+	host, port, reason := SplitHostPort(v.text)
+	if reason != "" {
+		return e, false, v.fault("%s", reason)
+	}
+	for _, l := range taken {
+		if port != 0 && l.Address == v.text {
+			return e, false, v.fault("the address of the listener %q", l.Label)
+		}
+	}
+	return Endpoint{"tcp", v.text}, isLoopback(host), nil
+}
+
+func badSocketPath(path string) string {
+	switch {
+	case path == "":
+		return "the path is empty"
+	case strings.HasPrefix(path, "@"):
+		return "an abstract socket has no permissions; give a path"
+	case len(path) > maxSocketPath:
+		return fmt.Sprintf("the path is longer than %d bytes", maxSocketPath)
+	case strings.ContainsRune(path, 0):
+		return "the path has a zero byte"
+	}
+	return ""
+}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/alecthomas/kong"
+)
+
+// Command is what the command line asks for.
+type Command string
+
+// The commands.
+const (
+	Run     Command = "run"
+	Check   Command = "check"
+	Version Command = "version"
+	Help    Command = "help" // which has been printed
+)
+
+// grammar is the command line. Its values are text: config.go gives them their
+// types, so that a fault reads the same wherever the value came from. The
+// defaults stand here and nowhere else.
+type grammar struct {
+	Run     struct{} `cmd:"" default:"1" help:"Run the proxy (the default)."`
+	Check   struct{} `cmd:"" help:"Validate the configuration and the machine, open no listener."`
+	Version struct{} `cmd:"" help:"Print the version."`
+
+	Listen           []string `sep:"none" default:"default=:7800" placeholder:"[LABEL=]HOST:PORT" help:"A listener; with LABEL the master must also carry the tag label=LABEL. Repeatable."`
+	Service          string   `default:"sync" placeholder:"NAME" help:"Consul service that the candidates register (${default})."`
+	Tag              []string `sep:"none" default:"role=master" placeholder:"TAG" help:"Tag of the master (role=master). Repeatable, all must match."`
+	ConsulAddr       []string `sep:"none" placeholder:"ADDR" help:"Consul address (from the environment, else 127.0.0.1:8500). Repeatable: all are watched, the newest answer wins."`
+	ConsulDatacenter string   `placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
+	StaticMaster     []string `sep:"none" placeholder:"[LABEL=]HOST:PORT" help:"No Consul: a fixed master, for trials and benchmarks. Repeatable."`
+	OnOutage         string   `default:"keep" placeholder:"keep|fence" help:"Consul unreachable: keep the last master, or reset and hold after --fence-after (${default})."`
+	FenceAfter       string   `default:"30s" placeholder:"D" help:"How long an outage of Consul lasts before it fences (${default})."`
+	OnConflict       string   `default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
+	HoldTimeout      string   `default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
+	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`
+	ConnectTimeout   string   `default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
+	Drop             string   `default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
+	AcceptProxy      string   `default:"off" placeholder:"off|on" help:"on: every connection must begin with a PROXY protocol header, v1 or v2 (${default})."`
+	AcceptProxyFrom  []string `sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect (any). Repeatable."`
+	SendProxy        string   `default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master (${default})."`
+	MaxConns         string   `placeholder:"N" help:"Client connections at a time; beyond it accepting pauses (from RLIMIT_NOFILE)."`
+	IdleTimeout      string   `default:"0" placeholder:"D" help:"Longest time with no byte either way; 0: no limit (${default})."`
+	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"One side has closed, the other sends nothing; 0: no limit (${default})."`
+	Keepalive        string   `default:"1m" placeholder:"D" help:"TCP keepalive on both sides; 0: off (${default})."`
+	UserTimeout      string   `default:"30s" placeholder:"D" help:"TCP_USER_TIMEOUT on both sides; 0: off (${default})."`
+	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
+	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
+	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`
+	AgentCheckListen string   `placeholder:"ADDR" help:"Answer HAProxy's agent checks here: HOST:PORT or unix:PATH (none)."`
+	DrainGrace       string   `default:"5s" placeholder:"D" help:"Draining: unready but still accepting (${default})."`
+	DrainTimeout     string   `default:"5m" placeholder:"D" help:"Draining: after this the rest is closed (${default})."`
+	UpgradeTimeout   string   `default:"30s" placeholder:"D" help:"SIGUSR2: how long the new process has to become ready (${default})."`
+	LogLevel         string   `default:"info" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
+	LogFormat        string   `placeholder:"json|console" help:"Form of the log (console on a terminal, else json)."`
+	LogConnections   bool     `help:"Log closed connections at info instead of debug."`
+}
+
+const description = `Keeps clients connected to the one current master, as Consul names it.
+
+Every flag has an environment variable: ROSPROXY_ and its name in capitals, with _ for -. ` +
+	`Lists repeat the flag, or are separated by commas in the environment. A flag beats the environment.`
+
+// Parse reads the command line and the environment, NAME=VALUE. Help goes to
+// out. The Config is that of Run and Check. An error names flag, value and
+// reason; OneLine makes it fit for a terminal, whatever the user typed.
+func Parse(args, env []string, out io.Writer) (Command, Config, error) {
+	command, s, err := parseArgs(args, env, out)
+	if err != nil || command != Run && command != Check {
+		return command, Config{}, err
+	}
+	c, err := load(s)
+	return command, c, err
+}
+
+// parseArgs reads the command line. Help goes to out.
+func parseArgs(args, env []string, out io.Writer) (Command, settings, error) {
+	var g grammar
+	helped := false
+	parser, err := kong.New(&g,
+		kong.Name("rosproxy"),
+		kong.Description(description),
+		kong.Writers(out, out),
+		kong.WithHyphenPrefixedParameters(true), // or "-1s" would be no value to find fault with
+		kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+	)
+	if err != nil {
+		return "", settings{}, fmt.Errorf("build the command line: %w", err)
+	}
+	ctx, err := parser.Parse(args)
+	if helped {
+		return Help, settings{}, nil
+	}
+	if err != nil {
+		return "", settings{}, errors.New(plainly.Replace(err.Error()))
+	}
+	s := newSettings(ctx, env)
+	for flag, texts := range s.args {
+		for _, t := range texts {
+			if strings.HasPrefix(t, "--") {
+				return "", settings{}, value{flag: flag, text: t}.fault("needs a value, and this is a flag")
+			}
+		}
+	}
+	return Command(ctx.Command()), s, nil
+}
+
+// plainly says in our words what kong says in those of its scanner.
+var plainly = strings.NewReplacer(
+	`expected string value but got "EOL" (<EOL>)`, "needs a value",
+	`missing value, expecting "<arg>"`, "needs a value",
+)
+
+// OneLine makes s fit for one line of a terminal or a log.
+func OneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
+}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// settings answers the text of each flag and where it came from: the command
+// line, else the environment, else the default.
+type settings struct {
+	flags map[string]*kong.Flag
+	args  map[string][]string // what the command line gave
+	env   map[string]string
+}
+
+func newSettings(ctx *kong.Context, env []string) settings {
+	s := settings{flags: map[string]*kong.Flag{}, args: map[string][]string{}, env: map[string]string{}}
+	for _, f := range ctx.Flags() {
+		s.flags[f.Name] = f
+	}
+	for _, p := range ctx.Path {
+		if p.Flag != nil {
+			s.args[p.Flag.Name] = texts(p.Flag.Target)
+		}
+	}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		s.env[name] = value
+	}
+	return s
+}
+
+// texts gives a flag's value back as text.
+func texts(v reflect.Value) []string {
+	if list, ok := v.Interface().([]string); ok {
+		return list
+	}
+	return []string{fmt.Sprint(v.Interface())}
+}
+
+// value is one piece of text and where it came from.
+type value struct {
+	flag string
+	text string
+	from string // the variable; empty for the command line and the default
+}
+
+// fault is the error of a value that cannot be used.
+func (v value) fault(reason string, args ...any) error {
+	origin := ""
+	if v.from != "" {
+		origin = " (from " + v.from + ")"
+	}
+	return fmt.Errorf("--%s %q%s: %s", v.flag, v.text, origin, fmt.Sprintf(reason, args...))
+}
+
+// list gives the values of a flag; none when it was not given and has no default.
+func (s settings) list(flag string) []value {
+	f, ok := s.flags[flag]
+	if !ok {
+		panic("no such flag: " + flag) // a typo in config.go; every test that loads a config finds it
+	}
+	var values []value
+	variable := envName(flag)
+	switch text, inEnv := s.env[variable]; {
+	case s.args[flag] != nil:
+		for _, t := range s.args[flag] {
+			values = append(values, value{flag: flag, text: t})
+		}
+	case inEnv && text != "" && f.IsSlice(): // an empty variable is as good as none
+		for t := range strings.SplitSeq(text, ",") {
+			values = append(values, value{flag: flag, text: strings.TrimSpace(t), from: variable})
+		}
+	case inEnv && text != "":
+		values = append(values, value{flag: flag, text: text, from: variable})
+	case f.HasDefault:
+		values = append(values, value{flag: flag, text: f.Default})
+	}
+	return values
+}
+
+// one gives the value of a flag that is no list; ok is false when it was not
+// given and has no default.
+func (s settings) one(flag string) (v value, ok bool) {
+	l := s.list(flag)
+	if len(l) == 0 {
+		return value{flag: flag}, false
+	}
+	return l[0], true
+}
+
+// explicit reports whether a flag was given at all.
+func (s settings) explicit(flag string) bool {
+	return s.args[flag] != nil || s.env[envName(flag)] != ""
+}
+
+func envName(flag string) string {
+	return "ROSPROXY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// ofKubernetes are the variables that a Kubernetes Service of the name
+// rosproxy puts into every container of its namespace.
+var ofKubernetes = regexp.MustCompile(`^ROSPROXY_(SERVICE_(HOST|PORT(_.*)?)|PORT(_.*)?)$`)
+
+// stray are the variables that look like ours and are not: typos.
+func (s settings) stray() []string {
+	known := map[string]bool{}
+	for flag := range s.flags {
+		known[envName(flag)] = true
+	}
+	var stray []string
+	for name := range s.env {
+		if strings.HasPrefix(name, "ROSPROXY_") && !known[name] && !ofKubernetes.MatchString(name) {
+			stray = append(stray, name)
+		}
+	}
+	slices.Sort(stray)
+	return stray
+}

@@ -1,0 +1,163 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The forms that the text of a flag can take. Each function answers an error
+// that names flag, value and reason.
+
+// parseDuration reads a duration from least to most. A flag without a value is 0.
+func parseDuration(s settings, flag string, least, most time.Duration) (time.Duration, error) {
+	v, ok := s.one(flag)
+	if !ok {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(v.text)
+	switch {
+	case err != nil:
+		return 0, v.fault("not a duration such as 500ms, 10s or 5m")
+	case d < 0:
+		return 0, v.fault("negative")
+	case d < least:
+		return 0, v.fault("shorter than %v", least)
+	case d > most:
+		return 0, v.fault("longer than %v", most)
+	}
+	return d, nil
+}
+
+// parseCount reads a whole number from 1 to most. A flag without a value is 0.
+func parseCount(s settings, flag string, most int) (int, error) {
+	v, ok := s.one(flag)
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(v.text)
+	switch {
+	case err != nil:
+		return 0, v.fault("not a whole number")
+	case n < 1:
+		return 0, v.fault("less than 1")
+	case n > most:
+		return 0, v.fault("more than %d", most)
+	}
+	return n, nil
+}
+
+// parseChoice reads one of a few words. A flag without a value is empty.
+func parseChoice(s settings, flag string, words ...string) (string, error) {
+	v, ok := s.one(flag)
+	if !ok {
+		return "", nil
+	}
+	if !slices.Contains(words, v.text) {
+		return "", v.fault("not one of %s", strings.Join(words, ", "))
+	}
+	return v.text, nil
+}
+
+// parseBool reads a flag that is on or off.
+func parseBool(s settings, flag string) (bool, error) {
+	v, ok := s.one(flag)
+	if !ok {
+		return false, nil
+	}
+	b, err := strconv.ParseBool(v.text)
+	if err != nil {
+		return false, v.fault("neither true nor false")
+	}
+	return b, nil
+}
+
+// labelled is text of the form [LABEL=]HOST:PORT.
+type labelled struct {
+	value
+	label   string // empty: none was written
+	address string
+	host    string // empty: every address of the machine
+	port    uint16
+}
+
+// parseLabelled reads [LABEL=]HOST:PORT.
+func parseLabelled(v value) (labelled, error) {
+	label, address, found := strings.Cut(v.text, "=")
+	if !found {
+		label, address = "", v.text
+	} else if reason := badLabel(label); reason != "" {
+		return labelled{}, v.fault("%s", reason)
+	}
+	host, port, reason := SplitHostPort(address)
+	if reason != "" {
+		return labelled{}, v.fault("%s", reason)
+	}
+	return labelled{value: v, label: label, address: address, host: host, port: port}, nil
+}
+
+// maxLabel keeps log lines and metrics readable.
+const maxLabel = 128
+
+// badLabel says what is wrong with a label; empty when nothing is. Anything
+// that prints is a label, but for what would make a list of them ambiguous.
+func badLabel(label string) string {
+	switch {
+	case label == "":
+		return "the label before = is empty"
+	case len(label) > maxLabel:
+		return "the label is longer than " + strconv.Itoa(maxLabel) + " bytes"
+	case !isPlain(label) || strings.Contains(label, ","):
+		return "the label has a character that is no letter, digit or sign"
+	}
+	return ""
+}
+
+// isPlain reports whether s is valid UTF-8 without spaces and control characters.
+func isPlain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsGraphic(r) || r == utf8.RuneError
+	})
+}
+
+// hostName is loose on purpose: the resolver has the last word.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?$`)
+
+// SplitHostPort splits HOST:PORT and says what is wrong with it; the reason
+// is empty when nothing is. HOST may be empty.
+func SplitHostPort(address string) (host string, port uint16, reason string) {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, "not HOST:PORT (an IPv6 address goes in brackets)"
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", 0, "the port is no number from 0 to 65535"
+	}
+	if host == "" {
+		return "", uint16(n), ""
+	}
+	if _, err := netip.ParseAddr(host); err != nil && (!hostName.MatchString(host) || allNumeric(host)) {
+		return "", 0, "the host is neither an IP address nor a host name"
+	}
+	return host, uint16(n), ""
+}
+
+// allNumeric catches an IPv4 address with a mistake in it, which would
+// otherwise be looked up as a name.
+func allNumeric(host string) bool { return strings.Trim(host, "0123456789.") == "" }
+
+// isLoopback reports whether nobody but this machine can connect to host.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}

@@ -1,0 +1,139 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/drain/handover"
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// Endpoint is a listening socket of the program itself, of which a successor is given a copy.
+type Endpoint struct {
+	*limitListener
+	name   string
+	shared bool // systemd keeps it, too
+}
+
+// Open uses the inherited socket called name; without one it opens one. At most
+// conns of its connections are open at a time.
+func (i *Inherited) Open(ctx context.Context, name, network, address string, conns int) (*Endpoint, error) {
+	s, ok := i.take(name)
+	if !ok {
+		l, err := open(ctx, name, network, address, socketMode, conns)
+		if err != nil {
+			return nil, err
+		}
+		return &Endpoint{limitListener: l, name: name}, nil
+	}
+	defer s.File.Close() // FileListener makes a copy
+	l, err := net.FileListener(s.File)
+	if err == nil {
+		err = checkStream(l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take over the %s socket: %w", name, err)
+	}
+	return &Endpoint{limitListener: limited(l, conns), name: name, shared: s.Shared}, nil
+}
+
+// Name is Admin or AgentCheck.
+func (e *Endpoint) Name() string { return e.name }
+
+// IsLocal reports whether nobody but this machine can connect.
+func (e *Endpoint) IsLocal() bool {
+	t, ok := e.Addr().(*net.TCPAddr)
+	return !ok || t.IP.IsLoopback()
+}
+
+// checkStream wants a listening TCP or unix stream socket, and closes l when it is none.
+func checkStream(l net.Listener) error {
+	var err error
+	switch l := l.(type) {
+	case *net.TCPListener, *net.UnixListener:
+		if listening, e := socketOption(l, unix.SO_ACCEPTCONN); e != nil {
+			err = e
+		} else if listening == 0 {
+			err = errors.New("it does not listen")
+		} else if kind, e := socketOption(l, unix.SO_TYPE); e != nil || kind != unix.SOCK_STREAM {
+			err = errors.New("it is no stream socket")
+		}
+	default:
+		err = fmt.Errorf("a %T is neither TCP nor unix", l)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return nil
+}
+
+func socketOption(l net.Listener, option int) (value int, err error) {
+	e := control(l, func(fd uintptr) { value, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, option) })
+	return value, errors.Join(e, err)
+}
+
+// control calls f with the descriptor of l.
+func control(l net.Listener, f func(fd uintptr)) error {
+	s, ok := l.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("a %T has no descriptor", l)
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(f)
+}
+
+// duplicate gives a copy of the socket for a successor, to be closed by the caller.
+// Not by File, whose descriptor os/exec would set to blocking, for us too.
+func (e *Endpoint) duplicate() (s handover.Socket, err error) {
+	var fd int
+	c := control(e.Listener, func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+	if err := errors.Join(c, err); err != nil {
+		return s, fmt.Errorf("copy the %s socket: %w", e.name, err)
+	}
+	return handover.Socket{Name: e.name, File: os.NewFile(uintptr(fd), e.name), Shared: e.shared}, nil
+}
+
+// KeepPath reports whether the close of a unix socket leaves its path: to the
+// process that serves there now.
+func (e *Endpoint) KeepPath(keep bool) {
+	if u, ok := e.Listener.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(!keep && !e.shared)
+	}
+}
+
+// Copies gives copies of all listening sockets, with the names by which a
+// successor finds them. They are the caller's to close.
+func Copies(p *proxy.Proxy, endpoints []*Endpoint) (sockets []handover.Socket, err error) {
+	files, err := p.ListenerFiles()
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range p.Listeners() {
+		sockets = append(sockets, handover.Socket{Name: forLabel + l.Label, File: files[i], Shared: l.Shared})
+	}
+	for _, e := range endpoints {
+		s, err := e.duplicate()
+		if err != nil {
+			CloseAll(sockets)
+			return nil, err
+		}
+		sockets = append(sockets, s)
+	}
+	return sockets, nil
+}
+
+// CloseAll closes copies.
+func CloseAll(copies []handover.Socket) {
+	for _, s := range copies {
+		_ = s.File.Close()
+	}
+}

@@ -1,0 +1,67 @@
+package listen
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+func TestInheritedSocketsAreMatchedByName(t *testing.T) {
+	two := []proxy.Listener{{Label: "europe"}, {Label: "asia"}}
+	for _, c := range []struct {
+		name      string
+		listeners []proxy.Listener
+		given     string
+		want      string // empty: an error
+	}{
+		{"labels", two, "asia europe admin agent-check", "listen asia,listen europe,admin,agent-check"},
+		{"the only listener takes what has no name", two[:1], "unknown admin", "listen europe,admin"},
+		{"the name of the unit is no name", two[:1], "rosproxy.socket", "listen europe"},
+		{"no name at all", two[:1], "LISTEN_FD_3", "listen europe"},
+		{"of two listeners none takes what has no name", two, "rosproxy.socket", "rosproxy.socket"},
+		{"what has a name is not somebody else's", two[:1], "africa", "africa"},
+		{"a label comes before the endpoint", []proxy.Listener{{Label: "admin"}}, "admin", "listen admin"},
+		{"two for one label", two, "asia asia", ""},
+		{"two without a name", two[:1], "unknown unknown", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var activated []*os.File
+			for name := range strings.FieldsSeq(c.given) {
+				null, err := os.Open(os.DevNull)
+				if err != nil {
+					t.Fatal(err)
+				}
+				activated = append(activated, os.NewFile(null.Fd(), name))
+				t.Cleanup(func() { null.Close() })
+			}
+			inherited, err := NewInherited(nil, activated, c.listeners)
+			if c.want == "" {
+				if err == nil || !strings.Contains(err.Error(), "two sockets") {
+					t.Fatalf("got %v; want an error", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, s := range inherited.sockets {
+				names = append(names, s.Name)
+				if !s.Shared {
+					t.Errorf("%s: got a socket of our own; want it to be systemd's", s.Name)
+				}
+			}
+			if got := strings.Join(names, ","); got != c.want {
+				t.Errorf("got %s; want %s", got, c.want)
+			}
+			if _, ok := inherited.take("nope"); ok {
+				t.Error("took a socket that was not given")
+			}
+			if err := inherited.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,88 @@
+// Package listen opens the listening sockets of the program: those that the
+// process was started with, by systemd or by its predecessor, before new ones.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+)
+
+// Most connections at a time.
+const (
+	AdminConns = 256
+	AgentConns = 64
+)
+
+// OpenPrivate opens the admin listener on a unix socket that is its user's alone.
+func OpenPrivate(ctx context.Context, path string) (net.Listener, error) {
+	return open(ctx, Admin, "unix", path, privateMode, AdminConns)
+}
+
+// open opens a listener that holds at most conns connections at a time; name
+// is what its errors call it, mode that of a unix socket.
+func open(ctx context.Context, name, network, address string, mode uint32, conns int) (*limitListener, error) {
+	var lc net.ListenConfig
+	if network == "unix" {
+		if err := removeStaleSocket(address); err != nil {
+			return nil, fmt.Errorf("listen on %s socket %s: %w", name, address, err)
+		}
+		lc.Control = narrowMode(mode)
+	} else {
+		lc.SetMultipathTCP(false)
+	}
+	l, err := lc.Listen(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s address %s: %w", name, address, err)
+	}
+	if network == "unix" {
+		if err := os.Chmod(address, os.FileMode(mode)); err != nil { // a narrow umask may have taken bits away
+			return nil, errors.Join(fmt.Errorf("set mode of %s socket: %w", name, err), l.Close())
+		}
+	}
+	return limited(l, conns), nil
+}
+
+// Modes of unix sockets.
+const (
+	socketMode  = 0o660
+	privateMode = 0o600
+)
+
+// narrowMode gives the socket its mode before bind makes the file of it, so
+// that there is no moment at which others could connect.
+func narrowMode(mode uint32) func(_, _ string, raw syscall.RawConn) error {
+	return func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		if e := raw.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), mode) }); e != nil {
+			return e
+		}
+		return err
+	}
+}
+
+// removeStaleSocket removes a socket that nobody listens on: what a process
+// that was killed left behind.
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return errors.New("the file is there and is no socket")
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		return errors.Join(errors.New("in use by another process"), c.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}

@@ -1,0 +1,90 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
+)
+
+// ServeFunc answers on a listener until its context ends, and closes it.
+type ServeFunc = func(context.Context, net.Listener) error
+
+// Endpoint is a listening socket and what answers on it.
+type Endpoint struct {
+	*listen.Endpoint
+	Serve ServeFunc
+}
+
+// Endpoints are all that answer. Those of a successor answer when it may
+// serve. When they are handed over, the admin endpoints go on at a socket of
+// this process's own.
+type Endpoints struct {
+	All        []Endpoint
+	Allowed    <-chan struct{} // closed when this process may serve
+	HandedOver <-chan struct{} // closed when a successor has the sockets
+	OwnPath    string          // of the socket of its own
+	ServeOwn   ServeFunc
+	Log        zerolog.Logger
+}
+
+// Run returns when all have ended: at the end of ctx, or when one fails. They are closed then.
+func (e *Endpoints) Run(ctx context.Context) error {
+	select {
+	case <-e.Allowed:
+	case <-ctx.Done():
+		var errs []error
+		for _, one := range e.All {
+			errs = append(errs, one.Close())
+		}
+		return errors.Join(errs...)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	until, leave := context.WithCancel(ctx)
+	defer leave()
+	for _, one := range e.All {
+		one.KeepPath(false)
+		group.Go(func() error { return one.Serve(until, one.Endpoint) })
+	}
+	group.Go(func() error {
+		select {
+		case <-e.HandedOver:
+		case <-ctx.Done():
+			return nil
+		}
+		l, err := listen.OpenPrivate(ctx, e.OwnPath)
+		if err != nil {
+			e.Log.Error().Err(err).Msg("no admin endpoints while this process drains")
+		} else {
+			group.Go(func() error { return e.ServeOwn(ctx, l) })
+		}
+		leave() // kept connections, too: who asks the shared address is to reach the new process
+		return nil
+	})
+	return group.Wait()
+}
+
+// OwnSocket is where a process that has handed over can be asked: in the
+// runtime directory that systemd made, else in the machine's, else in the one
+// for temporary files.
+func OwnSocket(env []string) string {
+	dir := os.TempDir()
+	if unix.Access("/run", unix.W_OK|unix.X_OK) == nil {
+		dir = "/run"
+	}
+	for _, variable := range env {
+		if v, ok := strings.CutPrefix(variable, "RUNTIME_DIRECTORY="); ok && v != "" {
+			dir, _, _ = strings.Cut(v, ":")
+		}
+	}
+	return filepath.Join(dir, fmt.Sprintf("rosproxy-%d.sock", os.Getpid()))
+}

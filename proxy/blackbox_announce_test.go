@@ -275,10 +275,15 @@ func TestConfigWhoseHeadersCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+// TestMasterThatResetsAtOnceIsBlamed: as soon as it has heard of the client. One
+// that resets before may look like one that took no connection, and is tried again.
 func TestMasterThatResetsAtOnceIsBlamed(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, sending(proxy.ProxyV2))
-	r.set(newMaster(t, func(c *net.TCPConn) { c.SetLinger(0) }).addr)
+	r.set(newMaster(t, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 1))
+		c.SetLinger(0)
+	}).addr)
 	r.wantReset(20)
 	r.wantClosed(map[proxy.Reason]uint64{proxy.MasterReset: 20})
 }

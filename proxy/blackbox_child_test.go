@@ -188,8 +188,8 @@ func newMastersRole() func(string, []string) string {
 					if err != nil {
 						return
 					}
+					m.conns <- c.(*net.TCPConn) // before its client knows, who may ask for the end at once
 					c.Write([]byte{'m'})
-					m.conns <- c.(*net.TCPConn)
 				}
 			}()
 			return ln.Addr().String()

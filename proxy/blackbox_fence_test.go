@@ -23,24 +23,23 @@ func wantNoSockets(t testing.TB, addrs ...netip.AddrPort) {
 	}
 }
 
+// TestFailoverResetsEveryConnectionBeforeItReturns has far more of them than a
+// shard closes at a time, and leaves a processor to the caller, to see it early.
 func TestFailoverResetsEveryConnectionBeforeItReturns(t *testing.T) {
 	noLeaks(t)
-	r := newProxy(t, config())
+	c := config()
+	c.Shards = 1
+	r := newProxy(t, c)
 	old, young := newMaster(t, nil), newMaster(t, nil)
 	r.set(old.addr)
-	const connections = 100
-	var clients, servers []*net.TCPConn
-	for range connections {
-		client, server := r.pair(old)
-		relays(t, client, server)
-		clients, servers = append(clients, client), append(servers, server)
-	}
+	const connections = 1600
+	clients, servers := r.pairs(old, connections)
 
 	cut := r.set(young.addr)
-	wantNoSockets(t, old.addr)
-	if active := r.Snapshot().Active(); active != 0 {
-		t.Errorf("active after the cut: got %d; want 0", active)
+	if active := r.Active(); active != 0 { // first, for the kernel's list takes a while
+		t.Errorf("active when SetMaster returned: got %d; want 0", active)
 	}
+	wantNoSockets(t, old.addr)
 	for i := range clients {
 		wantEnd(t, "client", clients[i], byRST)
 		wantEnd(t, "old master", servers[i], byRST)
@@ -53,6 +52,28 @@ func TestFailoverResetsEveryConnectionBeforeItReturns(t *testing.T) {
 	old.wantNone()
 	client, server := r.pair(young)
 	relays(t, client, server)
+}
+
+// pairs connects n clients and returns all ends, in no common order, when
+// something has passed each way between all of them.
+func (r *relay) pairs(m *master, n int) (clients, servers []*net.TCPConn) {
+	r.t.Helper()
+	for range n {
+		clients = append(clients, r.dial())
+	}
+	for _, c := range clients {
+		write(r.t, c, "up")
+	}
+	for range n {
+		server := m.next()
+		wantText(r.t, server, "up")
+		write(r.t, server, "down")
+		servers = append(servers, server)
+	}
+	for _, c := range clients {
+		wantText(r.t, c, "down")
+	}
+	return clients, servers
 }
 
 // TestFailoverCutsStreamsAndHalfClosedConnections cuts connections in every
@@ -225,6 +246,59 @@ func TestCutByFINEndsClientsInOrderAndResetsTheMaster(t *testing.T) {
 	wantEnd(t, "client", client, byFIN)
 	wantEnd(t, "old master", server, byRST)
 	r.wantClosed(map[proxy.Reason]uint64{proxy.Failover: 1})
+}
+
+// TestCutByFINIsNoResetWhereBytesWereNotRead: a socket that is closed with
+// some is reset by the kernel (RFC 2525, 2.17).
+func TestCutByFINIsNoResetWhereBytesWereNotRead(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.DropFIN = true
+	r := newProxy(t, c)
+	old, young := newMaster(t, nil), newMaster(t, nil)
+	r.set(old.addr)
+	client, server := r.pair(old)
+	server.SetReadBuffer(8 << 10)
+	r.fillUp(client)
+	r.set(young.addr)
+	wantEnd(t, "client", client, byFIN)
+	r.wantClosed(map[proxy.Reason]uint64{proxy.Failover: 1})
+}
+
+// fillUp has client, the only one, send to a master that reads nothing, until
+// bytes of it stay in the proxy's socket unread.
+func (r *relay) fillUp(client *net.TCPConn) {
+	r.t.Helper()
+	const chunk = 32 << 10
+	sent := 0
+	waitUntil(r.t, "bytes that the proxy does not read", func() bool {
+		if r.state().BytesUp == uint64(sent) {
+			if err := send(client, &pattern{at: sent}, chunk, atOnce(chunk)); err != nil {
+				r.t.Fatal(err)
+			}
+			sent += chunk
+		}
+		unread := unreadBy(r.t, client)
+		for range 2 { // what can be read is, in an iteration of the loop
+			if err := r.Heartbeat(r.t.Context()); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		return unread > 0 && unreadBy(r.t, client) == unread
+	})
+}
+
+// unreadBy is the number of bytes that wait in the socket at the other end of c.
+func unreadBy(t testing.TB, c *net.TCPConn) uint32 {
+	t.Helper()
+	local, remote := c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	for _, s := range kernelSockets(t) {
+		if s.local == remote && s.remote == local {
+			return s.unread
+		}
+	}
+	t.Fatalf("the other end of %v is not open", local)
+	return 0
 }
 
 func TestLabelsFailOverOnTheirOwn(t *testing.T) {

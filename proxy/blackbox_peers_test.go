@@ -128,16 +128,26 @@ func newHungMaster(t testing.TB) (addr netip.AddrPort, callers func() int) {
 		t.Fatalf("listen: %v", err)
 	}
 	own := make(map[netip.AddrPort]bool)
+	for _, c := range fillBacklog(t, addr) {
+		own[c.LocalAddr().(*net.TCPAddr).AddrPort()] = true
+	}
+	return addr, func() int { return countSockets(t, own, addr) }
+}
+
+// fillBacklog connects to a listener that does not accept until it answers no
+// more, and keeps the connections until the test ends.
+func fillBacklog(t testing.TB, addr netip.AddrPort) (own []net.Conn) {
+	t.Helper()
 	for range 16 {
 		c, err := net.DialTimeout("tcp", addr.String(), 300*time.Millisecond)
 		if err != nil {
-			return addr, func() int { return countSockets(t, own, addr) }
+			return own
 		}
-		own[c.LocalAddr().(*net.TCPAddr).AddrPort()] = true
+		own = append(own, c)
 		t.Cleanup(func() { c.Close() })
 	}
 	t.Fatalf("backlog of %v does not fill", addr)
-	return
+	return nil
 }
 
 // newRefusingMaster holds an address on which nothing listens, until open.

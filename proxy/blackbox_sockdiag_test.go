@@ -30,6 +30,7 @@ const (
 type kernelSocket struct {
 	local, remote netip.AddrPort
 	state, timer  byte
+	unread        uint32 // bytes in its receive queue
 }
 
 // countSockets counts connections, also half-made ones, whose remote side is
@@ -112,7 +113,7 @@ func parseDiagnosis(b []byte) kernelSocket {
 		ip, _ := netip.AddrFromSlice(b[addr : addr+size]) // of a size that is an address
 		return netip.AddrPortFrom(ip.Unmap(), binary.BigEndian.Uint16(b[port:]))
 	}
-	return kernelSocket{state: b[1], timer: b[2], local: at(4, 8), remote: at(6, 24)}
+	return kernelSocket{state: b[1], timer: b[2], local: at(4, 8), remote: at(6, 24), unread: binary.NativeEndian.Uint32(b[56:])}
 }
 
 // TestKernelSocketsSeesAConnection keeps the checks of the fence honest: they can fail.

@@ -107,6 +107,27 @@ func halfCloseOne(t *testing.T, from, to *net.TCPConn) {
 	wantEnd(t, "other side", to, byFIN)
 }
 
+// TestHalfCloseTimeoutEndsByReset: who waits for an answer must not take the
+// end of his patience for the end of the answer.
+func TestHalfCloseTimeoutEndsByReset(t *testing.T) {
+	eitherWay(t, func(t *testing.T, _ *relay, _, _ *net.TCPConn, clientFirst bool) {
+		c := config()
+		c.HalfCloseTimeout = shortTimeout
+		r := newProxy(t, c)
+		m := newMaster(t, nil)
+		r.set(m.addr)
+		asks, answers := r.pair(m)
+		if !clientFirst {
+			asks, answers = answers, asks
+		}
+		write(t, answers, "the beginning of an answer")
+		wantText(t, asks, "the beginning of an answer")
+		halfCloseOne(t, asks, answers)
+		wantEnd(t, "waiting side", asks, byRST)
+		r.wantClosed(map[proxy.Reason]uint64{proxy.HalfClose: 1})
+	})
+}
+
 func TestKeepAliveWatchesBothSides(t *testing.T) {
 	noLeaks(t)
 	for _, c := range []struct {

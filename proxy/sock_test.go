@@ -60,17 +60,41 @@ func TestListenersAreDualStackWhereTheAddressSaysSo(t *testing.T) {
 		}
 		for host, want := range map[string]bool{"127.0.0.1": c.v4, "::1": c.v6} {
 			conn, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.ParseIP(host), Port: int(bound.Port())})
-			if (err == nil) != want {
-				t.Errorf("listening on %s, connect to %s: got %v; want success %v", c.listen, host, err, want)
+			if err != nil {
+				if want {
+					t.Errorf("listening on %s, connect to %s: got %v; want a connection", c.listen, host, err)
+				}
+				continue
 			}
-			if err == nil {
-				conn.Close()
+			// Where it is not to be ours, the port may be somebody else's.
+			if got := isAccepted(t, fd, conn, want); got != want {
+				t.Errorf("listening on %s, connection to %s is ours: got %v; want %v", c.listen, host, got, want)
 			}
+			conn.Close()
 		}
 		if mptcp, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || mptcp != unix.IPPROTO_TCP {
 			t.Errorf("listening on %s: protocol %d, %v; want plain TCP", c.listen, mptcp, err)
 		}
 		closeFD(fd)
+	}
+}
+
+// isAccepted reports whether c is a connection that fd accepts, for which it
+// waits when it should be.
+func isAccepted(t *testing.T, fd int, c *net.TCPConn, wait bool) bool {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		got, peer, err := acceptOne(fd)
+		if err == nil {
+			closeFD(got)
+			if peer == c.LocalAddr().(*net.TCPAddr).AddrPort() {
+				return true
+			}
+			continue // somebody else's, lost
+		}
+		if err != errAgain || !wait || time.Now().After(end) {
+			return false
+		}
 	}
 }
 

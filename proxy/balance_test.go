@@ -12,7 +12,7 @@ func TestConnectionsBalanceOverTheShardsWithinTenPercent(t *testing.T) {
 		even := total / shards
 		for i := range shards {
 			n := 0
-			onShard(p, i, func(s *shard) { n = s.tallies[0].active })
+			onShard(p, i, func(s *shard) { n = s.counters[0].active })
 			if n < even*9/10 || n > even*11/10 {
 				t.Errorf("%d shards: shard %d has %d of %d connections; want %d within 10 %%", shards, i, n, total, even)
 			}

@@ -94,26 +94,27 @@ func BenchmarkFence(b *testing.B) {
 // BenchmarkTimers arms, moves and disarms a deadline among 8,000 others.
 func BenchmarkTimers(b *testing.B) {
 	var t timers
-	conns := make([]conn, 8000)
-	for i := range conns {
-		conns[i].timer = unarmed
-		t.arm(&conns[i], int64(i*7919%8000))
+	const slots = 8000
+	at := func(slot uint32) int64 { return int64(slot * 7919 % slots) }
+	for slot := range uint32(slots) {
+		t.arm(slot, at(slot))
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		c := &conns[i%len(conns)]
-		t.arm(c, c.deadline+4000)
-		t.disarm(c)
-		t.arm(c, c.deadline-4000)
+		slot := uint32(i % slots)
+		t.arm(slot, at(slot)+4000)
+		t.disarm(slot)
+		t.arm(slot, at(slot))
 	}
 }
 
 // BenchmarkSlab takes and frees a connection's slot.
 func BenchmarkSlab(b *testing.B) {
 	var s slab
-	s.give(s.take())
+	var l loop
 	b.ReportAllocs()
 	for b.Loop() {
-		s.give(s.take())
+		c := s.take(&l)
+		l.free = append(l.free, c.index)
 	}
 }

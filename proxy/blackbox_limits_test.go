@@ -77,24 +77,65 @@ func receiveOne[T any](t testing.TB, from <-chan T) T {
 	}
 }
 
-// TestHeldClientsCountTowardsMaxConns: a client without a master holds a
-// descriptor like any other.
-func TestHeldClientsCountTowardsMaxConns(t *testing.T) {
+// TestHeldClientsLeaveRoomForOtherLabels: one label's clients that wait for a
+// master fill neither max-conns nor all the room there is to wait in.
+func TestHeldClientsLeaveRoomForOtherLabels(t *testing.T) {
 	noLeaks(t)
 	c := config()
-	c.MaxConns = 3
+	c.MaxConns = 16
+	c.Listeners = append(c.Listeners, proxy.Listener{Label: "served", Address: "127.0.0.1:0"}, proxy.Listener{Label: "empty", Address: "127.0.0.1:0"})
 	r := newProxy(t, c)
-	clients := make([]*net.TCPConn, 5)
-	for i := range clients {
-		clients[i] = r.dial()
+	m := newMaster(t, echo)
+	r.SetMaster("served", proxy.Master{Address: m.addr})
+	for range 2 * c.MaxConns {
+		if client, err := dialTCP(r.addrs["default"]); err == nil { // else it was reset at once
+			defer client.Close()
+		}
 	}
-	r.waitHeld(3)
-	for _, c := range clients[:3] {
-		reset(t, c)
+	waitUntil(t, "all are held or reset", func() bool {
+		l := r.state()
+		return l.Accepted == uint64(2*c.MaxConns) && l.Held+int(l.Closed[proxy.HoldOverflow]) == 2*c.MaxConns
+	})
+	if held := r.state().Held; held == 0 || held >= c.MaxConns*7/8 {
+		t.Errorf("held for one label: got %d of %d connections; want some, and fewer than all that may be held", held, c.MaxConns)
 	}
-	r.waitHeld(2)
-	if n := r.state().Accepted; n != 5 {
-		t.Errorf("accepted: got %d; want 5", n)
+	client := r.dialLabel("served")
+	if err := ask(client); err != nil {
+		t.Errorf("a client of the label with a master: got %v; want to be served", err)
+	}
+	r.dialLabel("empty")
+	waitUntil(t, "a client of the other label without a master is held", func() bool { return r.label("empty").Held == 1 })
+}
+
+// TestARetryKeepsItsPlaceInTheWaitingRoom: clients that have waited longest are
+// not reset in favour of those that have just come.
+func TestARetryKeepsItsPlaceInTheWaitingRoom(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.HoldMax = 4
+	r := newProxy(t, c)
+	address, open := newRefusingMaster(t)
+	r.set(address)
+	var first []*net.TCPConn
+	for range c.HoldMax {
+		first = append(first, r.dial())
+	}
+	r.waitHeld(c.HoldMax)
+	for range 20 * c.HoldMax { // each of them while some of the first are being tried again
+		if c, err := dialTCP(r.addrs["default"]); err == nil { // else it was reset at once
+			c.Close()
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n := r.state().DialFailures; n < uint64(2*c.HoldMax) {
+		t.Fatalf("failed dials: got %d; want some of the first tried again", n)
+	}
+	r.waitHeld(c.HoldMax)
+	open(echo)
+	for _, client := range first {
+		if err := ask(client); err != nil {
+			t.Errorf("a client that waited from the first: got %v; want to be served", err)
+		}
 	}
 }
 

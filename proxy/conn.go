@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // state of a connection. It moves forward, but for dialing: when the master
@@ -17,17 +20,17 @@ const (
 	held                  // no master yet, or waiting to try again
 	dialing               // connect to the master is under way
 	relaying              // bytes move
-	parting               // both peers have had FIN from us; nothing is read any more
+	closing               // both peers have had FIN from us; nothing is read any more
 	cutting               // its end is ordered; no event touches it any more
 )
 
 var stateNames = [...]string{
-	arrived: "dialing", header: "header", held: "held", dialing: "dialing", relaying: "relaying", parting: "parting", cutting: "cutting",
+	arrived: "dialing", header: "header", held: "held", dialing: "dialing", relaying: "relaying", closing: "closing", cutting: "cutting",
 }
 
 func (s state) String() string { return stateNames[s] }
 
-// hasReachedMaster tells whether a master may have seen bytes of the client.
+// hasReachedMaster reports whether a master may have seen bytes of the client.
 func (s state) hasReachedMaster() bool { return s >= relaying }
 
 // The two sides of a connection, and the two directions: direction d reads
@@ -40,7 +43,7 @@ const (
 // side is one of the two sockets, with what epoll has said of it. Epoll is
 // edge-triggered: what it said stays true until a call says EAGAIN.
 type side struct {
-	fd       int32 // noFD: none
+	fd       int32 // sock.NoFD: none
 	readable bool
 	writable bool
 	fin      bool // the peer has sent FIN: read on until the end of the stream
@@ -48,32 +51,29 @@ type side struct {
 	broken   bool // the socket is in error
 }
 
-const noFD = -1
-
 // conn is a client's connection and, from dialing on, its master's. It
 // belongs to one shard, which alone touches it.
 type conn struct {
-	index      uint32 // of its slot in the slab
-	generation uint32 // of the slot's tenant: an event for an earlier one is stale
-	state      state
-	queued     bool  // in the shard's ready queue
-	equipped   bool  // the master's side has all its socket options
-	masterEnds bool  // the master's stream ended before the client's
-	dials      uint8 // failed attempts in a row, for the backoff
-	partings   uint8 // times a farewell found it talking
-	timer      int32 // place in the timers, or unarmed
+	index       uint32 // of its slot in the slab
+	generation  uint32 // of the slot's tenant: an event for an earlier one is stale
+	state       state
+	queued      bool  // in the ready queue
+	lateOptions bool  // the master's side has all its socket options
+	masterEnds  bool  // the master's stream ended before the client's
+	waits       bool  // has a place in the waiting room
+	dials       uint8 // failed attempts in a row, for the backoff
+	talked      uint8 // times a graceful close found it talking
 
-	id     uint64
-	office *office
-	tally  *tally
-	epoch  *epoch // the one it was dialled in; nil while held
-	sides  [2]side
-	flows  [2]flow
-	peer   netip.AddrPort // the client
-	origin *origin        // named by its PROXY header; nil: none did
+	id       uint64
+	label    *label
+	counters *counters
+	epoch    *epoch // the one it was dialled in; nil while held
+	sides    [2]side
+	flows    [2]flow
+	peer     netip.AddrPort     // the client
+	origin   *proxyproto.Origin // named by its PROXY header; nil: none did
 
-	// Nanoseconds of the proxy's clock.
-	deadline   int64
+	// Times of the clock.
 	accepted   int64
 	waiting    int64 // for a master, since it was accepted or its header taken; 0: not yet
 	dialled    int64
@@ -81,72 +81,25 @@ type conn struct {
 	lastActive int64
 }
 
-// fenced tells whether the connection's epoch is over. It is asked before
-// every transfer: after SetMaster's store none may begin.
-func (c *conn) fenced() bool { return c.office.current.Load() != c.epoch }
-
-// ref names a connection without keeping it alive.
-type ref struct{ index, generation uint32 }
+// fenced reports whether no transfer may begin: the connection's epoch is over,
+// its lease has lapsed, or its master is in doubt. It is asked before every
+// transfer: after SetMaster's store none may begin.
+func (c *conn) fenced(l *loop) bool {
+	return c.label.current.Load() != c.epoch || c.label.isUncertain(l)
+}
 
 func (c *conn) ref() ref { return ref{c.index, c.generation} }
 
 // token names one side of c to epoll.
-func (c *conn) token(side int) token {
-	return token{slot: int32(c.index)<<1 | int32(side), generation: c.generation}
+func (c *conn) token(side int) sock.Token {
+	return sock.Token{Slot: int32(c.index)<<1 | int32(side), Generation: c.generation}
 }
 
-const slabChunk = 256
-
-// slab holds a shard's connections in chunks that never move and are used again.
-type slab struct {
-	chunks []*[slabChunk]conn
-	free   []uint32
-}
-
-func (s *slab) take() *conn {
-	if len(s.free) == 0 {
-		base := uint32(len(s.chunks) * slabChunk)
-		s.chunks = append(s.chunks, new([slabChunk]conn))
-		for i := uint32(slabChunk); i > 0; i-- {
-			s.free = append(s.free, base+i-1)
-		}
-	}
-	last := len(s.free) - 1
-	i := s.free[last]
-	s.free = s.free[:last]
-	c := s.slot(i)
-	*c = conn{index: i, generation: c.generation + 1, timer: unarmed}
-	c.sides[client].fd, c.sides[master].fd = noFD, noFD
-	return c
-}
-
-// give frees c's slot: its refs and tokens are stale from here on.
-func (s *slab) give(c *conn) {
-	*c = conn{index: c.index, generation: c.generation + 1}
-	s.free = append(s.free, c.index)
-}
-
-func (s *slab) slot(i uint32) *conn { return &s.chunks[i/slabChunk][i%slabChunk] }
-
-// get returns the connection that r was made for; nil when it is gone.
-func (s *slab) get(r ref) *conn {
-	if int(r.index) >= len(s.chunks)*slabChunk {
-		return nil
-	}
-	if c := s.slot(r.index); c.generation == r.generation && c.office != nil {
-		return c
-	}
-	return nil
-}
-
-// all calls f for every connection.
-func (s *slab) all(f func(*conn)) {
-	for _, chunk := range s.chunks {
-		for i := range chunk {
-			if c := &chunk[i]; c.office != nil {
-				f(c)
-			}
-		}
+// enqueue has c go on in the next iteration.
+func (c *conn) enqueue(l *loop) {
+	if !c.queued {
+		c.queued = true
+		l.ready.add(c.ref())
 	}
 }
 
@@ -159,88 +112,137 @@ const (
 )
 
 // finish closes what is left of c, counts and logs it, and frees its slot.
-func (s *shard) finish(c *conn, why Reason, how ending) { s.finishFor(c, why, how, nil) }
+func (c *conn) finish(l *loop, why Reason, how ending) { c.finishFor(l, why, how, nil) }
 
 // finishFor is finish for a fault of the client's, which the log tells.
-func (s *shard) finishFor(c *conn, why Reason, how ending, fault error) {
-	s.releaseMaster(c, how)
-	if fd := int(c.sides[client].fd); fd != noFD {
-		if how == byRST {
-			resetFD(fd)
-		} else {
-			closeFD(fd)
-		}
+func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
+	c.releaseMaster(l, how)
+	if fd := int(c.sides[client].fd); fd != sock.NoFD {
+		how.close(fd)
 	}
-	s.timers.disarm(c)
-	s.setState(c, cutting)
-	c.tally.active--
-	c.tally.closed[why]++
-	s.logClosed(c, why, fault)
-	s.conns.give(c)
-	s.load.Add(-1)
-	s.p.slots.give()
+	l.timers.disarm(c.index)
+	c.stopWaiting(l)
+	c.counters.active--
+	c.counters.closed[why]++
+	c.logClosed(l, why, fault)
+	*c = conn{index: c.index, generation: c.generation + 1} // its refs and tokens are stale from here on
+	l.free = append(l.free, c.index)
+	l.load.Add(-1)
+	l.slots.give()
+}
+
+func (e ending) close(fd int) {
+	if e == byRST {
+		sock.Reset(fd)
+	} else {
+		sock.Close(fd)
+	}
 }
 
 // releaseMaster closes the master's side and drops what was on its way.
-func (s *shard) releaseMaster(c *conn, how ending) {
+func (c *conn) releaseMaster(l *loop, how ending) {
 	for d := range c.flows {
-		s.emptyFlow(c, d)
+		c.emptyFlow(l, d)
 	}
 	m := &c.sides[master]
-	if m.fd == noFD {
+	if m.fd == sock.NoFD {
 		return
 	}
-	if how == byRST {
-		resetFD(int(m.fd))
-	} else {
-		closeFD(int(m.fd))
-	}
-	*m = side{fd: noFD}
+	how.close(int(m.fd))
+	*m = side{fd: sock.NoFD}
 }
 
-// setState keeps the count of the held right.
-func (s *shard) setState(c *conn, to state) {
-	if c.state == held && to != held {
-		c.tally.held--
-		s.p.held.Add(-1)
-	}
-	c.state = to
-}
-
-func (s *shard) logClosed(c *conn, why Reason, fault error) {
+func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	level := zerolog.DebugLevel
-	if s.p.config.LogConnections {
+	if l.config.LogConnections {
 		level = zerolog.InfoLevel
 	}
-	if level < s.p.log.GetLevel() || level < zerolog.GlobalLevel() {
+	if level < l.log.GetLevel() || level < zerolog.GlobalLevel() {
 		return // before the line is begun: connections are many
 	}
 	waiting, dialled, relayed := c.waiting, c.dialled, c.relayed
 	if dialled == 0 {
-		dialled = max(s.now, c.accepted)
+		dialled = max(l.now, c.accepted)
 	}
 	if waiting == 0 {
 		waiting = dialled
 	}
 	if relayed == 0 {
-		relayed = max(s.now, dialled)
+		relayed = max(l.now, dialled)
 	}
 	number, address := uint64(0), ""
 	if c.epoch != nil {
-		number, address = c.epoch.number, name(c.epoch.address)
+		number, address = c.epoch.number, nameOf(c.epoch.address)
 	}
 	source := ""
 	if c.origin != nil {
-		source = c.origin.source.String()
+		source = c.origin.Source.String()
 	}
 	ms := func(from, to int64) float64 { return milliseconds(time.Duration(to - from)) }
-	line := s.p.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.office.label).Stringer("client", c.peer).Str("source", source).
+	line := l.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.label.name).Stringer("client", c.peer).Str("source", source).
 		Str("master", address).Uint64("epoch", number).
 		Uint64("bytes_up", c.flows[up].bytes).Uint64("bytes_down", c.flows[down].bytes).
 		Float64("held_ms", ms(waiting, dialled)).Float64("dial_ms", ms(dialled, relayed)).
-		Float64("duration_ms", ms(c.accepted, max(s.now, c.accepted))).Stringer("reason", why)
+		Float64("duration_ms", ms(c.accepted, max(l.now, c.accepted))).Stringer("reason", why)
 	if fault != nil {
 		line = line.AnErr("error", fault)
 	}
 	line.Msg("connection closed")
+}
+
+// onEvent notes what epoll says of one side of c, and goes on with c.
+func (c *conn) onEvent(l *loop, which int, ready uint32) {
+	sd := &c.sides[which]
+	if ready&(sock.ReadyIn|sock.ReadyFIN|sock.ReadyHUP|sock.ReadyError|sock.ReadyUrgent) != 0 {
+		sd.readable = true
+	}
+	if ready&(sock.ReadyOut|sock.ReadyHUP|sock.ReadyError) != 0 {
+		sd.writable = true
+	}
+	sd.fin = sd.fin || ready&(sock.ReadyFIN|sock.ReadyHUP) != 0
+	sd.urgent = sd.urgent || ready&sock.ReadyUrgent != 0
+	sd.broken = sd.broken || ready&sock.ReadyError != 0
+
+	switch c.state {
+	case header:
+		c.readHeader(l)
+	case relaying:
+		c.relay(l)
+	case dialing:
+		if which == master {
+			c.dialAnswered(l)
+		} else if sd.broken {
+			c.finish(l, ClientReset, byRST)
+		}
+	case held:
+		c.watchHeld(l)
+	case closing:
+		c.watchClosing(l)
+	}
+}
+
+// goOn is for a connection that was ready to go on without an event.
+func (c *conn) goOn(l *loop) {
+	switch c.state {
+	case relaying:
+		c.relay(l)
+	case arrived, held:
+		c.dial(l)
+	}
+}
+
+// onDeadline does what is due when c's deadline has passed.
+func (c *conn) onDeadline(l *loop) {
+	switch c.state {
+	case header:
+		c.headerTimedOut(l)
+	case held:
+		c.holdTimedOut(l)
+	case dialing:
+		c.dialTimedOut(l)
+	case relaying:
+		c.onTimeout(l)
+	case closing:
+		c.finish(l, DrainDeadline, byRST)
+	}
 }

@@ -1,121 +1,187 @@
 package proxy
 
+import "github.com/rosproxy/rosproxy/proxy/internal/sock"
+
 // cutJob ends connections by order. All master sides go first, so that
 // nothing that waits in a queue is delivered to a master whose time is over.
+//
+// A connection can be in two jobs, a Kill's and that of the failover that comes
+// meanwhile: whichever reaches it closes it, and both wait until it is closed.
 type cutJob struct {
-	victims    []ref
-	next       int
-	clientSide bool // the master sides are closed
-	reason     Reason
-	parts      bool // clients end by FIN, whatever the configuration asks of a cut
-	done       func()
+	victims     []ref
+	next        int
+	clientSides bool // the master sides are closed
+	reason      Reason
+	graceful    bool // clients end by FIN, whatever the configuration asks of a cut
+	closed      int  // by this job
+	done        func(*cutJob)
 }
 
-// cut orders the end of victims; done is called when the last is closed. From
-// here on no event touches them.
-func (s *shard) cut(victims []ref, why Reason, done func()) {
-	s.order(&cutJob{victims: victims, reason: why, done: done})
+// add orders c's end. From here on no event touches it.
+func (j *cutJob) add(c *conn) {
+	c.state = cutting
+	j.victims = append(j.victims, c.ref())
 }
 
-func (s *shard) order(j *cutJob) {
-	if len(j.victims) == 0 {
-		j.done()
+// start has the shard work on j. A failover's job goes before all others.
+func (s *shard) start(j *cutJob) {
+	switch {
+	case len(j.victims) == 0:
+		j.done(j)
+	case j.reason == Failover:
+		s.failovers = append(s.failovers, j)
+	default:
+		s.cuts = append(s.cuts, j)
+	}
+}
+
+// cutSlice sockets of one job are closed before the next job has its rotation:
+// one label's failover does not wait for another's.
+const cutSlice = 32
+
+// workOnCuts closes at most n sockets, or a slice more. What is urgent is read
+// before each.
+func (s *shard) workOnCuts(n int) {
+	for n > 0 && len(s.failovers)+len(s.cuts) > 0 {
+		jobs := &s.failovers
+		if len(s.failovers) == 0 {
+			jobs = &s.cuts
+		}
+		j := (*jobs)[0]
+		copy(*jobs, (*jobs)[1:])
+		*jobs = (*jobs)[:len(*jobs)-1]
+		for range cutSlice {
+			n--
+			s.readUrgent()
+			if !s.cutNext(j) {
+				break
+			}
+		}
+		if j.isDone() {
+			j.done(j)
+		} else {
+			*jobs = append(*jobs, j)
+		}
+	}
+}
+
+func (j *cutJob) isDone() bool { return j.clientSides && j.next == len(j.victims) }
+
+// cutNext closes a socket of j's, and reports whether there is another.
+func (s *shard) cutNext(j *cutJob) bool {
+	if j.next == len(j.victims) {
+		if j.clientSides {
+			return false
+		}
+		j.clientSides, j.next = true, 0
+	}
+	c := s.conns.get(j.victims[j.next])
+	j.next++
+	switch {
+	case c == nil: // closed by another job
+	case !j.clientSides:
+		s.cutMasterSide(c)
+	case c.state == cutting:
+		j.closed++
+		s.cutClientSide(c, j)
+	}
+	return !j.isDone()
+}
+
+// cutMasterSide also takes back a dial in flight: its client is carried over.
+func (s *shard) cutMasterSide(c *conn) {
+	switch {
+	case c.state == cutting:
+		c.releaseMaster(s.loop, byRST)
+	case c.state == dialing && c.epoch != c.label.current.Load():
+		c.abortDial(s.loop)
+		c.dials = 0
+		c.enqueue(s.loop)
+	}
+}
+
+func (s *shard) cutClientSide(c *conn, j *cutJob) {
+	if j.graceful {
+		c.counters.closedQuiet++
+		c.finish(s.loop, j.reason, byFIN)
 		return
 	}
-	for _, r := range j.victims {
-		s.setState(s.conns.get(r), cutting)
-	}
-	s.cuts = append(s.cuts, j)
-}
-
-// workOnCuts closes at most n sockets.
-func (s *shard) workOnCuts(n int) {
-	for ; n > 0 && len(s.cuts) > 0; n-- {
-		j := s.cuts[0]
-		if j.next == len(j.victims) {
-			if !j.clientSide {
-				j.clientSide, j.next = true, 0
-				continue
-			}
-			s.cuts = s.cuts[1:]
-			j.done()
-			continue
-		}
-		c := s.conns.get(j.victims[j.next])
-		j.next++
-		if !j.clientSide {
-			s.releaseMaster(c, byRST)
-			continue
-		}
-		if j.parts {
-			c.tally.parted++
-			s.finish(c, j.reason, byFIN)
-			continue
-		}
-		s.finish(c, j.reason, s.dropEnding(c))
-	}
+	c.finish(s.loop, j.reason, s.dropEnding(c))
 }
 
 // dropEnding prepares the client's side for the end that the configuration asks for.
 func (s *shard) dropEnding(c *conn) ending {
-	if !s.p.config.DropFIN {
+	if !s.config.DropFIN {
 		return byRST
 	}
 	// Unread bytes would turn the FIN into a RST (RFC 2525, 2.17).
-	discard(int(c.sides[client].fd), discardLimit)
+	sock.Discard(int(c.sides[client].fd), discardLimit)
 	return byFIN
 }
 
 const discardLimit = 1 << 20
 
-// outOfOffice finds the connections of o's earlier epochs that have reached
-// their master. Those that have not are taken back, to be carried over with
-// the held ones: carried counts both.
-func (s *shard) outOfOffice(o *office) (victims []ref, carried int) {
-	current := o.current.Load()
+// failOver orders the end of the connections of lb's earlier epochs that may
+// have reached their master, whoever has ordered it before; done is called when
+// they are closed. Dials in flight are taken back with them, to be carried over
+// like the held clients: carried counts both.
+func (s *shard) failOver(lb *label, done func(*cutJob)) (carried int) {
+	j := &cutJob{reason: Failover, done: done}
+	current := lb.current.Load()
 	s.conns.all(func(c *conn) {
-		if c.office != o || c.epoch == current {
+		if c.label != lb || c.epoch == current {
 			return
 		}
 		switch c.state {
-		case relaying, parting:
-			victims = append(victims, c.ref())
+		case relaying, closing:
+			j.add(c)
+		case cutting:
+			if c.epoch != nil {
+				j.add(c)
+			}
 		case dialing:
 			carried++
-			s.callBack(c)
-			c.dials = 0
-			s.queue(c)
+			j.victims = append(j.victims, c.ref())
 		case header, held:
 			carried++
 		}
 	})
-	return victims, carried
+	s.start(j)
+	return carried
 }
 
-// Kill resets the live connections of label, of all labels when it is empty,
-// returns when they are closed and answers how many.
-func (p *Proxy) Kill(label string) (int, error) {
-	if label != "" && p.officeOf(label) == nil {
-		return 0, ErrUnknownLabel
-	}
-	return p.cutAll(label, Killed), nil
+// resume sends held clients of lb on their way, an iteration's worth at a time,
+// and lets its connections go on that nothing could be moved for.
+func (s *shard) resume(lb *label) {
+	takes := lb.current.Load().takesClients()
+	s.conns.all(func(c *conn) {
+		switch {
+		case c.label != lb:
+		case c.state == held && takes:
+			c.dials = 0
+			c.enqueue(s.loop)
+		case c.state == relaying:
+			c.enqueue(s.loop)
+		}
+	})
 }
 
-// cutAll ends every connection of label (empty: all) and answers how many.
-func (p *Proxy) cutAll(label string, why Reason) int {
-	counts := make(chan int, len(p.shards))
-	p.tell(func(s *shard) {
-		var victims []ref
-		s.conns.all(func(c *conn) {
-			if c.state != cutting && (label == "" || c.office.label == label) {
-				victims = append(victims, c.ref())
+// slotsPerPiece is how many slots a task looks at in one piece.
+const slotsPerPiece = 1024
+
+// gather makes the task that orders the end of the connections that match.
+func (s *shard) gather(j *cutJob, match func(*conn) bool) task {
+	at := 0
+	return func() (more bool) {
+		at = s.conns.some(at, slotsPerPiece, func(c *conn) {
+			if match(c) {
+				j.add(c)
 			}
 		})
-		s.cut(victims, why, func() { counts <- len(victims) })
-	})
-	total := 0
-	for range p.shards {
-		total += <-counts
+		if at < s.conns.size() {
+			return true
+		}
+		s.start(j)
+		return false
 	}
-	return total
 }

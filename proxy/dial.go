@@ -1,53 +1,66 @@
 package proxy
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
 
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = time.Second
-	// equipAfter is well before a keepalive or user timeout can be due.
-	equipAfter = 500 * time.Millisecond
+	// lateOptionsAfter is well before a keepalive or user timeout can be due.
+	lateOptionsAfter = 500 * time.Millisecond
+	// dialFailureCalls of Config.OnDialFailure for one master are at least this far apart.
+	dialFailureCalls = time.Second
+)
+
+// What a dial can fail by without the kernel's saying so.
+var (
+	errConnectTimeout    = fmt.Errorf("no answer within the connect timeout: %w", sock.ErrTimedOut)
+	errConnectedToItself = errors.New("the connection met itself: nobody listens on that local port")
 )
 
 // dial starts the connection to the current master, or holds c while there is none.
-func (s *shard) dial(c *conn) {
+func (c *conn) dial(l *loop) {
 	if c.sides[client].broken {
-		s.finish(c, ClientReset, byRST)
+		c.finish(l, ClientReset, byRST)
 		return
 	}
-	e := c.office.current.Load()
-	if !e.takesClients() {
-		s.hold(c, s.holdDeadline(c), NoMaster)
+	e := c.label.current.Load()
+	if !e.takesClients() || c.label.isUncertain(l) {
+		c.hold(l, c.holdDeadline(l), NoMaster)
 		return
 	}
-	s.setState(c, dialing)
+	c.state = dialing
 	c.epoch = e
-	c.dialled = s.p.clock()
-	fd, err := startConnect(e.address, s.p.listeners.options)
+	c.dialled = l.clock.now()
+	fd, err := sock.Connect(e.address, l.options())
 	if err == nil {
 		c.sides[master] = side{fd: int32(fd)}
-		err = s.poll.addConn(fd, c.token(master))
-	}
-	if isShortage(err) {
-		// Not the master's fault: newcomers must not take what those here need.
-		s.waitOutShortage(err)
+		err = l.poll.AddConn(fd, c.token(master))
 	}
 	if err != nil {
-		s.dialFailed(c)
+		c.dialFailed(l, err)
 		return
 	}
-	wait := s.p.config.ConnectTimeout
-	if hold := time.Duration(s.holdDeadline(c) - c.dialled); s.p.config.HoldTimeout > 0 && hold < wait {
+	wait := l.config.ConnectTimeout
+	if hold := c.holdLeft(l, c.dialled); l.config.HoldTimeout > 0 && hold < wait {
 		wait = hold
 	}
-	s.timers.arm(c, c.dialled+int64(wait))
+	l.timers.arm(c.index, c.dialled+int64(wait))
 }
 
+// dialTimedOut is for a connect that had no answer within the connect timeout.
+func (c *conn) dialTimedOut(l *loop) { c.dialFailed(l, errConnectTimeout) }
+
 // dialAnswered looks at what became of the connect.
-func (s *shard) dialAnswered(c *conn) {
+func (c *conn) dialAnswered(l *loop) {
 	m := &c.sides[master]
 	if m.broken {
-		s.dialFailed(c)
+		c.dialFailed(l, sock.ConnectError(int(m.fd)))
 		return
 	}
 	if !m.writable {
@@ -55,52 +68,91 @@ func (s *shard) dialAnswered(c *conn) {
 	}
 	// Writable and not in error is connected: a failed connect is reported as
 	// EPOLLERR (tcp_poll in net/ipv4/tcp.c looks at sk_err).
-	if s.p.isEphemeral(c.epoch.address.Port()) && connectedToItself(int(m.fd), c.epoch.address) {
-		s.dialFailed(c)
+	if l.isEphemeral(c.epoch.address.Port()) && sock.ConnectedToItself(int(m.fd), c.epoch.address) {
+		c.dialFailed(l, errConnectedToItself)
 		return
 	}
-	if c.fenced() {
+	if c.label.current.Load() != c.epoch {
 		return // the fence takes it back
 	}
-	c.relayed = s.p.clock()
-	s.timers.arm(c, c.relayed+int64(equipAfter))
-	c.lastActive = c.relayed
-	c.tally.dial.observe(time.Duration(c.relayed - c.dialled))
-	s.setState(c, relaying)
-	if s.p.config.SendProxy != ProxyOff && !s.announce(c) {
+	if c.label.isUncertain(l) { // not a byte, nor a header, may go to it
+		c.abortDial(l)
+		c.hold(l, c.holdDeadline(l), NoMaster)
 		return
 	}
-	s.relay(c)
+	c.relayed = l.clock.now()
+	c.stopWaiting(l)
+	c.epoch.reached(l, c.label)
+	l.timers.arm(c.index, c.relayed+int64(lateOptionsAfter))
+	c.lastActive = c.relayed
+	c.counters.dial.observe(time.Duration(c.relayed - c.dialled))
+	c.state = relaying
+	if l.config.SendProxy != ProxyOff && !c.sendHeader(l) {
+		return
+	}
+	c.relay(l)
 }
 
-// equip gives the master's side of a connection that is there to stay the
-// options that find a dead peer.
-func (s *shard) equip(c *conn) {
-	c.equipped = true
-	if err := s.p.listeners.options.applyLater(int(c.sides[master].fd)); err != nil {
-		s.p.log.Error().Err(err).Uint64("conn", c.id).Msg("a dead master may go unnoticed")
+// setLateOptions gives the master's side of a connection that is there to stay
+// the options that find a dead peer.
+func (c *conn) setLateOptions(l *loop) {
+	c.lateOptions = true
+	if err := l.options().ApplyLater(int(c.sides[master].fd)); err != nil {
+		l.log.Error().Err(err).Uint64("conn", c.id).Msg("a dead master may go unnoticed")
 	}
 }
 
 // dialFailed holds c until its next attempt, or ends it when its time is up.
-func (s *shard) dialFailed(c *conn) {
-	c.tally.dialFailures++
-	s.callBack(c)
+func (c *conn) dialFailed(l *loop, err error) {
+	c.counters.countDialFailure(sock.ErrorName(err))
+	switch {
+	case sock.IsShortage(err):
+		// Not the master's fault: newcomers must not take what those here need.
+		l.shortage = err
+	case sock.IsOutOfPorts(err):
+		l.warnShortage(err.Error(), "no local port is left for connections to "+nameOf(c.epoch.address)+", clients are held")
+	default:
+		c.epoch.notReached(l, c.label, err)
+	}
+	c.abortDial(l)
 	c.dials = min(c.dials+1, 16)
-	at := s.p.clock() + int64(s.backoff(c.dials))
-	s.hold(c, min(at, s.holdDeadline(c)), ConnectFailed)
+	at := l.clock.now() + int64(l.backoff(c.dials))
+	c.hold(l, min(at, c.holdDeadline(l)), ConnectFailed)
 }
 
-// callBack gives up the attempt to reach a master.
-func (s *shard) callBack(c *conn) {
-	s.releaseMaster(c, byRST)
+// abortDial gives up the attempt to reach a master.
+func (c *conn) abortDial(l *loop) {
+	c.releaseMaster(l, byRST)
 	c.epoch = nil
 	c.state = arrived
 }
 
 // backoff doubles with each attempt; the jitter keeps the clients of a master
 // that is back from coming in step.
-func (s *shard) backoff(attempt uint8) time.Duration {
+func (l *loop) backoff(attempt uint8) time.Duration {
 	d := min(firstBackoff<<(attempt-1), lastBackoff)
-	return d/2 + time.Duration(s.random.Int64N(int64(d/2)))
+	return d/2 + time.Duration(l.random.Int64N(int64(d/2)))
+}
+
+// notReached takes note of a failed dial: the log says so once.
+func (e *epoch) notReached(l *loop, of *label, err error) {
+	now := l.clock.now()
+	if e.trouble.began.CompareAndSwap(0, now) {
+		l.log.Warn().Str("label", of.name).Str("master", nameOf(e.address)).Err(err).Str("errno", sock.ErrorName(err)).Msg("master cannot be reached")
+	}
+	lastCall := e.trouble.lastCall.Load()
+	if call := l.config.OnDialFailure; call != nil && now-lastCall >= int64(dialFailureCalls) && e.trouble.lastCall.CompareAndSwap(lastCall, now) {
+		call(of.name, err)
+	}
+}
+
+// reached ends the trouble, if there was any.
+func (e *epoch) reached(l *loop, of *label) {
+	if e.trouble.began.Load() == 0 {
+		return
+	}
+	if began := e.trouble.began.Swap(0); began != 0 {
+		l.log.Info().Str("label", of.name).Str("master", nameOf(e.address)).
+			Float64("trouble_ms", milliseconds(time.Duration(l.clock.now()-began))).Msg("master is reached again")
+	}
 }

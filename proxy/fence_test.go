@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // The store alone stops every transfer: no letter has reached a shard here.
@@ -13,9 +15,9 @@ func TestNoTransferBeginsAfterTheStore(t *testing.T) {
 	c := dialed(t, address)
 	roundTrip(t, c, []byte("before"))
 
-	o := p.offices[0]
+	o := p.labels[0]
 	old := o.current.Load()
-	o.current.Store(&epoch{number: old.number + 1, address: netip.MustParseAddrPort("127.0.0.1:1")})
+	o.current.Store(newEpoch(old.number+1, Master{Address: netip.MustParseAddrPort("127.0.0.1:1")}))
 	if _, err := c.Write([]byte("after")); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ func TestNoTransferBeginsAfterTheStore(t *testing.T) {
 	}
 
 	o.current.Store(old)
-	onShard(p, 0, func(s *shard) { s.conns.all(func(c *conn) { s.queue(c) }) })
+	onShard(p, 0, func(s *shard) { s.conns.all(func(c *conn) { c.enqueue(s.loop) }) })
 	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -54,15 +56,17 @@ func TestMastersSidesAreResetBeforeAnyClientsSide(t *testing.T) {
 		roundTrip(t, dialed(t, address), []byte("x"))
 	}
 	onShard(p, 0, func(s *shard) {
-		var victims []ref
-		s.conns.all(func(c *conn) { victims = append(victims, c.ref()) })
-		s.cut(victims, Failover, func() {})
-		s.workOnCuts(len(victims))
-		for _, r := range victims {
+		j := &cutJob{reason: Failover, done: func(*cutJob) {}}
+		s.conns.all(j.add)
+		for range j.victims {
+			s.cutNext(j)
+		}
+		s.start(j)
+		for _, r := range j.victims {
 			c := s.conns.get(r)
-			if c == nil || c.sides[client].fd == noFD {
+			if c == nil || c.sides[client].fd == sock.NoFD {
 				t.Error("a client's side was closed before the last master's side")
-			} else if c.sides[master].fd != noFD {
+			} else if c.sides[master].fd != sock.NoFD {
 				t.Error("a master's side is still open after as many closes as there are victims")
 			}
 		}
@@ -76,13 +80,13 @@ func TestNothingTouchesAConnectionWhoseEndIsOrdered(t *testing.T) {
 	roundTrip(t, c, []byte("x"))
 	onShard(p, 0, func(s *shard) {
 		s.conns.all(func(c *conn) {
-			s.setState(c, cutting)
-			s.onEvent(c, client, readyIn|readyOut)
-			s.onEvent(c, master, readyError)
-			if c.sides[client].fd == noFD || c.sides[master].fd == noFD {
+			c.state = cutting
+			c.onEvent(s.loop, client, sock.ReadyIn|sock.ReadyOut)
+			c.onEvent(s.loop, master, sock.ReadyError)
+			if c.sides[client].fd == sock.NoFD || c.sides[master].fd == sock.NoFD {
 				t.Error("an event closed a socket of a connection that is being cut")
 			}
-			s.setState(c, relaying)
+			c.state = relaying
 		})
 	})
 }

@@ -3,11 +3,13 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"time"
 
 	pires "github.com/pires/go-proxyproto"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // The headers of the PROXY protocol on their way: taken off a client's socket
@@ -18,98 +20,66 @@ import (
 // that the specification allows for, since it covers a lost segment.
 const headerTimeout = 3 * time.Second
 
-// longestLabel keeps a header within what receivers take.
-const longestLabel = 1024
-
 var (
 	errHeaderLate  = fmt.Errorf("no whole header within %v", headerTimeout)
 	errHeaderShort = errors.New("the connection ended within the header")
 )
 
-// trusted are the peers that may name the source of a connection.
-type trusted []netip.Prefix
-
-// trustedOf takes prefixes of IPv4 that are written as IPv6 (::ffff:10.0.0.0/104)
-// for what they mean: peers are compared as IPv4. No prefix at all is every peer.
-func trustedOf(from []netip.Prefix) (trusted, error) {
-	var t trusted
-	for _, p := range from {
-		bits := p.Bits()
-		if p.Addr().Is4In6() {
-			bits -= 96
-		}
-		if bits < 0 { // or it is the zero prefix
-			return nil, fmt.Errorf("trust PROXY headers from %v: not a prefix of IPv4 or of IPv6", p)
-		}
-		t = append(t, netip.PrefixFrom(p.Addr().Unmap(), bits))
-	}
-	return t, nil
-}
-
-func (t trusted) contains(peer netip.Addr) bool {
-	for _, p := range t {
-		if p.Contains(peer) {
-			return true
-		}
-	}
-	return len(t) == 0
-}
-
 // awaitHeader begins to wait for c's header. It is looked for when epoll says
 // that there is something to read.
-func (s *shard) awaitHeader(c *conn) {
-	s.setState(c, header)
-	s.timers.arm(c, c.accepted+int64(s.p.headerTimeout))
+func (c *conn) awaitHeader(l *loop) {
+	c.state = header
+	l.timers.arm(c.index, c.accepted+int64(l.headerTimeout))
 }
 
 // readHeader takes c's header off the socket, and nothing after it: the rest
 // of the stream stays with the kernel, to be spliced. Until the header is whole
 // it is only looked at.
-func (s *shard) readHeader(c *conn) {
+func (c *conn) readHeader(l *loop) {
 	cl := &c.sides[client]
 	if cl.broken {
-		s.finish(c, ClientReset, byRST)
+		c.finish(l, ClientReset, byRST)
 		return
 	}
 	if !cl.readable {
 		return
 	}
-	n, err := peek(int(cl.fd), s.scratch[:longestHeader+1]) // one more: whether there is something behind the longest
+	n, err := sock.Peek(int(cl.fd), l.scratch[:proxyproto.LongestHeader+1]) // one more: whether there is something behind the longest
 	switch {
-	case err == errAgain:
+	case err == sock.ErrAgain:
 		cl.readable = false
 		return
 	case err != nil:
-		s.finish(c, ClientReset, byRST)
+		c.finish(l, ClientReset, byRST)
 		return
 	case n == 0: // a health check of a balancer does that, with no header
-		s.finish(c, ClientClosed, byFIN)
+		c.finish(l, ClientClosed, byFIN)
 		return
 	}
-	size, bad := delimit(s.scratch[:n])
+	size, bad := proxyproto.Delimit(l.scratch[:n])
 	if bad == nil && size == 0 && cl.fin { // everything before the FIN has arrived
 		bad = errHeaderShort
 	}
 	if bad != nil {
-		s.finishFor(c, BadProxyHeader, byRST, bad)
+		c.finishFor(l, BadProxyHeader, byRST, bad)
 		return
 	}
 	if size > 0 {
-		s.takeHeader(c, size, n)
+		c.takeHeader(l, size, n)
 	}
 }
 
 // takeHeader takes a header of size bytes, of n that have been seen, and sends
 // c on its way to the master. The hold timeout begins here.
-func (s *shard) takeHeader(c *conn, size, n int) {
+func (c *conn) takeHeader(l *loop, size, n int) {
 	cl := &c.sides[client]
-	if got, err := receive(int(cl.fd), s.scratch[:size]); err != nil || got != size { // it was there: a RST has come
-		s.finish(c, ClientReset, byRST)
+	if got, err := sock.Receive(int(cl.fd), l.scratch[:size]); err != nil || got != size { // it was there: a RST has come
+		c.finish(l, ClientReset, byRST)
 		return
 	}
-	o, err := decode(s.scratch[:size])
+	o, err := proxyproto.Decode(l.scratch[:size])
 	if err != nil {
-		s.finishFor(c, BadProxyHeader, byRST, err)
+		c.finishFor(l, BadProxyHeader, byRST, err)
 		return
 	}
 	c.origin = o
@@ -117,55 +87,55 @@ func (s *shard) takeHeader(c *conn, size, n int) {
 	if n == size && !cl.fin && !cl.urgent {
 		cl.readable = false
 	}
-	c.waiting = s.p.clock()
-	s.setState(c, arrived)
-	s.dial(c)
+	c.waiting = l.clock.now()
+	c.state = arrived
+	c.dial(l)
 }
 
-// headerLate ends a client whose time for a header is up.
-func (s *shard) headerLate(c *conn) { s.finishFor(c, BadProxyHeader, byRST, errHeaderLate) }
+// headerTimedOut ends a client whose time for a header is up.
+func (c *conn) headerTimedOut(l *loop) { c.finishFor(l, BadProxyHeader, byRST, errHeaderLate) }
 
-// announce sends the master the header of c: before any byte of the client,
-// also when the client waits for the master to speak first. It tells whether c
+// sendHeader sends the master the header of c: before any byte of the client,
+// also when the client waits for the master to speak first. It reports whether c
 // still lives.
-func (s *shard) announce(c *conn) bool {
-	b, err := s.headerFor(c)
+func (c *conn) sendHeader(l *loop) bool {
+	b, err := c.headerFor(l.config.SendProxy)
 	if err != nil {
-		s.p.log.Error().Err(err).Uint64("conn", c.id).Msg("client connection lost")
-		s.finish(c, Internal, byRST)
+		l.log.Error().Err(err).Uint64("conn", c.id).Msg("client connection lost")
+		c.finish(l, Internal, byRST)
 		return false
 	}
-	if c.fenced() {
+	if c.fenced(l) {
 		return true // the cut is on its way
 	}
 	m := &c.sides[master]
-	sent, err := transmit(int(m.fd), b)
-	if err != nil && err != errAgain {
-		s.finish(c, brokenReason(c, master), byRST)
+	sent, err := sock.Send(int(m.fd), b)
+	if err != nil && err != sock.ErrAgain {
+		c.finish(l, brokenReason(c, master), byRST)
 		return false
 	}
 	if sent < len(b) {
 		m.writable = false
-		c.flows[up].rest = s.leftovers.keep(b[sent:])
+		c.flows[up].rest = l.leftovers.keep(b[sent:])
 	}
 	return true
 }
 
 // headerFor names the client as its own header did, else as its socket does:
 // what a LOCAL or UNKNOWN header said of nobody is on behalf of the peer.
-func (s *shard) headerFor(c *conn) ([]byte, error) {
-	var o origin
+func (c *conn) headerFor(v proxyproto.Version) ([]byte, error) {
+	var o proxyproto.Origin
 	if c.origin != nil {
 		o = *c.origin
 	} else {
-		local, err := localAddress(int(c.sides[client].fd))
+		local, err := sock.LocalAddress(int(c.sides[client].fd))
 		if err != nil {
 			return nil, err
 		}
-		o = origin{source: c.peer, destination: local}
+		o = proxyproto.Origin{Source: c.peer, Destination: local}
 	}
-	return encode(s.p.config.SendProxy, o,
+	return proxyproto.Encode(v, o,
 		pires.TLV{Type: pires.PP2_TYPE_UNIQUE_ID, Value: strconv.AppendUint(nil, c.id, 10)},
-		pires.TLV{Type: tlvLabel, Value: []byte(c.office.label)},
-		pires.TLV{Type: tlvEpoch, Value: strconv.AppendUint(nil, c.epoch.number, 10)})
+		pires.TLV{Type: proxyproto.TLVLabel, Value: []byte(c.label.name)},
+		pires.TLV{Type: proxyproto.TLVEpoch, Value: strconv.AppendUint(nil, c.epoch.number, 10)})
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,11 +22,11 @@ func TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFD(fds[0])
-	defer closeFD(fds[1])
+	defer sock.Close(fds[0])
+	defer sock.Close(fds[1])
 	filled := 0
 	for {
-		n, err := transmit(fds[0], make([]byte, 1000))
+		n, err := sock.Send(fds[0], make([]byte, 1000))
 		if err != nil {
 			break
 		}
@@ -32,34 +34,34 @@ func TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater(t *testing.T) {
 	}
 
 	s := p.shards[0]
-	c := s.conns.take()
-	c.office, c.tally, c.state = p.offices[0], &s.tallies[0], relaying
-	c.epoch = c.office.current.Load()
-	c.origin = &origin{netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2")}
+	c := s.conns.take(s.loop)
+	c.label, c.counters, c.state = p.labels[0], &s.counters[0], relaying
+	c.epoch = c.label.current.Load()
+	c.origin = &proxyproto.Origin{Source: netip.MustParseAddrPort("192.0.2.1:1"), Destination: netip.MustParseAddrPort("192.0.2.2:2")}
 	c.sides[master] = side{fd: int32(fds[0]), writable: true}
-	want, err := s.headerFor(c)
+	want, err := c.headerFor(ProxyV2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.announce(c) || c.sides[master].writable || c.flows[up].rest == nil {
+	if !c.sendHeader(s.loop) || c.sides[master].writable || c.flows[up].rest == nil {
 		t.Fatalf("after a full socket: got writable %v, rest %v; want the header kept", c.sides[master].writable, c.flows[up].rest)
 	}
 	if got := c.flows[up].bytes; got != 0 {
 		t.Errorf("bytes up: got %d; want 0", got)
 	}
 	for left := filled; left > 0; {
-		n, err := receive(fds[1], s.scratch[:min(left, len(s.scratch))])
+		n, err := sock.Receive(fds[1], s.scratch[:min(left, len(s.scratch))])
 		if err != nil {
 			t.Fatal(err)
 		}
 		left -= n
 	}
 	c.sides[master].writable = true
-	if v, more := s.flush(c, up); v != waiting || !more {
+	if v, more := c.flush(s.loop, up); v != waiting || !more {
 		t.Fatalf("flush: got %v, %v; want everything to go", v, more)
 	}
 	got := make([]byte, 2*len(want))
-	n, err := receive(fds[1], got)
+	n, err := sock.Receive(fds[1], got)
 	if err != nil || !bytes.Equal(got[:n], want) {
 		t.Errorf("got %q, %v; want %q", got[:n], err, want)
 	}

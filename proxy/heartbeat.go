@@ -13,7 +13,11 @@ func (p *Proxy) Heartbeat(ctx context.Context) error {
 	}
 	beats := make(chan struct{}, len(p.shards))
 	for _, s := range p.shards {
-		if !s.mail.post(func() { beats <- struct{}{} }) {
+		beat := func() (more bool) {
+			beats <- struct{}{}
+			return false
+		}
+		if !s.mail.post(beat) {
 			return ErrClosed
 		}
 	}

@@ -1,65 +1,73 @@
 package proxy
 
+import (
+	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
+
 // A held client waits for a master that accepts it. Its bytes wait in the
 // kernel; a failover does not drop it but carries it over.
 
-// holdDeadline is when c's patience ends. A slow header does not eat into it.
-func (s *shard) holdDeadline(c *conn) int64 {
-	return c.waiting + int64(s.p.config.HoldTimeout)
-}
+// holdDeadline is when c has waited long enough. A slow header does not eat into it.
+func (c *conn) holdDeadline(l *loop) int64 { return c.waiting + int64(l.config.HoldTimeout) }
 
 // hold keeps c until the given time, when it is tried again or ended;
 // why is the reason when it is ended at once.
-func (s *shard) hold(c *conn, until int64, why Reason) {
-	if s.p.clock() >= s.holdDeadline(c) {
-		s.finish(c, why, byRST)
+//
+// Its place in the waiting room it keeps while it is tried again: one that has
+// waited long does not lose it to one that has just come.
+func (c *conn) hold(l *loop, until int64, why Reason) {
+	if l.clock.now() >= c.holdDeadline(l) {
+		c.finish(l, why, byRST)
 		return
 	}
-	if c.state != held {
-		if s.p.held.Add(1) > int64(s.p.config.HoldMax) {
-			s.p.held.Add(-1)
-			s.finish(c, HoldOverflow, byRST)
+	if !c.waits {
+		if !l.waiting.enter(c.label) {
+			c.finish(l, HoldOverflow, byRST)
 			return
 		}
-		c.tally.held++
-		c.state = held
+		c.waits = true
+		c.counters.held++
 	}
-	s.timers.arm(c, until)
-	s.watchHeld(c)
+	c.state = held
+	l.timers.arm(c.index, until)
+	c.watchHeld(l)
 }
 
-// watchHeld lets a client go that has left.
-func (s *shard) watchHeld(c *conn) {
+// stopWaiting gives up c's place in the waiting room, if it has one.
+func (c *conn) stopWaiting(l *loop) {
+	if c.waits {
+		c.waits = false
+		c.counters.held--
+		l.waiting.leave(c.label)
+	}
+}
+
+// watchHeld ends a client that has left.
+func (c *conn) watchHeld(l *loop) {
 	switch cl := &c.sides[client]; {
 	case cl.broken:
-		s.finish(c, ClientReset, byRST)
-	case cl.fin && nothingButFIN(int(cl.fd)):
-		s.finish(c, ClientClosed, byFIN)
+		c.finish(l, ClientReset, byRST)
+	case cl.fin && sock.NothingButFIN(int(cl.fd)):
+		c.finish(l, ClientClosed, byFIN)
 	}
 }
 
-// heldTooLong tries again to reach the master, or ends c when its time is up.
-func (s *shard) heldTooLong(c *conn) {
-	if s.now < s.holdDeadline(c) {
-		s.dial(c)
+// holdTimedOut tries again to reach the master, or ends c when its time is up.
+func (c *conn) holdTimedOut(l *loop) {
+	if l.now < c.holdDeadline(l) {
+		c.dial(l)
 		return
 	}
 	why := NoMaster
-	if c.dials > 0 && c.office.current.Load().takesClients() {
+	if c.dials > 0 && c.label.current.Load().takesClients() {
 		why = ConnectFailed
 	}
-	s.finish(c, why, byRST)
+	c.finish(l, why, byRST)
 }
 
-// dialHeld sends the held clients of o on their way, a turn's worth at a time.
-func (s *shard) dialHeld(o *office) {
-	if !o.current.Load().takesClients() {
-		return
-	}
-	s.conns.all(func(c *conn) {
-		if c.office == o && c.state == held {
-			c.dials = 0
-			s.queue(c)
-		}
-	})
+// holdLeft is how much of the hold timeout c has from now on.
+func (c *conn) holdLeft(l *loop, now int64) time.Duration {
+	return time.Duration(c.holdDeadline(l) - now)
 }

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 	"golang.org/x/sys/unix"
 )
 
 // given opens a socket as somebody else would, and gives it and its address.
-func given(t *testing.T, o socketOptions) (*os.File, string) {
+func given(t *testing.T, o sock.Options) (*os.File, string) {
 	t.Helper()
-	fd, bound, err := openListener(t.Context(), "127.0.0.1:0", o)
+	fd, bound, err := sock.Listen(t.Context(), "127.0.0.1:0", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func option(t *testing.T, f *os.File, level, name int) int {
 }
 
 func TestGivenSocketIsServedAndGetsTheOptionsOfToday(t *testing.T) {
-	f, address := given(t, socketOptions{keepAlive: time.Minute, userTimeout: 30 * time.Second})
+	f, address := given(t, sock.Options{KeepAlive: time.Minute, UserTimeout: 30 * time.Second})
 	raw, err := f.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -119,12 +120,12 @@ func TestGivenSocketOfAnotherKindIsRefused(t *testing.T) {
 }
 
 func TestFilterThatAKilledProcessLeftIsRemoved(t *testing.T) {
-	f, address := given(t, socketOptions{})
+	f, address := given(t, sock.Options{})
 	raw, err := f.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = raw.Control(func(fd uintptr) { err = refuseNewHandshakes(int(fd)) })
+	_ = raw.Control(func(fd uintptr) { err = sock.RefuseNewHandshakes(int(fd)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestFilterThatAKilledProcessLeftIsRemoved(t *testing.T) {
 }
 
 func TestPauseLeavesASharedSocketListening(t *testing.T) {
-	f, address := given(t, socketOptions{})
+	f, address := given(t, sock.Options{})
 	p, end := on(t, Listener{File: f, Shared: true}, Config{Shards: 2})
 	roundTrip(t, dialed(t, address), []byte("x"))
 	for range 3 {
@@ -172,7 +173,7 @@ func handOver(t *testing.T, first *Proxy, c Config) (second *Proxy, end func()) 
 	if err := first.Release(); err != nil {
 		t.Fatalf("release: %v", err)
 	}
-	second.LookAgain()
+	second.Rearm()
 	return second, end
 }
 
@@ -223,7 +224,7 @@ func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
 
 // The kernel wakes one waiter a connection. Here that is a shard which finds,
 // when it wakes, that it is to leave the listeners: the one that stays may not
-// have been told, and without LookAgain the client would wait for the next one.
+// have been told, and without Rearm the client would wait for the next one.
 func TestClientOfAShardThatLeftIsFoundByTheOneThatStays(t *testing.T) {
 	for name, firstLeaves := range map[string]bool{"first leaves": true, "second leaves": false} {
 		t.Run(name, func(t *testing.T) {
@@ -244,12 +245,12 @@ func TestClientOfAShardThatLeftIsFoundByTheOneThatStays(t *testing.T) {
 				leaves, stays = stays, leaves
 			}
 			busy, left := make(chan struct{}), make(chan struct{})
-			stays.shards[0].mail.post(func() { <-busy }) // the kernel wakes no waiter that is awake
-			time.Sleep(10 * attention)                   // until the other sleeps: awake, it would read the letter too soon to show anything
+			stays.shards[0].mail.post(func() bool { <-busy; return false }) // the kernel wakes no waiter that is awake
+			time.Sleep(20 * time.Millisecond)                               // until the other sleeps: awake, it would read its mail too soon to show anything
 			s := leaves.shards[0]
 			s.mail.mu.Lock()
-			s.mail.letters = append(s.mail.letters, func() { s.leaveListeners(); close(left) })
-			s.mail.waiting.Store(true) // and the bell is not rung
+			s.mail.messages = append(s.mail.messages, func() { s.leaveListeners(); close(left) })
+			s.mail.urgent.Store(true) // and the shard is not woken
 			s.mail.mu.Unlock()
 			waiting := dialed(t, address)
 			select {
@@ -258,7 +259,7 @@ func TestClientOfAShardThatLeftIsFoundByTheOneThatStays(t *testing.T) {
 				t.Error("the shard was not woken")
 			}
 			close(busy)
-			stays.LookAgain()
+			stays.Rearm()
 			roundTrip(t, waiting, []byte("x"))
 			if got := stays.Active(); got != 1 {
 				t.Errorf("got %d connections; want 1", got)
@@ -284,7 +285,7 @@ func TestHeartbeatIsThatOfEveryShard(t *testing.T) {
 		t.Errorf("got %v; want nil", err)
 	}
 	stuck := make(chan struct{})
-	p.shards[1].mail.post(func() { <-stuck })
+	p.shards[1].mail.post(func() bool { <-stuck; return false })
 	short, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := p.Heartbeat(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -304,7 +305,7 @@ func TestHeartbeatIsThatOfEveryShard(t *testing.T) {
 }
 
 func TestProxyThatNeverServedIsClosed(t *testing.T) {
-	f, address := given(t, socketOptions{})
+	f, address := given(t, sock.Options{})
 	p, err := New(Config{Shards: 2, Listeners: []Listener{{Label: "default", File: f}}}, nopLog)
 	if err != nil {
 		t.Fatal(err)

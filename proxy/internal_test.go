@@ -86,9 +86,10 @@ func roundTrip(tb testing.TB, c net.Conn, b []byte) {
 // onShard runs f in shard i's goroutine and waits for it.
 func onShard(p *Proxy, i int, f func(*shard)) {
 	done := make(chan struct{})
-	p.shards[i].mail.postOrRun(func() {
+	p.shards[i].mail.postOrRun(func() (more bool) {
 		f(p.shards[i])
 		close(done)
+		return false
 	})
 	<-done
 }

@@ -3,77 +3,112 @@ package proxy
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
-// mailbox is the one way for other goroutines to reach a shard: a letter is a
-// function that the shard runs between two events.
+// mailbox is the one way for other goroutines to reach a shard. It has two
+// classes. An urgent message fences: the shard runs it between any two events
+// and any two closes. A task can wait, and gives way to what is urgent: it does
+// a bounded piece of its work at a time.
 type mailbox struct {
-	bell    int         // eventfd, in the shard's epoll
-	waiting atomic.Bool // there are letters
+	waker   int         // eventfd, in the shard's epoll
+	urgent  atomic.Bool // there are urgent messages
+	waiting atomic.Bool // there are tasks
 
-	mu      sync.Mutex
-	open    bool // guarded by mu, as the rest: the shard runs and takes letters
-	letters []func()
-	spare   []func()
+	mu       sync.Mutex
+	open     bool // guarded by mu, as the rest: the shard runs and takes what comes
+	messages []func()
+	spare    []func()
+	tasks    []task
 }
 
-// post has the shard run f soon. It answers false, and f is not run, when the
+// task does a piece of its work and reports whether there is more.
+type task func() (more bool)
+
+// post has the shard run t soon. It returns false, and t is not run, when the
 // shard does not run: not yet, or no more.
-func (m *mailbox) post(f func()) bool {
+func (m *mailbox) post(t task) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.postLocked(f)
+	return m.postLocked(t)
 }
 
-// postOrRun has the shard run f, or runs it at once when the shard does not
-// run: then nothing else touches the shard's state. Such an f must not post.
-func (m *mailbox) postOrRun(f func()) {
+// postOrRun has the shard run t, or runs it at once when the shard does not
+// run: then nothing else touches the shard's state. Such a t must not post.
+func (m *mailbox) postOrRun(t task) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.postLocked(f) {
-		f()
+	if !m.postLocked(t) {
+		for t() {
+		}
 	}
 }
 
-func (m *mailbox) postLocked(f func()) bool {
+func (m *mailbox) postLocked(t task) bool {
 	if !m.open {
 		return false
 	}
-	m.letters = append(m.letters, f)
+	m.tasks = append(m.tasks, t)
 	if !m.waiting.Swap(true) {
-		ring(m.bell)
+		sock.Wake(m.waker)
 	}
 	return true
 }
 
-// start opens the box.
+// urge is postOrRun for an urgent message.
+func (m *mailbox) urge(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.open {
+		f()
+		return
+	}
+	m.messages = append(m.messages, f)
+	if !m.urgent.Swap(true) {
+		sock.Wake(m.waker)
+	}
+}
+
+// start opens the mailbox.
 func (m *mailbox) start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.open = true
 }
 
-// stop closes the box, unless there are letters to be read first.
+// stop closes the mailbox, unless something in it is to be done first.
 func (m *mailbox) stop() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.open = len(m.letters) > 0
+	m.open = len(m.messages) > 0 || len(m.tasks) > 0
 	return !m.open
 }
 
-// take returns the letters that have come; give hands the slice back.
-func (m *mailbox) take() []func() {
+// takeUrgent returns the messages that have come; giveBack returns the slice.
+func (m *mailbox) takeUrgent() []func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	letters := m.letters
-	m.letters, m.spare = m.spare[:0], nil
-	m.waiting.Store(false)
-	return letters
+	messages := m.messages
+	m.messages, m.spare = m.spare[:0], nil
+	m.urgent.Store(false)
+	return messages
 }
 
-func (m *mailbox) give(letters []func()) {
-	clear(letters)
+func (m *mailbox) giveBack(messages []func()) {
+	clear(messages)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.spare = letters
+	m.spare = messages
+}
+
+// takeTasks appends the tasks that have come to q.
+func (m *mailbox) takeTasks(q []task) []task {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q = append(q, m.tasks...)
+	clear(m.tasks)
+	m.tasks = m.tasks[:0]
+	m.waiting.Store(false)
+	return q
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -10,30 +11,37 @@ import (
 func TestTimersComeDueInOrderAndNoneAfterDisarm(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var ts timers
-	conns := make([]*conn, 500)
-	for i := range conns {
-		conns[i] = &conn{timer: unarmed}
-		ts.arm(conns[i], r.Int64N(1000))
+	at := map[uint32]int64{}
+	for slot := range uint32(500) {
+		at[slot] = r.Int64N(1000)
+		ts.arm(slot, at[slot])
 	}
 	want := []int64{}
-	for i, c := range conns {
-		switch i % 3 {
+	for slot := range uint32(500) {
+		switch slot % 3 {
 		case 0:
-			ts.disarm(c)
-			ts.disarm(c) // again is no change
+			ts.disarm(slot)
+			ts.disarm(slot) // again is no change
 			continue
 		case 1:
-			ts.arm(c, r.Int64N(1000))
+			at[slot] = r.Int64N(1000)
+			ts.arm(slot, at[slot])
 		}
-		want = append(want, c.deadline)
+		if got, armed := ts.deadlineOf(slot); !armed || got != at[slot] {
+			t.Errorf("deadline of slot %d: got %d, %v; want %d", slot, got, armed, at[slot])
+		}
+		want = append(want, at[slot])
 	}
 	slices.Sort(want)
 	got := []int64{}
-	if c := ts.due(-1); c != nil {
-		t.Errorf("due before the first deadline: got one at %d; want none", c.deadline)
+	if slot, some := ts.due(-1); some {
+		t.Errorf("due before the first deadline: got slot %d; want none", slot)
 	}
-	for c := ts.due(1000); c != nil; c = ts.due(1000) {
-		got = append(got, c.deadline)
+	for slot, some := ts.due(1000); some; slot, some = ts.due(1000) {
+		got = append(got, at[slot])
+		if _, armed := ts.deadlineOf(slot); armed {
+			t.Errorf("slot %d came due and is armed still", slot)
+		}
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("deadlines came due as %v; want %v", got, want)
@@ -42,15 +50,16 @@ func TestTimersComeDueInOrderAndNoneAfterDisarm(t *testing.T) {
 
 func TestAnEventForAnEarlierTenantOfASlotIsStale(t *testing.T) {
 	var s slab
-	first := s.take()
-	first.office = &office{}
+	l := &loop{shared: &shared{log: nopLog}}
+	first := s.take(l)
+	first.label, first.counters = &label{}, &counters{}
 	stale := first.ref()
-	s.give(first)
+	first.finish(l, Killed, byRST)
 	if s.get(stale) != nil {
 		t.Error("a freed slot still answers to its ref")
 	}
-	second := s.take()
-	second.office = &office{}
+	second := s.take(l)
+	second.label = &label{}
 	if second.index != stale.index {
 		t.Fatalf("the slot was not used again: got %d; want %d", second.index, stale.index)
 	}
@@ -70,7 +79,7 @@ func TestLeftoversKeepWhatTheyAreGivenInTheSmallestClassThatFits(t *testing.T) {
 	for _, n := range []int{1, 4 << 10, 4<<10 + 1, 16 << 10, 16<<10 + 1, scratchSize} {
 		b := bytes.Repeat([]byte{byte(n)}, n)
 		l := p.keep(b)
-		if !bytes.Equal(l.waiting(), b) {
+		if !bytes.Equal(l.unsent(), b) {
 			t.Errorf("%d bytes came back changed", n)
 		}
 		if i := slices.IndexFunc(leftoverClasses[:], func(size int) bool { return size >= n }); cap(l.data) != leftoverClasses[i] {
@@ -129,29 +138,44 @@ func TestMailIsReadOnceInOrderAndRunsAtOnceWhileNoShardRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	ran := false
-	p.tell(func(*shard) { ran = true })
-	if !ran {
-		t.Error("a letter to a shard that does not run yet was not run at once")
+	s := p.shards[0]
+	m := &s.mail
+	ran := 0
+	p.broadcast(func(*shard) { ran++ })
+	m.urge(func() { ran++ })
+	if ran != 2 {
+		t.Errorf("to a shard that does not run yet: got %d of 2 run at once", ran)
 	}
-	m := &p.shards[0].mail
-	if m.post(func() {}) {
+	if m.post(func() bool { return false }) {
 		t.Error("post was taken by a shard that does not run")
 	}
 	m.start()
-	var got []int
-	for i := range 3 {
-		if !m.post(func() { got = append(got, i) }) {
+	var got []string
+	note := func(what string) { got = append(got, what) }
+	for i := range 2 {
+		pieces := 2
+		if !m.post(func() (more bool) {
+			pieces--
+			note(fmt.Sprint("task ", i))
+			if i == 0 && pieces == 1 {
+				m.urge(func() { note("urgent between the pieces") })
+			}
+			return pieces > 0
+		}) {
 			t.Error("post was not taken by an open mailbox")
 		}
 	}
+	m.urge(func() { note("urgent") })
 	if m.stop() {
-		t.Error("the mailbox closed over unread letters")
+		t.Error("the mailbox closed over unread mail")
 	}
-	p.shards[0].readMail()
-	p.shards[0].readMail()
-	if want := []int{0, 1, 2}; !slices.Equal(got, want) {
-		t.Errorf("letters ran as %v; want %v", got, want)
+	for range 2 {
+		s.readUrgent()
+		s.runTasks()
+	}
+	want := []string{"urgent", "task 0", "urgent between the pieces", "task 1", "task 0", "task 1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("ran: got %q; want %q", got, want)
 	}
 	if !m.stop() {
 		t.Error("the empty mailbox did not close")

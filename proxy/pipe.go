@@ -1,6 +1,10 @@
 package proxy
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
 
 const (
 	// pipeSize is asked for; what the kernel gives is read back. The more bytes
@@ -23,8 +27,8 @@ type pipe struct {
 }
 
 func (p *pipe) close() {
-	closeFD(p.r)
-	closeFD(p.w)
+	sock.Close(p.r)
+	sock.Close(p.w)
 }
 
 // pipeBudget bounds the pipes of all shards together.
@@ -50,11 +54,11 @@ func (c *pipeCache) take() *pipe {
 		c.budget.open.Add(-1)
 		return nil
 	}
-	r, w, size, err := openPipe(pipeSize)
+	r, w, size, err := sock.OpenPipe(pipeSize)
 	if err == nil && size < smallestPipe {
 		// The kernel says that this user has had all the pages it may have.
-		closeFD(r)
-		closeFD(w)
+		sock.Close(r)
+		sock.Close(w)
 		c.budget.limit.Store(c.budget.open.Add(-1))
 		return nil
 	}

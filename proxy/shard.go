@@ -1,74 +1,70 @@
 package proxy
 
 import (
-	"math/rand/v2"
-	"sync/atomic"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 const (
-	// eventsPerTurn bounds what one turn of the loop takes on.
-	eventsPerTurn = 256
-	// queuedPerTurn bounds how many queued connections one turn goes on with.
-	queuedPerTurn = 256
-	// cutsPerTurn bounds how many sockets of a cut one turn closes, so that
-	// other labels are served meanwhile.
-	cutsPerTurn = 256
+	// eventsPerIteration bounds what one iteration of the loop takes on.
+	eventsPerIteration = 256
+	// readyPerIteration bounds how many ready connections one iteration goes on with.
+	readyPerIteration = 256
+	// timeoutsPerIteration bounds how many deadlines one iteration looks after.
+	timeoutsPerIteration = 256
+	// cutsPerIteration bounds how many sockets one iteration closes by order,
+	// so that other labels are served meanwhile.
+	cutsPerIteration = 256
+	// tasksPerIteration bounds how many pieces of tasks one iteration does.
+	tasksPerIteration = 64
+
+	// A shard whose last look at the clock is older than standstill has stood
+	// still, with its process or with the machine: an idle one looks every longestSleep.
+	standstill   = time.Second
+	longestSleep = standstill / 2
 )
 
-// Tokens of what is no connection.
+// Slots of tokens that are no connection's.
 const (
 	mailboxSlot       = -1
-	firstListenerSlot = -2 // and below: the listeners
+	firstListenerSlot = -2 // and below: the listening sockets
 )
 
 // shard is one event loop. Its goroutine owns the epoll instance, the
 // connections and all that is below; others reach it by its mailbox.
 type shard struct {
-	p         *Proxy
+	*loop
 	number    int
-	poll      poller
+	labels    []*label
+	listeners *listeners
+	peers     []*shard // all shards of the proxy, this one included
 	mail      mailbox
-	events    []event
-	scratch   []byte
 	conns     slab
-	timers    timers
-	pipes     pipeCache
-	leftovers leftovers
-	tallies   []tally // by listener
-	ready     []ref   // connections that go on without a new event
-	spare     []ref
+	events    []sock.Event
+	tasks     []task    // under way
+	failovers []*cutJob // they go before the others
 	cuts      []*cutJob
-	now       int64 // nanoseconds of the proxy's clock, as of this turn
 	accepted  uint64
-	parted    int   // in the farewell under way
+	closed    int   // gracefully, since the drain began to
 	accepting bool  // the listeners are in poll
 	retryAt   int64 // when accepting is tried again after a shortage; 0: not
 	stopped   bool
-	home      home
-	random    *rand.Rand
-
-	load atomic.Int64 // connections here or on their way, for the balance
+	affinity  sock.Affinity
 }
 
-func newShard(p *Proxy, number int) (*shard, error) {
-	s := &shard{
-		p: p, number: number, mail: mailbox{bell: noFD},
-		events: make([]event, eventsPerTurn), scratch: make([]byte, scratchSize),
-		pipes:   pipeCache{budget: &p.pipes},
-		tallies: make([]tally, len(p.offices)),
-		home:    home{number: number, shards: p.config.Shards},
-		random:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-	}
-	for i := range s.tallies {
-		s.tallies[i].dial = newHistogram(dialBounds)
-	}
-	var err error
-	if s.poll, err = newPoller(); err != nil {
+func newShard(g *shared, labels []*label, ls *listeners, number int) (*shard, error) {
+	l, err := newLoop(g, len(labels))
+	if err != nil {
 		return nil, err
 	}
-	if s.mail.bell, err = openEventFD(); err == nil {
-		err = s.poll.addMailbox(s.mail.bell, token{slot: mailboxSlot})
+	s := &shard{
+		loop: l, number: number, labels: labels, listeners: ls, mail: mailbox{waker: sock.NoFD},
+		events:   make([]sock.Event, eventsPerIteration),
+		affinity: sock.Affinity{Number: number, Loops: g.config.Shards},
+	}
+	if s.mail.waker, err = sock.OpenWaker(); err == nil {
+		err = s.poll.AddWaker(s.mail.waker, sock.Token{Slot: mailboxSlot})
 	}
 	if err != nil {
 		s.close()
@@ -77,258 +73,159 @@ func newShard(p *Proxy, number int) (*shard, error) {
 	return s, nil
 }
 
-// run turns the loop until it is told to stop; then no connection is left. The
+// run runs the loop until it is told to stop; then no connection is left. The
 // mailbox is open already.
 func (s *shard) run() error {
 	defer s.end()
-	defer func() { _ = s.home.leave() }() // the thread ends with us where that fails
+	defer func() { _ = s.affinity.Unpin() }() // the thread ends with us where that fails
 	s.acceptAgain()
+	s.now = s.clock.now()
 	for !s.stopped {
-		n, err := s.poll.wait(s.events, s.patience())
+		n, err := s.poll.Wait(s.events, s.pollTimeout())
 		if err != nil {
 			return err
 		}
-		s.now = s.p.clock()
-		if err := s.home.note(n); err != nil {
-			s.p.log.Warn().Err(err).Int("shard", s.number).Msg("a busy event loop has no CPU of its own")
+		if err := s.affinity.Note(n); err != nil {
+			s.log.Warn().Err(err).Int("shard", s.number).Msg("a busy event loop has no CPU of its own")
 		}
+		s.lookAtClock()
 		for i := range s.events[:n] {
-			if s.mail.waiting.Load() { // a fence does not wait for the rest of the turn
-				s.readMail()
-			}
+			s.readUrgent() // a fence does not wait for the rest of the iteration
 			s.dispatch(&s.events[i])
+			s.lookAtClock()
 		}
-		s.readMail()
-		s.goOn()
+		s.readUrgent()
+		s.settleDoubts()
+		s.runReady()
 		s.expire()
-		s.workOnCuts(cutsPerTurn)
+		s.workOnCuts(cutsPerIteration)
+		s.runTasks()
 	}
 	return nil
 }
 
-// patience is how long the loop may sleep; negative: until something happens.
-func (s *shard) patience() time.Duration {
-	if len(s.ready) > 0 || len(s.cuts) > 0 || s.mail.waiting.Load() {
+// pollTimeout is how long the loop may sleep.
+func (s *shard) pollTimeout() time.Duration {
+	if !s.ready.isEmpty() || len(s.failovers)+len(s.cuts)+len(s.tasks) > 0 || s.mail.urgent.Load() || s.mail.waiting.Load() {
 		return 0
 	}
-	next, some := s.timers.next()
-	if s.retryAt != 0 && (!some || s.retryAt < next) {
-		next, some = s.retryAt, true
+	now := s.clock.now()
+	wake := now + int64(longestSleep)
+	if at, some := s.timers.next(); some {
+		wake = min(wake, at)
 	}
-	if !some {
-		return -1
+	if s.retryAt != 0 {
+		wake = min(wake, s.retryAt)
 	}
-	return max(time.Duration(next-s.p.clock()), 0)
+	if s.doubts.since != 0 {
+		wake = min(wake, s.doubtsEnd())
+	}
+	return max(time.Duration(wake-now), 0)
 }
 
-func (s *shard) readMail() {
-	if !s.mail.waiting.Load() {
-		return
+// lookAtClock finds out whether the shard has stood still since its last look.
+func (s *shard) lookAtClock() {
+	now := s.clock.now()
+	if now-s.now > int64(standstill) {
+		s.stoodStill(now)
 	}
-	letters := s.mail.take()
-	for _, f := range letters {
-		f()
-	}
-	s.mail.give(letters)
+	s.now = now
 }
 
-func (s *shard) dispatch(e *event) {
-	t := e.token()
+// readUrgent runs the urgent messages that have come.
+func (s *shard) readUrgent() {
+	for s.mail.urgent.Load() {
+		messages := s.mail.takeUrgent()
+		for _, f := range messages {
+			f()
+		}
+		s.mail.giveBack(messages)
+	}
+}
+
+// runTasks does pieces of the tasks under way, in rotation.
+func (s *shard) runTasks() {
+	if s.mail.waiting.Load() {
+		s.tasks = s.mail.takeTasks(s.tasks)
+	}
+	for n := tasksPerIteration; n > 0 && len(s.tasks) > 0; n-- {
+		s.readUrgent()
+		t := s.tasks[0]
+		s.tasks[0] = nil
+		s.tasks = s.tasks[1:]
+		if t() {
+			s.tasks = append(s.tasks, t)
+		}
+	}
+	if len(s.tasks) == 0 {
+		s.tasks = nil
+	}
+}
+
+func (s *shard) dispatch(e *sock.Event) {
+	t := e.Token()
 	switch {
-	case t.slot == mailboxSlot:
-		hush(s.mail.bell)
-	case t.slot <= firstListenerSlot:
-		s.acceptFrom(int(firstListenerSlot - t.slot))
+	case t.Slot == mailboxSlot:
+		sock.ClearWake(s.mail.waker)
+	case t.Slot <= firstListenerSlot:
+		s.acceptFrom(int(firstListenerSlot - t.Slot))
 	default:
-		if c := s.conns.get(ref{uint32(t.slot >> 1), t.generation}); c != nil {
-			s.onEvent(c, int(t.slot&1), e.Events)
+		if c := s.conns.get(ref{uint32(t.Slot >> 1), t.Generation}); c != nil {
+			c.onEvent(s.loop, int(t.Slot&1), e.Events)
 		}
 	}
+	s.noteShortage()
 }
 
-// onEvent notes what epoll says of one side of c, and goes on with c.
-func (s *shard) onEvent(c *conn, which int, ready uint32) {
-	sd := &c.sides[which]
-	if ready&(readyIn|readyFIN|readyHUP|readyError|readyUrgent) != 0 {
-		sd.readable = true
-	}
-	if ready&(readyOut|readyHUP|readyError) != 0 {
-		sd.writable = true
-	}
-	sd.fin = sd.fin || ready&(readyFIN|readyHUP) != 0
-	sd.urgent = sd.urgent || ready&readyUrgent != 0
-	sd.broken = sd.broken || ready&readyError != 0
-
-	switch c.state {
-	case header:
-		s.readHeader(c)
-	case relaying:
-		s.relay(c)
-	case dialing:
-		if which == master {
-			s.dialAnswered(c)
-		} else if sd.broken {
-			s.finish(c, ClientReset, byRST)
-		}
-	case held:
-		s.watchHeld(c)
-	case parting:
-		s.watchParting(c)
-	}
-}
-
-// relay moves what can be moved both ways, and ends c when it is over.
-func (s *shard) relay(c *conn) {
-	for d := range c.flows {
-		switch s.move(c, d) {
-		case sourceBroken:
-			s.finish(c, brokenReason(c, d), byRST)
-			return
-		case destBroken:
-			s.finish(c, brokenReason(c, 1-d), byRST)
-			return
-		}
-	}
-	if c.fenced() {
-		return // the cut is on its way
-	}
-	for which := range c.sides {
-		if c.sides[which].broken { // what it had sent before has been moved
-			s.finish(c, brokenReason(c, which), byRST)
-			return
-		}
-	}
-	if c.flows[up].done && c.flows[down].done {
-		s.finish(c, closedReason(c), byFIN)
+// runReady goes on with the connections that need no event.
+func (s *shard) runReady() {
+	if s.ready.isEmpty() {
 		return
 	}
-	s.watchRelaying(c)
-}
-
-// brokenReason blames the side whose socket is in error, unless it had closed
-// in good order and only refuses what still came.
-func brokenReason(c *conn, which int) Reason {
-	closed := c.flows[which].eof
-	switch {
-	case which == client && closed:
-		return ClientClosed
-	case which == client:
-		return ClientReset
-	case closed:
-		return MasterClosed
-	default:
-		return MasterReset
-	}
-}
-
-func closedReason(c *conn) Reason {
-	if c.masterEnds {
-		return MasterClosed
-	}
-	return ClientClosed
-}
-
-// watchRelaying sets the deadline that the timeouts ask for.
-func (s *shard) watchRelaying(c *conn) {
-	wait := s.p.config.IdleTimeout
-	if half := s.p.config.HalfCloseTimeout; half > 0 && (c.flows[up].eof || c.flows[down].eof) && (wait == 0 || half < wait) {
-		wait = half
-	}
-	if wait == 0 {
-		return
-	}
-	// Later deadlines are found out when the earlier one is due: no work per byte.
-	if at := c.lastActive + int64(wait); c.timer == unarmed || at < c.deadline {
-		s.timers.arm(c, at)
-	}
-}
-
-// goOn gives the queued connections their turn.
-func (s *shard) goOn() {
-	if len(s.ready) == 0 {
-		return
-	}
-	turn := s.ready
-	rest := turn[min(len(turn), queuedPerTurn):]
-	s.ready = append(s.spare[:0], rest...)
-	for _, r := range turn[:len(turn)-len(rest)] {
-		if s.mail.waiting.Load() {
-			s.readMail()
-		}
+	for _, r := range s.ready.take(readyPerIteration) {
+		s.readUrgent()
 		c := s.conns.get(r)
 		if c == nil {
 			continue
 		}
 		c.queued = false
-		switch c.state {
-		case relaying:
-			s.relay(c)
-		case arrived, held:
-			s.dial(c)
-		}
+		c.goOn(s.loop)
+		s.lookAtClock()
 	}
-	s.spare = turn
+	s.noteShortage()
 }
 
-// queue has c go on in the next turn.
-func (s *shard) queue(c *conn) {
-	if !c.queued {
-		c.queued = true
-		s.ready = append(s.ready, c.ref())
-	}
-}
-
-// expire ends or moves on the connections whose deadline has passed.
+// expire ends or moves on connections whose deadline has passed.
 func (s *shard) expire() {
 	if s.retryAt != 0 && s.retryAt <= s.now {
 		s.acceptAgain()
 	}
-	for c := s.timers.due(s.now); c != nil; c = s.timers.due(s.now) {
-		switch c.state {
-		case header:
-			s.headerLate(c)
-		case held:
-			s.heldTooLong(c)
-		case dialing:
-			s.dialFailed(c)
-		case relaying:
-			s.lookAfter(c)
-		case parting:
-			s.finish(c, DrainDeadline, byRST)
+	for range timeoutsPerIteration {
+		slot, some := s.timers.due(s.now)
+		if !some {
+			return
+		}
+		s.readUrgent()
+		if c := s.conns.at(slot); c != nil {
+			c.onDeadline(s.loop)
 		}
 	}
+	s.noteShortage()
 }
 
-// lookAfter does what is due on a relaying connection.
-func (s *shard) lookAfter(c *conn) {
-	if !c.equipped {
-		s.equip(c)
-	}
-	silent := time.Duration(s.now - c.lastActive)
-	half := s.p.config.HalfCloseTimeout
-	switch idle := s.p.config.IdleTimeout; {
-	case c.fenced():
-	case half > 0 && (c.flows[up].eof || c.flows[down].eof) && silent >= half:
-		// Not by FIN: the open side would take it for the end of an answer.
-		s.finish(c, HalfClose, byRST)
-	case idle > 0 && silent >= idle:
-		s.finish(c, Idle, byFIN)
-	default:
-		s.watchRelaying(c)
-	}
-}
-
-// end leaves nothing behind: every letter is read, every cut carried out,
-// every connection closed.
+// end leaves nothing behind: every message is read, every task and cut carried
+// out, every connection closed.
 func (s *shard) end() {
 	s.stopped = true
 	s.leaveListeners()
 	for {
-		s.readMail()
-		for len(s.cuts) > 0 {
-			s.workOnCuts(cutsPerTurn)
+		s.readUrgent()
+		for s.runTasks(); len(s.tasks) > 0; s.runTasks() {
 		}
-		s.conns.all(func(c *conn) { s.finish(c, Killed, byRST) })
+		for len(s.failovers)+len(s.cuts) > 0 {
+			s.workOnCuts(cutsPerIteration)
+		}
+		s.conns.all(func(c *conn) { c.finish(s.loop, Killed, byRST) })
 		if s.mail.stop() {
 			return
 		}
@@ -337,9 +234,8 @@ func (s *shard) end() {
 
 // close gives the shard's own descriptors back.
 func (s *shard) close() {
-	s.pipes.close()
-	if s.mail.bell != noFD {
-		closeFD(s.mail.bell)
+	if s.mail.waker != sock.NoFD {
+		sock.Close(s.mail.waker)
 	}
-	closeFD(s.poll.fd)
+	s.loop.close()
 }

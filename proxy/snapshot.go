@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,6 +12,7 @@ import (
 type Snapshot struct {
 	Labels    []LabelSnapshot // in the order of Config.Listeners
 	Accepting bool
+	Full      bool // as many client connections as MaxConns allows
 }
 
 // Active is the number of client connections of all labels.
@@ -24,8 +27,9 @@ func (s Snapshot) Active() int {
 // LabelSnapshot is the state of one label; counters only grow.
 type LabelSnapshot struct {
 	Label        string
-	Listen       string // the bound address
+	Listen       string // the bound addresses, ", " between them
 	Master       Master // zero: none at the moment
+	Loop         bool   // there is none because it would be one of our own listeners
 	Epoch        uint64
 	Since        time.Time // when the epoch began
 	LastFailover *Cut
@@ -34,7 +38,8 @@ type LabelSnapshot struct {
 	Held     int // of them waiting for a master
 	Accepted uint64
 	Closed   [NumReasons]uint64 // by Reason
-	Parted   uint64             // of Closed[DrainDeadline] those that had FIN and ended before the deadline
+	// ClosedQuiet of Closed[DrainDeadline] had FIN in a quiet moment and ended before the deadline.
+	ClosedQuiet uint64
 
 	BytesUp, BytesDown uint64 // client to master, master to client
 	SplicedBytes       uint64 // of both together
@@ -42,7 +47,8 @@ type LabelSnapshot struct {
 	PipeFallbacks      uint64 // times a stream was copied because the pipe budget was spent
 
 	DialFailures uint64
-	Dial         Histogram // seconds of successful dials
+	DialErrors   map[string]uint64 // of DialFailures, by the name of their errno, such as ECONNREFUSED, or other
+	Dial         Histogram         // seconds of successful dials
 
 	Failovers       uint64
 	FailoverDropped uint64
@@ -69,7 +75,7 @@ type ConnInfo struct {
 	Age       time.Duration
 	BytesUp   uint64
 	BytesDown uint64
-	State     string // header, held, dialing, relaying, parting
+	State     string // header, held, dialing, relaying, closing
 }
 
 // Filter selects connections; its zero value selects all.
@@ -78,80 +84,155 @@ type Filter struct {
 	Limit int    // 0: no limit
 }
 
+// labelsPerPiece is how many labels a shard copies the counters of in one piece.
+const labelsPerPiece = 64
+
 // Snapshot reads the state of every label from the shards.
 func (p *Proxy) Snapshot() Snapshot {
-	out := Snapshot{Accepting: p.serving.Load() && p.listeners.open.Load()}
-	for i, o := range p.offices {
-		l := o.snapshot()
-		l.Listen = p.listeners.bound[i].String()
-		l.Dial = newHistogram(dialBounds).export()
-		out.Labels = append(out.Labels, l)
+	out := Snapshot{Accepting: p.serving.Load() && p.listeners.open.Load(), Full: p.slots.isFull()}
+	for i, lb := range p.labels {
+		out.Labels = append(out.Labels, p.describeLabel(lb, p.histories[i]))
 	}
-	parts := make(chan []tally, len(p.shards))
-	p.tell(func(s *shard) { parts <- s.copyTallies() })
+	copies := make(chan []counters, len(p.shards))
+	p.broadcastTask(func(s *shard) task { return s.copyCounters(copies) })
 	for range p.shards {
-		for i, t := range <-parts {
-			t.addTo(&out.Labels[i])
+		for i, c := range <-copies {
+			c.addTo(&out.Labels[i])
 		}
 	}
 	return out
 }
 
-func (o *office) snapshot() LabelSnapshot {
-	e := o.current.Load()
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (p *Proxy) describeLabel(lb *label, h *history) LabelSnapshot {
+	e := lb.current.Load()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	l := LabelSnapshot{
-		Label: o.label, Epoch: e.number, Since: e.since, LastFailover: o.last,
-		Failovers: o.failovers, FailoverDropped: o.dropped, Fence: o.fence.export(), Cut: o.cut.export(),
+		Label: lb.name, Listen: p.boundOf(lb), Epoch: e.number, Since: e.since, LastFailover: h.last, Loop: e.refused.IsValid(),
+		Failovers: h.failovers, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
+		Dial: newHistogram(dialBounds).export(), DialErrors: map[string]uint64{},
 	}
-	if e.takesClients() && o.holder.Address == e.address {
-		l.Master = o.holder
+	if e.takesClients() {
+		l.Master = *e.master.Load()
 	}
 	return l
 }
 
-func (s *shard) copyTallies() []tally {
-	c := slices.Clone(s.tallies)
-	for i := range c {
-		c[i].dial.counts = slices.Clone(c[i].dial.counts)
+func (p *Proxy) boundOf(lb *label) string {
+	var bound []string
+	for i := range p.listeners.sockets { // no copy: its descriptor is not ours to read
+		if s := &p.listeners.sockets[i]; s.label == lb {
+			bound = append(bound, s.bound.String())
+		}
 	}
-	return c
+	return strings.Join(bound, ", ")
 }
 
-// Connections lists live connections, those of the filter's label or all.
+func (s *shard) copyCounters(to chan<- []counters) task {
+	out := make([]counters, 0, len(s.counters))
+	return func() (more bool) {
+		for n := min(labelsPerPiece, len(s.counters)-len(out)); n > 0; n-- {
+			out = append(out, s.counters[len(out)].clone())
+		}
+		if len(out) < len(s.counters) {
+			return true
+		}
+		to <- out
+		return false
+	}
+}
+
+// addTo adds c to the sums of its label.
+func (c *counters) addTo(l *LabelSnapshot) {
+	l.Active += c.active
+	l.Held += c.held
+	l.Accepted += c.accepted
+	for i, n := range c.closed {
+		l.Closed[i] += n
+	}
+	l.ClosedQuiet += c.closedQuiet
+	l.BytesUp += c.bytes[up]
+	l.BytesDown += c.bytes[down]
+	l.SplicedBytes += c.spliced
+	l.PipesInUse += c.pipes
+	l.PipeFallbacks += c.pipeFallbacks
+	for i, n := range c.dialFailures {
+		if n > 0 {
+			l.DialErrors[dialErrors[i]] += n
+			l.DialFailures += n
+		}
+	}
+	for i, n := range c.dial.counts {
+		l.Dial.Counts[i] += n
+	}
+	l.Dial.Sum += c.dial.sum
+}
+
+// Connections lists live connections, those of the filter's label or all. The
+// shards only copy what they know, in pieces; it is put into words here.
 func (p *Proxy) Connections(f Filter) []ConnInfo {
-	parts := make(chan []ConnInfo, len(p.shards))
-	p.tell(func(s *shard) { parts <- s.describe(f) })
-	all := []ConnInfo{}
+	copies := make(chan []connCopy, len(p.shards))
+	p.broadcastTask(func(s *shard) task { return s.copyConns(f, copies) })
+	found := []connCopy{}
 	for range p.shards {
-		all = append(all, <-parts...)
+		found = append(found, <-copies...)
 	}
-	slices.SortFunc(all, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
-	if f.Limit > 0 && len(all) > f.Limit {
-		all = all[:f.Limit]
+	slices.SortFunc(found, func(a, b connCopy) int { return cmp.Compare(a.id, b.id) })
+	if f.Limit > 0 && len(found) > f.Limit {
+		found = found[:f.Limit]
 	}
-	return all
+	now := p.clock.now()
+	infos := make([]ConnInfo, len(found))
+	for i := range found {
+		infos[i] = found[i].describe(now)
+	}
+	return infos
 }
 
-func (s *shard) describe(f Filter) []ConnInfo {
-	var out []ConnInfo
-	now := s.p.clock()
-	s.conns.all(func(c *conn) {
-		if c.state == cutting || f.Label != "" && c.office.label != f.Label || f.Limit > 0 && len(out) == f.Limit {
-			return
+// connCopy is what a shard tells of one connection.
+type connCopy struct {
+	id       uint64
+	label    *label
+	epoch    *epoch
+	peer     netip.AddrPort
+	source   netip.AddrPort
+	accepted int64
+	bytes    [2]uint64
+	state    state
+}
+
+func (s *shard) copyConns(f Filter, to chan<- []connCopy) task {
+	var out []connCopy
+	at := 0
+	return func() (more bool) {
+		at = s.conns.some(at, slotsPerPiece, func(c *conn) {
+			if c.state == cutting || f.Label != "" && c.label.name != f.Label || f.Limit > 0 && len(out) == f.Limit {
+				return
+			}
+			i := connCopy{
+				id: c.id, label: c.label, epoch: c.epoch, peer: c.peer, accepted: c.accepted,
+				bytes: [2]uint64{c.flows[up].bytes, c.flows[down].bytes}, state: c.state,
+			}
+			if c.origin != nil {
+				i.source = c.origin.Source
+			}
+			out = append(out, i)
+		})
+		if at < s.conns.size() {
+			return true
 		}
-		i := ConnInfo{
-			ID: c.id, Label: c.office.label, Client: c.peer.String(), Age: time.Duration(now - c.accepted),
-			BytesUp: c.flows[up].bytes, BytesDown: c.flows[down].bytes, State: c.state.String(),
-		}
-		if c.origin != nil {
-			i.Source = c.origin.source.String()
-		}
-		if c.epoch != nil {
-			i.Master, i.Epoch = name(c.epoch.address), c.epoch.number
-		}
-		out = append(out, i)
-	})
-	return out
+		to <- out
+		return false
+	}
+}
+
+func (c *connCopy) describe(now int64) ConnInfo {
+	i := ConnInfo{
+		ID: c.id, Label: c.label.name, Client: c.peer.String(), Source: nameOf(c.source), Age: time.Duration(now - c.accepted),
+		BytesUp: c.bytes[up], BytesDown: c.bytes[down], State: c.state.String(),
+	}
+	if c.epoch != nil {
+		i.Master, i.Epoch = nameOf(c.epoch.address), c.epoch.number
+	}
+	return i
 }

@@ -70,8 +70,8 @@ func (t target) Active() int { return t.proxy.Active() }
 func (t target) ended() drain.Rest {
 	var n drain.Rest
 	for _, l := range t.proxy.Snapshot().Labels {
-		n.Parted += int(l.Parted)
-		n.Cut += int(l.Closed[proxy.DrainDeadline] - l.Parted)
+		n.Parted += int(l.ClosedQuiet)
+		n.Cut += int(l.Closed[proxy.DrainDeadline] - l.ClosedQuiet)
 	}
 	return n
 }

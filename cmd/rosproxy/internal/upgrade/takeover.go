@@ -86,7 +86,7 @@ func (t *Takeover) Settle(ctx context.Context, p *proxy.Proxy) error {
 			return nil
 		}
 		t.predecessor.Close()
-		p.LookAgain()
+		p.Rearm()
 		t.log.Info().Int("pid", t.predecessor.PID).Msg("took over from the old process")
 	}
 	close(t.settled)

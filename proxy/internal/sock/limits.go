@@ -1,4 +1,4 @@
-package proxy
+package sock
 
 import (
 	"fmt"
@@ -10,37 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Descriptors that are not a client's or a master's: the admin server's,
-// Consul's, the logs', the shards' own. Where descriptors are scarce, a quarter.
-const reservedDescriptors = 256
-
-// mostPipes bounds what streams with slow readers can pin in the kernel: a
-// pipeSize each.
-const mostPipes = 512
-
-// capacity is how many connections and pipes the process has room for.
-type capacity struct {
-	conns int
-	pipes int
-}
-
-// capacityFor shares out the descriptors: two a connection, two a pipe, and
-// a twentieth of them for pipes, since a stream holds one only while its
-// destination does not keep up. maxConns of 0 takes what there is.
-func capacityFor(maxConns, descriptors, pipePages int) capacity {
-	pipes := min(max(descriptors/20, 2), mostPipes)
-	if pipePages > 0 {
-		// Half of what the user may have, for the other processes of that user.
-		pipes = min(pipes, pipePages/(pipeSize/os.Getpagesize())/2)
-	}
-	if maxConns == 0 {
-		maxConns = max((descriptors-min(reservedDescriptors, descriptors/4))/2-pipes, 1)
-	}
-	return capacity{conns: maxConns, pipes: pipes}
-}
-
-// descriptorLimit is RLIMIT_NOFILE.
-func descriptorLimit() (int, error) {
+// DescriptorLimit is RLIMIT_NOFILE.
+func DescriptorLimit() (int, error) {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
 		return 0, os.NewSyscallError("getrlimit", err)
@@ -48,10 +19,10 @@ func descriptorLimit() (int, error) {
 	return int(min(l.Cur, math.MaxInt32)), nil
 }
 
-// pipePagesLimit is how many pages of pipes a user without privileges may
+// PipePagesLimit is how many pages of pipes a user without privileges may
 // hold before the kernel shrinks new ones; 0 where there is no such limit
 // (CAP_SYS_RESOURCE or CAP_SYS_ADMIN, or the limit is off: pipe(7)).
-func pipePagesLimit() int {
+func PipePagesLimit() int {
 	if mayExceedPipeLimit() {
 		return 0
 	}
@@ -71,8 +42,8 @@ func mayExceedPipeLimit() bool {
 	return data[0].Effective&(1<<unix.CAP_SYS_RESOURCE|1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// ephemeralPorts is the range that outgoing connections take their port from.
-func ephemeralPorts() (first, last uint16) {
+// EphemeralPorts is the range that outgoing connections take their port from.
+func EphemeralPorts() (first, last uint16) {
 	r, err := readProcInts("/proc/sys/net/ipv4/ip_local_port_range", 2)
 	if err != nil {
 		return 1024, 65535
@@ -96,4 +67,12 @@ func readProcInts(path string, n int) ([]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// BootTime is CLOCK_BOOTTIME in nanoseconds: it goes on while the process is
+// stopped and while the machine is suspended (clock_gettime(2)).
+func BootTime() int64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // it has no error: Linux has that clock since 2.6.39
+	return t.Nano()
 }

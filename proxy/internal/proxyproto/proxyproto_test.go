@@ -1,4 +1,4 @@
-package proxy
+package proxyproto
 
 import (
 	"bufio"
@@ -17,7 +17,7 @@ import (
 // fixtures are the headers of real senders, by name.
 func fixtures(tb testing.TB) map[string][]byte {
 	tb.Helper()
-	names, err := filepath.Glob("../testdata/proxyproto/*.bin")
+	names, err := filepath.Glob("../../../testdata/proxyproto/*.bin")
 	if err != nil || len(names) == 0 {
 		tb.Fatalf("fixtures: got %d, %v; want some", len(names), err)
 	}
@@ -52,19 +52,19 @@ var meanings = map[string]string{
 	"nginx-v1-unknown":                 "",
 }
 
-func meaning(o *origin) string {
+func meaning(o *Origin) string {
 	if o == nil {
 		return ""
 	}
-	return o.source.String() + " " + o.destination.String()
+	return o.Source.String() + " " + o.Destination.String()
 }
 
 // read does to b what a shard does to a socket.
-func read(b []byte) (size int, o *origin, err error) {
-	if size, err = delimit(b); err != nil || size == 0 {
+func read(b []byte) (size int, o *Origin, err error) {
+	if size, err = Delimit(b); err != nil || size == 0 {
 		return size, nil, err
 	}
-	o, err = decode(b[:size])
+	o, err = Decode(b[:size])
 	return size, o, err
 }
 
@@ -90,12 +90,12 @@ func TestHeadersOfHAProxyAndNginxAreUnderstood(t *testing.T) {
 func TestHeaderIsDelimitedByteByByteAndBeforeAPayload(t *testing.T) {
 	for name, b := range fixtures(t) {
 		for n := range len(b) {
-			if size, err := delimit(b[:n]); size != 0 || err != nil {
+			if size, err := Delimit(b[:n]); size != 0 || err != nil {
 				t.Errorf("%s, the first %d of %d bytes: got %d, %v; want to wait for more", name, n, len(b), size, err)
 			}
 		}
 		for _, payload := range []string{"x", "\r\n", "PROXY TCP4 ", "\r\n\r\n\x00\r\nQUIT\n!\x11\x00\x0c", strings.Repeat("\x00", 5000)} {
-			if size, err := delimit(append(bytes.Clone(b), payload...)); size != len(b) || err != nil {
+			if size, err := Delimit(append(bytes.Clone(b), payload...)); size != len(b) || err != nil {
 				t.Errorf("%s before %.12q: got %d, %v; want %d", name, payload, size, err, len(b))
 			}
 		}
@@ -248,11 +248,11 @@ func TestWrittenHeadersNameBothEndsAndCarryTheTLVs(t *testing.T) {
 		{"[2001:db8::1]:1", "[::2]:2", "PROXY TCP6 2001:db8::1 ::2 1 2\r\n", pires.TCPv6},
 		{"10.0.0.1:1", "[2001:db8::2]:2", "PROXY TCP6 ::ffff:10.0.0.1 2001:db8::2 1 2\r\n", pires.TCPv6},
 	} {
-		o := origin{at(c.source), at(c.destination)}
-		if b, err := encode(ProxyV1, o, pires.TLV{Type: tlvLabel, Value: []byte("x")}); err != nil || string(b) != c.v1 {
+		o := Origin{at(c.source), at(c.destination)}
+		if b, err := Encode(V1, o, pires.TLV{Type: TLVLabel, Value: []byte("x")}); err != nil || string(b) != c.v1 {
 			t.Errorf("%s to %s: got %q, %v; want %q", c.source, c.destination, b, err, c.v1)
 		}
-		b, err := encode(ProxyV2, o, pires.TLV{Type: tlvLabel, Value: []byte("x")})
+		b, err := Encode(V2, o, pires.TLV{Type: TLVLabel, Value: []byte("x")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,44 +260,8 @@ func TestWrittenHeadersNameBothEndsAndCarryTheTLVs(t *testing.T) {
 		if err != nil || h.TransportProtocol != c.v2 || h.Command != pires.PROXY {
 			t.Fatalf("%s to %s: got %+v, %v; want transport %#x", c.source, c.destination, h, err, c.v2)
 		}
-		if tlvs, err := h.TLVs(); err != nil || len(tlvs) != 1 || tlvs[0].Type != tlvLabel || string(tlvs[0].Value) != "x" {
+		if tlvs, err := h.TLVs(); err != nil || len(tlvs) != 1 || tlvs[0].Type != TLVLabel || string(tlvs[0].Value) != "x" {
 			t.Errorf("TLVs: got %v, %v; want the label", tlvs, err)
-		}
-	}
-}
-
-func TestTrustedPeersAreComparedAsIPv4WhereTheyAre(t *testing.T) {
-	prefixes := func(texts ...string) (out []netip.Prefix) {
-		for _, s := range texts {
-			out = append(out, netip.MustParsePrefix(s))
-		}
-		return out
-	}
-	for _, c := range []struct {
-		from []netip.Prefix
-		peer string
-		want bool
-	}{
-		{nil, "192.0.2.1", true},
-		{prefixes("10.0.0.0/8"), "10.255.0.1", true},
-		{prefixes("10.0.0.0/8"), "11.0.0.1", false},
-		{prefixes("10.0.0.1/8"), "10.255.0.1", true},
-		{prefixes("::ffff:10.0.0.0/104"), "10.0.0.1", true},
-		{prefixes("::ffff:10.0.0.0/104"), "11.0.0.1", false},
-		{prefixes("0.0.0.0/0"), "::1", false},
-		{prefixes("::/0"), "10.0.0.1", false},
-		{prefixes("10.0.0.0/8", "::1/128"), "::1", true},
-	} {
-		trusted, err := trustedOf(c.from)
-		if err != nil {
-			t.Errorf("%v: %v", c.from, err)
-		} else if got := trusted.contains(netip.MustParseAddr(c.peer)); got != c.want {
-			t.Errorf("%v, peer %s: got %v; want %v", c.from, c.peer, got, c.want)
-		}
-	}
-	for _, p := range []netip.Prefix{{}, netip.MustParsePrefix("::ffff:0.0.0.0/95")} {
-		if _, err := trustedOf([]netip.Prefix{p}); err == nil {
-			t.Errorf("%v: got no error; want one", p)
 		}
 	}
 }

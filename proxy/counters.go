@@ -36,40 +36,19 @@ var reasonNames = [NumReasons]string{
 
 func (r Reason) String() string { return reasonNames[r] }
 
-// tally counts for one label on one shard. Its shard alone writes and reads
-// it; Snapshot asks the shard.
-type tally struct {
+// counters are those of one label on one shard, which alone writes and reads
+// them; Snapshot asks the shard.
+type counters struct {
 	active, held  int
 	accepted      uint64
 	closed        [NumReasons]uint64
-	parted        uint64    // of closed[DrainDeadline]
+	closedQuiet   uint64    // of closed[DrainDeadline], by FIN in a quiet moment
 	bytes         [2]uint64 // by direction
 	spliced       uint64
 	pipes         int
 	pipeFallbacks uint64
-	dialFailures  uint64
+	dialFailures  [len(dialErrors)]uint64
 	dial          histogram
-}
-
-// addTo adds t to the sums of its label.
-func (t *tally) addTo(l *LabelSnapshot) {
-	l.Active += t.active
-	l.Held += t.held
-	l.Accepted += t.accepted
-	for i, n := range t.closed {
-		l.Closed[i] += n
-	}
-	l.Parted += t.parted
-	l.BytesUp += t.bytes[up]
-	l.BytesDown += t.bytes[down]
-	l.SplicedBytes += t.spliced
-	l.PipesInUse += t.pipes
-	l.PipeFallbacks += t.pipeFallbacks
-	l.DialFailures += t.dialFailures
-	for i, n := range t.dial.counts {
-		l.Dial.Counts[i] += n
-	}
-	l.Dial.Sum += t.dial.sum
 }
 
 // Upper bounds in seconds.
@@ -78,6 +57,27 @@ var (
 	fenceBounds = []float64{.00001, .00005, .0001, .0005, .001, .005, .01, .05, .1, 1}
 	cutBounds   = []float64{.0005, .001, .005, .01, .05, .1, .25, .5, 1, 5}
 )
+
+// dialErrors are the errors of a dial that are counted by their name; the last
+// stands for all others.
+var dialErrors = [...]string{
+	"ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET", "EACCES", "EPERM", "EADDRNOTAVAIL", "other",
+}
+
+func (c *counters) countDialFailure(name string) {
+	i := slices.Index(dialErrors[:], name)
+	if i < 0 {
+		i = len(dialErrors) - 1
+	}
+	c.dialFailures[i]++
+}
+
+// clone is a copy that shares nothing with c.
+func (c *counters) clone() counters {
+	out := *c
+	out.dial.counts = slices.Clone(c.dial.counts)
+	return out
+}
 
 type histogram struct {
 	bounds []float64

@@ -7,16 +7,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
-// What becomes of bytes when a farewell ends connections.
+// What becomes of bytes when connections are closed gracefully.
 
 // TestWhatIsSentAfterTheFINReachesNobody: and the sender learns of it, by a
 // reset at the latest at the deadline.
 func TestWhatIsSentAfterTheFINReachesNobody(t *testing.T) {
 	s := newPairs(t, Config{})
 	client, master := s.next(t)
-	g := sayGoodbye(t, s.p, 0, time.Second)
+	g := beginDrain(t, s.p, 0, time.Second)
 	wantEOF(t, "client", client)
 	wrote := make(chan error, 1)
 	go func() {
@@ -45,7 +47,7 @@ func TestNoFINBehindBytesThatAreOnTheirWay(t *testing.T) {
 	client, master := s.next(t)
 	go func() { _, _ = master.Write(make([]byte, 64<<20)) }() // more than the buffers on the way hold
 	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
-	g := sayGoodbye(t, s.p, 0, 800*time.Millisecond)
+	g := beginDrain(t, s.p, 0, 800*time.Millisecond)
 	g.wantReturn(t, context.DeadlineExceeded)
 	wantEnded(t, s.p, 1, 0)
 	if _, err := io.Copy(io.Discard, client); !errors.Is(err, syscall.ECONNRESET) {
@@ -70,7 +72,7 @@ func TestSlowReaderThatGoesOnInTimeGetsEverythingAndFIN(t *testing.T) {
 	client, master := s.next(t)
 	go func() { _, _ = master.Write(make([]byte, size)) }()
 	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
-	g := sayGoodbye(t, s.p, 0, patience)
+	g := beginDrain(t, s.p, 0, patience)
 	if n, err := io.Copy(io.Discard, client); n != size || err != nil {
 		t.Errorf("got %d bytes, %v; want %d, then FIN", n, err, size)
 	}
@@ -96,7 +98,7 @@ func TestStreamThatNeverRestsIsResetAtTheDeadline(t *testing.T) {
 		ended <- err
 	}()
 	eventually(t, "the stream", func() bool { return s.p.Snapshot().Labels[0].BytesDown > 32<<20 })
-	g := sayGoodbye(t, s.p, 0, 800*time.Millisecond)
+	g := beginDrain(t, s.p, 0, 800*time.Millisecond)
 	g.wantReturn(t, context.DeadlineExceeded)
 	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("end of the client's connection: got %v; want a reset", err)
@@ -104,10 +106,10 @@ func TestStreamThatNeverRestsIsResetAtTheDeadline(t *testing.T) {
 	wantEnded(t, s.p, 1, 0)
 }
 
-// TestConnectionThatAlwaysTalksIsPartedToo: in the moment in which its message
+// TestConnectionThatAlwaysTalksIsClosedToo: in the moment in which its message
 // is at a peer, which takes less than any silence to think about it. Without
 // that its message would be with the shard all the time that this waits for a CPU.
-func TestConnectionThatAlwaysTalksIsPartedToo(t *testing.T) {
+func TestConnectionThatAlwaysTalksIsClosedToo(t *testing.T) {
 	p, address := running(t, Config{}, echo(t))
 	c := dialed(t, address)
 	ended := make(chan error, 1)
@@ -127,12 +129,21 @@ func TestConnectionThatAlwaysTalksIsPartedToo(t *testing.T) {
 		}
 	}()
 	eventually(t, "talk", func() bool { return p.Snapshot().Labels[0].BytesUp > 100 })
-	g := sayGoodbye(t, p, 0, patience)
+	g := beginDrain(t, p, 0, patience)
 	if err := <-ended; err != io.EOF {
 		t.Errorf("end of the client's connection: got %v; want FIN", err)
 	}
 	g.wantReturn(t, nil)
 	wantEnded(t, p, 1, 1)
+}
+
+// tryToCloseAll tries every silence, down to none, and answers how many were closed so far.
+func (s *shard) tryToCloseAll(until int64) int {
+	for range 64 {
+		for closeSome := s.closeGracefully(1, until); closeSome(); {
+		}
+	}
+	return s.closed
 }
 
 // TestLeftoverIsBytesOnTheirWay has them in the proxy alone: the socket that
@@ -151,23 +162,18 @@ func TestLeftoverIsBytesOnTheirWay(t *testing.T) {
 		}
 		return isStuck(s.p)
 	})
-	until := s.p.clock() + int64(patience)
-	tryToPart := func() (parted int) {
-		onShard(s.p, 0, func(s *shard) {
-			for range 64 { // of every silence, down to none
-				s.partSome(1, until)
-			}
-			parted = s.parted
-		})
-		return parted
+	until := s.p.clock.now() + int64(patience)
+	tryToClose := func() (closed int) {
+		onShard(s.p, 0, func(s *shard) { closed = s.tryToCloseAll(until) })
+		return closed
 	}
-	if tryToPart() != 0 {
-		t.Error("parted with a leftover; want it to wait for the client to take it")
+	if tryToClose() != 0 {
+		t.Error("closed with a leftover; want it to wait for the client to take it")
 	}
 	if n, err := io.CopyN(io.Discard, client, int64(sent)); err != nil {
 		t.Errorf("got %d bytes, %v; want %d", n, err, sent)
 	}
-	eventually(t, "its turn", func() bool { return tryToPart() == 1 })
+	eventually(t, "its graceful close", func() bool { return tryToClose() == 1 })
 	if n, err := client.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("then got %d bytes, %v; want FIN", n, err)
 	}
@@ -178,23 +184,20 @@ func TestLeftoverIsBytesOnTheirWay(t *testing.T) {
 func TestUnreadBytesAreOnTheirWay(t *testing.T) {
 	s := newPairs(t, Config{Shards: 1})
 	client, master := s.next(t)
-	parted := 0
+	closed := 0
 	onShard(s.p, 0, func(s *shard) {
 		if _, err := master.Write([]byte("x")); err != nil {
 			t.Errorf("write: %v", err)
 		}
 		s.conns.all(func(c *conn) {
-			for end := time.Now().Add(patience); nothingToRead(int(c.sides[1].fd)) && time.Now().Before(end); {
+			for end := time.Now().Add(patience); sock.NothingToRead(int(c.sides[1].fd)) && time.Now().Before(end); {
 				time.Sleep(time.Millisecond)
 			}
 		})
-		for range 64 {
-			s.partSome(1, s.now+int64(patience))
-		}
-		parted = s.parted
+		closed = s.tryToCloseAll(s.now + int64(patience))
 	})
-	if parted != 0 {
-		t.Error("parted with bytes unread; want it to pass them on first")
+	if closed != 0 {
+		t.Error("closed with bytes unread; want it to pass them on first")
 	}
 	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
 		t.Errorf("read: got %v; want the byte", err)

@@ -1,4 +1,4 @@
-package proxy
+package sock
 
 import (
 	"net"
@@ -7,40 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-func TestBothSidesHaveTheSocketOptions(t *testing.T) {
-	p, address := running(t, Config{Shards: 1, KeepAlive: 61 * time.Second, UserTimeout: 33 * time.Second}, echo(t))
-	roundTrip(t, dialed(t, address), []byte("x"))
-	eventually(t, "the master's side to be equipped", func() bool {
-		equipped := false
-		onShard(p, 0, func(s *shard) { s.conns.all(func(c *conn) { equipped = c.equipped }) })
-		return equipped
-	})
-	want := []struct {
-		name            string
-		level, opt, val int
-	}{
-		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{"SO_OOBINLINE", unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
-		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 61},
-		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 11},
-		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
-		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 33000},
-	}
-	onShard(p, 0, func(s *shard) {
-		s.conns.all(func(c *conn) {
-			for which, name := range []string{"client", "master"} {
-				for _, w := range want {
-					got, err := unix.GetsockoptInt(int(c.sides[which].fd), w.level, w.opt)
-					if err != nil || got != w.val {
-						t.Errorf("%s side, %s: got %d, %v; want %d", name, w.name, got, err, w.val)
-					}
-				}
-			}
-		})
-	})
-}
 
 func TestListenersAreDualStackWhereTheAddressSaysSo(t *testing.T) {
 	for _, c := range []struct {
@@ -53,7 +19,7 @@ func TestListenersAreDualStackWhereTheAddressSaysSo(t *testing.T) {
 		{"127.0.0.1:0", true, false},
 		{"[::1]:0", false, true},
 	} {
-		fd, bound, err := openListener(t.Context(), c.listen, socketOptions{})
+		fd, bound, err := Listen(t.Context(), c.listen, Options{})
 		if err != nil {
 			t.Errorf("listen on %s: %v", c.listen, err)
 			continue
@@ -75,7 +41,7 @@ func TestListenersAreDualStackWhereTheAddressSaysSo(t *testing.T) {
 		if mptcp, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || mptcp != unix.IPPROTO_TCP {
 			t.Errorf("listening on %s: protocol %d, %v; want plain TCP", c.listen, mptcp, err)
 		}
-		closeFD(fd)
+		Close(fd)
 	}
 }
 
@@ -83,16 +49,16 @@ func TestListenersAreDualStackWhereTheAddressSaysSo(t *testing.T) {
 // waits when it should be.
 func isAccepted(t *testing.T, fd int, c *net.TCPConn, wait bool) bool {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		got, peer, err := acceptOne(fd)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		got, peer, err := Accept(fd)
 		if err == nil {
-			closeFD(got)
+			Close(got)
 			if peer == c.LocalAddr().(*net.TCPAddr).AddrPort() {
 				return true
 			}
 			continue // somebody else's, lost
 		}
-		if err != errAgain || !wait || time.Now().After(end) {
+		if err != ErrAgain || !wait || time.Now().After(end) {
 			return false
 		}
 	}
@@ -111,7 +77,7 @@ func TestListenErrorsNameTheAddressAndTheReason(t *testing.T) {
 		taken.Addr().String(): `listen on "` + taken.Addr().String() + `": bind: address already in use`,
 		"127.0.0.1:70000":     `listen on "127.0.0.1:70000": port "70000" is not a number from 0 to 65535`,
 	} {
-		if _, _, err := openListener(t.Context(), address, socketOptions{}); err == nil || err.Error() != want {
+		if _, _, err := Listen(t.Context(), address, Options{}); err == nil || err.Error() != want {
 			t.Errorf("got %v; want %s", err, want)
 		}
 	}

@@ -1,4 +1,10 @@
-package proxy
+// Package proxyproto is the PROXY protocol, as
+// https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt has it: where a
+// header ends, what it says, and how one is written. Nothing here does I/O.
+//
+// The libraries decode what has been delimited and bounded here. Where they are
+// laxer or stricter than the specification, this package decides.
+package proxyproto
 
 import (
 	"bufio"
@@ -16,21 +22,14 @@ import (
 	pires "github.com/pires/go-proxyproto"
 )
 
-// The PROXY protocol, as https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
-// has it: where a header ends, what it says, and how one is written. Nothing
-// here does I/O.
-//
-// The libraries decode what has been delimited and bounded here. What they are
-// laxer or stricter about than the specification is settled here as well.
-
-// ProxyVersion is the version of a PROXY protocol header.
-type ProxyVersion uint8
+// Version is the version of a PROXY protocol header.
+type Version uint8
 
 // The versions; the zero value is no header.
 const (
-	ProxyOff ProxyVersion = iota
-	ProxyV1               // text
-	ProxyV2               // binary, with TLVs
+	Off Version = iota
+	V1          // text
+	V2          // binary, with TLVs
 )
 
 // The bounds of a header. The specification sets that of version 1; one of
@@ -40,7 +39,9 @@ const (
 	longestV1     = 107
 	fixedV2       = 16 // signature, command, family, and the length of what follows
 	longestAfter  = 4096
-	longestHeader = fixedV2 + longestAfter
+	LongestHeader = fixedV2 + longestAfter
+	// LongestLabel keeps a header of ours within what receivers take.
+	LongestLabel = 1024
 )
 
 var (
@@ -51,8 +52,8 @@ var (
 
 // TLVs of our own, in the range for applications (2.2.8).
 const (
-	tlvLabel = pires.PP2_TYPE_MIN_CUSTOM     // the label, UTF-8
-	tlvEpoch = pires.PP2_TYPE_MIN_CUSTOM + 1 // the master's epoch, decimal
+	TLVLabel = pires.PP2_TYPE_MIN_CUSTOM     // the label, UTF-8
+	TLVEpoch = pires.PP2_TYPE_MIN_CUSTOM + 1 // the master's epoch, decimal
 )
 
 // What a header can be wrong in, where it is not a library that says so.
@@ -64,15 +65,15 @@ var (
 	errChecksum  = errors.New("version 2: wrong checksum")
 )
 
-// origin is what a header says of where a connection comes from.
-type origin struct {
-	source      netip.AddrPort // the client
-	destination netip.AddrPort // what the client had connected to
+// Origin is what a header says of where a connection comes from.
+type Origin struct {
+	Source      netip.AddrPort // the client
+	Destination netip.AddrPort // what the client had connected to
 }
 
-// delimit tells how long the header is that b begins with; 0 when that takes
-// more of it. The error comes as soon as b cannot become one.
-func delimit(b []byte) (int, error) {
+// Delimit returns the length of the header that b begins with, 0 when more of
+// it is needed to know. The error comes as soon as b cannot become one.
+func Delimit(b []byte) (int, error) {
 	switch {
 	case beginsLike(b, signatureV1):
 		return delimitV1(b)
@@ -123,9 +124,9 @@ func delimitV2(b []byte) (int, error) {
 	return fixedV2 + after, nil
 }
 
-// decode reads a header that delimit has found. It answers nil where the
+// Decode reads a header that Delimit has found. It returns nil where the
 // addresses of the socket itself count: LOCAL, UNKNOWN, and what is no TCP.
-func decode(header []byte) (*origin, error) {
+func Decode(header []byte) (*Origin, error) {
 	if beginsLike(header, signatureV1) {
 		return decodeV1(header)
 	}
@@ -134,7 +135,7 @@ func decode(header []byte) (*origin, error) {
 
 // decodeV1 has armon read the line, which takes any address and number where
 // the specification does not.
-func decodeV1(header []byte) (*origin, error) {
+func decodeV1(header []byte) (*Origin, error) {
 	fields := strings.Split(string(header[:len(header)-2]), " ")
 	if fields[1] == "UNKNOWN" { // whatever follows is to be ignored; armon refuses it
 		return nil, nil
@@ -173,7 +174,7 @@ func (d *delimited) LocalAddr() net.Addr        { return nil }
 // decodeV2 has pires read a header of TCP. It refuses LOCAL of a family that
 // it does not know, and UNSPEC, both of which are to be taken; and it leaves
 // the TLVs and their checksum alone.
-func decodeV2(header []byte) (*origin, error) {
+func decodeV2(header []byte) (*Origin, error) {
 	command, family, transport := header[12]&0xf, header[13]>>4, header[13]&0xf
 	switch {
 	case command == 0, command == 1 && (family == 0 && transport <= 2 || family <= 3 && transport == 0):
@@ -248,25 +249,25 @@ func checkTLVs(header []byte, at int) error {
 }
 
 // originOf shows an IPv4 address as one, in whatever family it came.
-func originOf(source, destination net.Addr) (*origin, error) {
+func originOf(source, destination net.Addr) (*Origin, error) {
 	s, sok := source.(*net.TCPAddr)
 	d, dok := destination.(*net.TCPAddr)
 	if !sok || !dok {
 		return nil, errors.New("no addresses")
 	}
-	return &origin{source: unmapped(s.AddrPort()), destination: unmapped(d.AddrPort())}, nil
+	return &Origin{Source: unmapped(s.AddrPort()), Destination: unmapped(d.AddrPort())}, nil
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// encode writes the header of a connection. Where only one of its addresses is
+// Encode writes the header of a connection. Where only one of its addresses is
 // IPv4, that one is written as IPv6 (::ffff:192.0.2.1): version 1 has no other
 // way to name both. Version 1 carries no TLVs.
-func encode(version ProxyVersion, o origin, tlvs ...pires.TLV) ([]byte, error) {
-	h := pires.HeaderProxyFromAddrs(byte(version), net.TCPAddrFromAddrPort(o.source), net.TCPAddrFromAddrPort(o.destination))
-	if version == ProxyV2 {
+func Encode(version Version, o Origin, tlvs ...pires.TLV) ([]byte, error) {
+	h := pires.HeaderProxyFromAddrs(byte(version), net.TCPAddrFromAddrPort(o.Source), net.TCPAddrFromAddrPort(o.Destination))
+	if version == V2 {
 		if err := h.SetTLVs(tlvs); err != nil {
 			return nil, fmt.Errorf("write TLVs: %w", err)
 		}

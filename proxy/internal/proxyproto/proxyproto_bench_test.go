@@ -1,4 +1,4 @@
-package proxy
+package proxyproto
 
 import (
 	"fmt"
@@ -25,11 +25,11 @@ func BenchmarkHeader(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, version := range []ProxyVersion{ProxyV1, ProxyV2} {
+	for _, version := range []Version{V1, V2} {
 		b.Run(fmt.Sprintf("write/v%d", version), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := encode(version, *o, pires.TLV{Type: tlvLabel, Value: []byte("default")}); err != nil {
+				if _, err := Encode(version, *o, pires.TLV{Type: TLVLabel, Value: []byte("default")}); err != nil {
 					b.Fatal(err)
 				}
 			}

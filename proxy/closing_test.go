@@ -18,26 +18,26 @@ import (
 // does so on its own.
 const patience = 20 * time.Second
 
-// goodbye is a Shutdown with a farewell that begins at once.
-type goodbye struct {
+// drainCall is a Shutdown with a closing window that begins at once.
+type drainCall struct {
 	p      *Proxy
 	begun  time.Time
 	cancel context.CancelFunc
 	done   chan error
 }
 
-// sayGoodbye spreads the farewell over spread and leaves answer to the last.
-func sayGoodbye(t *testing.T, p *Proxy, spread, answer time.Duration) *goodbye {
+// beginDrain spreads the closing window over spread and leaves answer to the last.
+func beginDrain(t *testing.T, p *Proxy, spread, answer time.Duration) *drainCall {
 	ctx, cancel := context.WithTimeout(context.Background(), spread+answer)
 	t.Cleanup(cancel)
-	g := &goodbye{p: p, begun: time.Now(), cancel: cancel, done: make(chan error, 1)}
-	now := p.clock()
-	f := farewell{begins: now, spread: now + int64(spread), ends: now + int64(spread+answer)}
+	g := &drainCall{p: p, begun: time.Now(), cancel: cancel, done: make(chan error, 1)}
+	now := p.clock.now()
+	f := closingWindow{begins: now, spread: now + int64(spread), ends: now + int64(spread+answer)}
 	go func() { g.done <- p.shutdown(ctx, f) }()
 	return g
 }
 
-func (g *goodbye) wantReturn(t *testing.T, want error) {
+func (g *drainCall) wantReturn(t *testing.T, want error) {
 	t.Helper()
 	select {
 	case err := <-g.done:
@@ -51,11 +51,11 @@ func (g *goodbye) wantReturn(t *testing.T, want error) {
 
 // wantEnded checks how many connections the deadline of a drain has ended, and
 // how many of them in good order.
-func wantEnded(t *testing.T, p *Proxy, ended, parted uint64) {
+func wantEnded(t *testing.T, p *Proxy, ended, quiet uint64) {
 	t.Helper()
 	l := p.Snapshot().Labels[0]
-	if l.Closed[DrainDeadline] != ended || l.Parted != parted {
-		t.Errorf("ended by the deadline, parted: got %d, %d; want %d, %d", l.Closed[DrainDeadline], l.Parted, ended, parted)
+	if l.Closed[DrainDeadline] != ended || l.ClosedQuiet != quiet {
+		t.Errorf("ended by the deadline, of them in good order: got %d, %d; want %d, %d", l.Closed[DrainDeadline], l.ClosedQuiet, ended, quiet)
 	}
 }
 
@@ -91,11 +91,11 @@ func newPairs(t *testing.T, c Config) *pairs {
 	return &pairs{p, address, l}
 }
 
-// parted makes a pair whose two ends have had FIN, and have the answer's time to end.
-func (s *pairs) parted(t *testing.T, answer time.Duration) (client, master *net.TCPConn, g *goodbye) {
+// closing makes a pair whose two ends have had FIN, and have the answer's time to end.
+func (s *pairs) closing(t *testing.T, answer time.Duration) (client, master *net.TCPConn, g *drainCall) {
 	t.Helper()
 	client, master = s.next(t)
-	g = sayGoodbye(t, s.p, 0, answer)
+	g = beginDrain(t, s.p, 0, answer)
 	wantEOF(t, "client", client)
 	wantEOF(t, "master", master)
 	return client, master, g
@@ -137,7 +137,7 @@ func wantEOF(t *testing.T, who string, c net.Conn) {
 	}
 }
 
-func TestFarewellsAreSpreadEvenly(t *testing.T) {
+func TestGracefulClosesAreSpreadEvenly(t *testing.T) {
 	p, address := running(t, Config{Shards: 2}, echo(t))
 	clients := make([]net.Conn, 40)
 	for i := range clients {
@@ -145,7 +145,7 @@ func TestFarewellsAreSpreadEvenly(t *testing.T) {
 		roundTrip(t, clients[i], []byte("x"))
 	}
 	const spread = time.Second
-	g := sayGoodbye(t, p, spread, patience)
+	g := beginDrain(t, p, spread, patience)
 	at := make([]time.Duration, len(clients))
 	var wg sync.WaitGroup
 	for i, c := range clients {
@@ -167,11 +167,11 @@ func TestFarewellsAreSpreadEvenly(t *testing.T) {
 	}
 }
 
-func TestPartedConnectionEndsWhenBothPeersHave(t *testing.T) {
+func TestClosingConnectionEndsWhenBothPeersHave(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master, g := s.parted(t, patience)
+	client, master, g := s.closing(t, patience)
 	client.Close()
-	inState(t, s.p, parting, 1) // the master has not ended yet
+	inState(t, s.p, closing, 1) // the master has not ended yet
 	master.Close()
 	g.wantReturn(t, nil)
 	wantEnded(t, s.p, 1, 1)
@@ -179,7 +179,7 @@ func TestPartedConnectionEndsWhenBothPeersHave(t *testing.T) {
 
 func TestPeersThatDoNotEndAreResetAtTheDeadline(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master, g := s.parted(t, 500*time.Millisecond)
+	client, master, g := s.closing(t, 500*time.Millisecond)
 	g.wantReturn(t, context.DeadlineExceeded)
 	wantEnded(t, s.p, 1, 0)
 	for who, c := range map[string]net.Conn{"client": client, "master": master} {
@@ -190,32 +190,32 @@ func TestPeersThatDoNotEndAreResetAtTheDeadline(t *testing.T) {
 	}
 }
 
-func TestResetFromAPartedPeerEndsTheOther(t *testing.T) {
+func TestResetFromAClosingPeerEndsTheOther(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, _, g := s.parted(t, patience)
+	client, _, g := s.closing(t, patience)
 	_ = client.SetLinger(0)
 	client.Close()
 	g.wantReturn(t, nil)
 	wantEnded(t, s.p, 1, 1)
 }
 
-func TestHalfClosedConnectionIsParted(t *testing.T) {
+func TestHalfClosedConnectionIsClosedGracefully(t *testing.T) {
 	s := newPairs(t, Config{})
 	client, master := s.next(t)
 	if err := client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	wantEOF(t, "master", master)
-	g := sayGoodbye(t, s.p, 0, patience)
+	g := beginDrain(t, s.p, 0, patience)
 	wantEOF(t, "client", client)
 	master.Close()
 	g.wantReturn(t, nil)
 	wantEnded(t, s.p, 1, 1)
 }
 
-func TestFailoverCutsTheParted(t *testing.T) {
+func TestFailoverCutsTheClosing(t *testing.T) {
 	s := newPairs(t, Config{})
-	_, master, g := s.parted(t, patience)
+	_, master, g := s.closing(t, patience)
 	cut := s.p.SetMaster("default", Master{Address: netip.MustParseAddrPort("127.0.0.1:1")})
 	if cut.Dropped != 1 {
 		t.Errorf("dropped: got %d; want 1", cut.Dropped)
@@ -230,10 +230,10 @@ func TestFailoverCutsTheParted(t *testing.T) {
 	}
 }
 
-func TestKillResetsTheParted(t *testing.T) {
+func TestKillResetsTheClosing(t *testing.T) {
 	s := newPairs(t, Config{})
 	client, _ := s.next(t)
-	g := sayGoodbye(t, s.p, 0, patience)
+	g := beginDrain(t, s.p, 0, patience)
 	wantEOF(t, "client", client)
 	if n, err := s.p.Kill(""); n != 1 || err != nil {
 		t.Errorf("kill: got %d, %v; want 1", n, err)
@@ -241,25 +241,29 @@ func TestKillResetsTheParted(t *testing.T) {
 	g.wantReturn(t, nil)
 }
 
-// TestFarewellCalledOffKeepsTheRest: what has had its FIN goes, by the
+// TestDrainCalledOffKeepsTheRest: what has had its FIN goes, by the
 // deadline of before; nothing else does.
-func TestFarewellCalledOffKeepsTheRest(t *testing.T) {
+func TestDrainCalledOffKeepsTheRest(t *testing.T) {
 	s := newPairs(t, Config{Shards: 1})
 	const conns = 8
 	clients, masters := make([]*net.TCPConn, conns), make([]*net.TCPConn, conns)
 	for i := range conns {
 		clients[i], masters[i] = s.next(t)
 	}
-	// Half a farewell, and then no more steps.
-	until := s.p.clock() + int64(time.Second)
-	eventually(t, "half of them to be parted", func() bool {
-		parted := 0
-		onShard(s.p, 0, func(s *shard) { s.partSome(0.5, until); parted = s.parted })
-		return parted == conns/2
+	// Half a closing window, and then no more steps.
+	until := s.p.clock.now() + int64(time.Second)
+	eventually(t, "half of them to be closing", func() bool {
+		closed := 0
+		onShard(s.p, 0, func(s *shard) {
+			for closeSome := s.closeGracefully(0.5, until); closeSome(); {
+			}
+			closed = s.closed
+		})
+		return closed == conns/2
 	})
-	eventually(t, "the parted to be gone", func() bool { return s.p.Active() == conns/2 })
-	if now := s.p.clock(); now < until {
-		t.Errorf("the parted were gone %v before the deadline; want them to have their time", time.Duration(until-now))
+	eventually(t, "the closing to be gone", func() bool { return s.p.Active() == conns/2 })
+	if now := s.p.clock.now(); now < until {
+		t.Errorf("the closing were gone %v before the deadline; want them to have their time", time.Duration(until-now))
 	}
 	wantEnded(t, s.p, conns/2, 0)
 	alive := 0
@@ -285,7 +289,7 @@ func TestHeldClientsHaveFINAtTheDeadlineUnlessTheyHaveSpoken(t *testing.T) {
 		t.Fatal(err)
 	}
 	inState(t, p, held, 2)
-	g := sayGoodbye(t, p, 0, 500*time.Millisecond)
+	g := beginDrain(t, p, 0, 500*time.Millisecond)
 	wantEOF(t, "held client", quiet)
 	if _, err := spoken.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("end of the client that has spoken: got %v; want a reset", err)
@@ -297,20 +301,20 @@ func TestHeldClientsHaveFINAtTheDeadlineUnlessTheyHaveSpoken(t *testing.T) {
 	}
 }
 
-// TestFarewellMakesRoomForTheQueue: clients that wait to be accepted keep
-// nobody else from a farewell.
-func TestFarewellMakesRoomForTheQueue(t *testing.T) {
+// TestClosingWindowMakesRoomForTheQueue: clients that wait to be accepted keep
+// nobody else from a graceful close.
+func TestClosingWindowMakesRoomForTheQueue(t *testing.T) {
 	p, address := running(t, Config{MaxConns: 1}, echo(t))
 	first := dialed(t, address)
 	roundTrip(t, first, []byte("x"))
 	second := dialed(t, address) // in the queue
-	g := sayGoodbye(t, p, 0, patience)
+	g := beginDrain(t, p, 0, patience)
 	wantEOF(t, "first client", first)
 	first.Close()
 	if _, err := second.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	got, err := io.ReadAll(second) // accepted, served, parted
+	got, err := io.ReadAll(second) // accepted, served, closed
 	if string(got) != "x" || err != nil {
 		t.Errorf("second client: got %q, %v; want its echo, then FIN", got, err)
 	}
@@ -319,7 +323,7 @@ func TestFarewellMakesRoomForTheQueue(t *testing.T) {
 	wantEnded(t, p, 2, 2)
 }
 
-func TestFarewellIsTheLastFifthAndFiveSecondsAtMost(t *testing.T) {
+func TestClosingWindowIsTheLastFifthAndFiveSecondsAtMost(t *testing.T) {
 	p, _ := running(t, Config{}, "")
 	for _, c := range []struct{ left, window time.Duration }{
 		{0, 0},
@@ -329,14 +333,14 @@ func TestFarewellIsTheLastFifthAndFiveSecondsAtMost(t *testing.T) {
 		{5 * time.Minute, 5 * time.Second},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), c.left)
-		f := p.newFarewell(ctx)
+		f := p.newClosingWindow(ctx)
 		cancel()
 		got := time.Duration(f.ends - f.begins).Round(100 * time.Millisecond)
 		if got != c.window || f.isNone() != (c.window == 0) {
-			t.Errorf("%v left: got a farewell of %v; want %v", c.left, got, c.window)
+			t.Errorf("%v left: got a closing window of %v; want %v", c.left, got, c.window)
 		}
 	}
-	if f := p.newFarewell(context.Background()); !f.isNone() {
-		t.Errorf("no deadline: got a farewell; want none")
+	if f := p.newClosingWindow(context.Background()); !f.isNone() {
+		t.Errorf("no deadline: got a closing window; want none")
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package proxyproto
 
 import (
 	"bytes"
@@ -25,21 +25,21 @@ func FuzzHeader(f *testing.F) {
 	f.Add(withChecksum(v2(1, 0x11, block4, sum)), 20)
 	f.Add(v2(1, 0x11, block4, "\x04\x0f\xf2", strings.Repeat("x", 4082)), 100)
 	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		b = b[:min(len(b), longestHeader)] // a shard looks at no more
+		b = b[:min(len(b), LongestHeader)] // a shard looks at no more
 		size, o, err := read(b)
 		switch {
 		case err != nil && err.Error() == "":
 			t.Fatal("an error without a reason")
-		case size < 0 || size > len(b) || size > longestHeader:
+		case size < 0 || size > len(b) || size > LongestHeader:
 			t.Fatalf("took %d of %d bytes", size, len(b))
-		case size == 0 && err == nil && len(b) == longestHeader:
+		case size == 0 && err == nil && len(b) == LongestHeader:
 			t.Fatal("wants more than the bound")
-		case o != nil && (!o.source.IsValid() || !o.destination.IsValid() || o.source.Addr().Is4In6() || o.source.Addr().Zone() != ""):
+		case o != nil && (!o.Source.IsValid() || !o.Destination.IsValid() || o.Source.Addr().Is4In6() || o.Source.Addr().Zone() != ""):
 			t.Fatalf("took %+v out of %q", o, b)
 		}
-		whole, wholeErr := delimit(b)
+		whole, wholeErr := Delimit(b)
 		at = min(max(at, 0), len(b))
-		switch part, partErr := delimit(b[:at]); {
+		switch part, partErr := Delimit(b[:at]); {
 		case partErr != nil && (wholeErr == nil || partErr.Error() != wholeErr.Error()):
 			t.Fatalf("%q: got %v; want %v, as for the whole", b[:at], partErr, wholeErr)
 		case part != 0 && part != whole:
@@ -62,13 +62,13 @@ func FuzzHeaderRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, from, to []byte, fromPort, toPort uint16, label string, payload []byte) {
 		source, ok := netip.AddrFromSlice(from)
 		destination, ok2 := netip.AddrFromSlice(to)
-		if !ok || !ok2 || len(label) > longestLabel {
+		if !ok || !ok2 || len(label) > LongestLabel {
 			return
 		}
-		want := origin{netip.AddrPortFrom(source.Unmap(), fromPort), netip.AddrPortFrom(destination.Unmap(), toPort)}
-		tlvs := []pires.TLV{{Type: pires.PP2_TYPE_UNIQUE_ID, Value: []byte("1")}, {Type: tlvLabel, Value: []byte(label)}}
-		for _, version := range []ProxyVersion{ProxyV1, ProxyV2} {
-			b, err := encode(version, want, tlvs...)
+		want := Origin{netip.AddrPortFrom(source.Unmap(), fromPort), netip.AddrPortFrom(destination.Unmap(), toPort)}
+		tlvs := []pires.TLV{{Type: pires.PP2_TYPE_UNIQUE_ID, Value: []byte("1")}, {Type: TLVLabel, Value: []byte(label)}}
+		for _, version := range []Version{V1, V2} {
+			b, err := Encode(version, want, tlvs...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
+
+// A connection is closed gracefully when nothing of it is on its way: both
+// peers get FIN, and when both have ended too it is closed. From its FIN on
+// nothing is read from it: what a peer still sends waits in the kernel until
+// that is full, is delivered to nobody, and is answered by RST when the
+// connection is closed. A connection that is never quiet, or whose peers do not
+// end, is reset at the deadline.
+const (
+	// A connection is closed in a silence of this length: a pause between two
+	// segments is no end of a message. Each try halves it, so that a
+	// connection that always talks is closed as well.
+	silence = 50 * time.Millisecond
+	// A stream has longer pauses, of a round trip of a far peer, and its end
+	// by FIN would look like the end of what it carries: never less than this.
+	streamSilence = 250 * time.Millisecond
+
+	// closingSlack is how much later than the deadline a closing connection
+	// ends by itself, when the drain that closed it was called off.
+	closingSlack = 100 * time.Millisecond
+)
+
+// closeGracefully sends FIN to both peers of c if nothing of it is on its way,
+// and reports whether it has. The peers have until the time given to end.
+func (c *conn) closeGracefully(l *loop, until int64) bool {
+	if c.fenced(l) || !c.isQuiet(l) {
+		return false
+	}
+	for d := range c.flows {
+		if !c.flows[d].done && sock.SendFIN(int(c.sides[1-d].fd)) != nil {
+			return false // in error, which an event is about to say
+		}
+	}
+	c.state = closing
+	l.timers.arm(c.index, until+int64(closingSlack))
+	return true
+}
+
+// isQuiet reports whether nothing of c is on its way, neither in our hands nor
+// in the kernel's on its way to us, and has not been for a while.
+func (c *conn) isQuiet(l *loop) bool {
+	wait := silence >> c.talked
+	for d := range c.flows {
+		f := &c.flows[d]
+		if f.rest != nil || f.pipe != nil {
+			return false
+		}
+		if f.streaming {
+			wait = streamSilence
+		}
+	}
+	if l.now-c.lastActive < int64(wait) {
+		c.talked = min(c.talked+1, 63)
+		return false
+	}
+	for d := range c.flows {
+		if !c.flows[d].eof && !sock.NothingToRead(int(c.sides[d].fd)) {
+			return false
+		}
+	}
+	return true
+}
+
+// watchClosing ends c when both peers have ended, or one has reset it.
+func (c *conn) watchClosing(l *loop) {
+	ended := 0
+	for which := range c.sides {
+		if c.sides[which].broken {
+			c.counters.closedQuiet++
+			c.finish(l, DrainDeadline, byRST)
+			return
+		}
+		if c.sides[which].fin || c.flows[which].eof {
+			ended++
+		}
+	}
+	if ended == len(c.sides) {
+		c.counters.closedQuiet++
+		c.finish(l, DrainDeadline, byFIN)
+	}
+}

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
+)
+
+// Config is fixed for the life of a Proxy.
+type Config struct {
+	Listeners []Listener
+
+	HoldTimeout      time.Duration // how long a new client waits for a master that accepts it; 0: reset at once
+	HoldMax          int           // most clients held at a time; 0: 16384. It is bounded by seven eighths of MaxConns
+	ConnectTimeout   time.Duration // one attempt to connect to the master; 0: 2s
+	DropFIN          bool          // a cut ends client connections by FIN instead of RST
+	MaxConns         int           // client connections at a time; 0: what RLIMIT_NOFILE allows
+	IdleTimeout      time.Duration // no byte either way; 0: never
+	HalfCloseTimeout time.Duration // one side has closed, the other sends nothing; 0: never
+	KeepAlive        time.Duration // TCP keepalive on both sides; 0: off
+	UserTimeout      time.Duration // TCP_USER_TIMEOUT on both sides; 0: off
+	Shards           int           // event loops; 0: GOMAXPROCS
+	LogConnections   bool          // log closed connections at info instead of debug
+
+	AcceptProxy     bool           // every connection must begin with a PROXY protocol header, version 1 or 2
+	AcceptProxyFrom []netip.Prefix // with AcceptProxy: only these peers may connect; none: any
+	SendProxy       ProxyVersion   // of the header sent to the master first; 0: none
+
+	// OnDialFailure is called when a dial to a label's master failed, and once
+	// a second at most while that goes on. Event loops call it: it must not block.
+	OnDialFailure func(label string, err error)
+	// OnStandstill is called when an event loop finds that the process, or the
+	// machine, stood still, and waits for Confirm. It must not block.
+	OnStandstill func()
+}
+
+// ProxyVersion is the version of a PROXY protocol header.
+type ProxyVersion = proxyproto.Version
+
+// The versions; the zero value is no header.
+const (
+	ProxyOff = proxyproto.Off
+	ProxyV1  = proxyproto.V1
+	ProxyV2  = proxyproto.V2
+)
+
+func (c *Config) validate() error {
+	if len(c.Listeners) == 0 {
+		return errors.New("no listener configured")
+	}
+	seen := map[[2]string]bool{}
+	for _, l := range c.Listeners {
+		if l.File == nil && seen[[2]string{l.Label, l.Address}] {
+			return fmt.Errorf("label %q listens on %s twice", l.Label, l.Address)
+		}
+		seen[[2]string{l.Label, l.Address}] = true
+		if c.SendProxy != ProxyOff && len(l.Label) > proxyproto.LongestLabel {
+			return fmt.Errorf("label %q is longer than the %d bytes that a PROXY header carries", l.Label, proxyproto.LongestLabel)
+		}
+	}
+	return nil
+}

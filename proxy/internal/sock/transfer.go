@@ -1,0 +1,121 @@
+package sock
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Receive reads into b: 0 and nil at the end of the stream, ErrAgain when there is nothing.
+func Receive(fd int, b []byte) (int, error) { return recv(fd, b, unix.MSG_DONTWAIT) }
+
+// Peek is Receive, but leaves what it reads where it is.
+func Peek(fd int, b []byte) (int, error) { return recv(fd, b, unix.MSG_DONTWAIT|unix.MSG_PEEK) }
+
+func recv(fd int, b []byte, flags uintptr) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// NothingButFIN tells whether the peer has closed without sending a byte that is still unread.
+func NothingButFIN(fd int) bool {
+	var b [1]byte
+	n, err := Peek(fd, b[:])
+	return err == nil && n == 0
+}
+
+// NothingToRead tells whether the receive queue of fd is empty and its peer
+// has neither closed nor reset.
+func NothingToRead(fd int) bool {
+	var b [1]byte
+	_, err := Peek(fd, b[:])
+	return err == ErrAgain
+}
+
+// Discard throws away up to limit bytes that wait in the receive queue of fd.
+func Discard(fd, limit int) {
+	for limit > 0 {
+		// MSG_TRUNC on a TCP socket drops the bytes without copying them (tcp(7)).
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, uintptr(limit), unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+		if errno != 0 || n == 0 {
+			return
+		}
+		limit -= int(n)
+	}
+}
+
+// Send writes b; fewer bytes than len(b), or ErrAgain, when the socket is full.
+func Send(fd int, b []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Splice moves up to n bytes between a socket and a pipe. Never with
+// SPLICE_F_MORE: it would hold back the tail of a message for 200 ms.
+func Splice(from, to, n int) (int, error) {
+	for {
+		moved, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_NONBLOCK)
+		switch errno {
+		case 0:
+			return int(moved), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// OpenPipe makes a pipe of at least one page, of size bytes where the kernel allows it.
+func OpenPipe(size int) (r, w, got int, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		return -1, -1, 0, os.NewSyscallError("pipe2", err)
+	}
+	// Refused with EPERM when the user's pipes are over fs.pipe-user-pages-soft
+	// (pipe(7)); the pipe then keeps the size it has, which is read back.
+	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, size)
+	got, err = unix.FcntlInt(uintptr(fds[0]), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		Close(fds[0])
+		Close(fds[1])
+		return -1, -1, 0, os.NewSyscallError("fcntl", err)
+	}
+	return fds[0], fds[1], got, nil
+}
+
+func SendFIN(fd int) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// Close closes fd. Sockets without SO_LINGER never block in close.
+func Close(fd int) {
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+// Reset closes fd with a RST and throws away what was queued for the peer.
+func Reset(fd int) {
+	linger := unix.Linger{Onoff: 1, Linger: 0}
+	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+	Close(fd)
+}

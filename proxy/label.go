@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"math"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// label is what shards know of one label: its current epoch, which is the
+// fence, and until when that may be trusted. Every shard compares a
+// connection's epoch with the current one before each transfer, so from the
+// moment another is stored none begins for an earlier epoch.
+type label struct {
+	index   int // of its listener in the configuration
+	name    string
+	current atomic.Pointer[epoch]
+
+	// Times of the clock.
+	confirmed  atomic.Int64  // when the last read began that named the current master
+	lease      atomic.Int64  // from then on no transfer begins
+	revalidate time.Duration // Listener.Revalidate
+
+	held atomic.Int64 // its clients that wait for a master
+}
+
+func newLabel(index int, l Listener) *label {
+	out := &label{index: index, name: l.Label, revalidate: l.Revalidate}
+	out.lease.Store(math.MaxInt64)
+	out.current.Store(newEpoch(0, Master{}))
+	return out
+}
+
+// epoch is one master's time in office. A connection belongs to the epoch it
+// was dialled in, and dies with it.
+type epoch struct {
+	number    uint64
+	address   netip.AddrPort         // of the master; zero: an epoch without one
+	master    atomic.Pointer[Master] // all that is known of it; its Address is that of the epoch
+	since     time.Time
+	refused   netip.AddrPort // the master would have been one of our own listeners
+	suspended atomic.Bool    // the master is gone for now, and no other elected
+	trouble   dialTrouble
+}
+
+func newEpoch(number uint64, m Master) *epoch {
+	e := &epoch{number: number, address: m.Address, since: time.Now()}
+	e.master.Store(&m)
+	return e
+}
+
+// takesClients reports whether a new connection may be dialled.
+func (e *epoch) takesClients() bool { return e.address.IsValid() && !e.suspended.Load() }
+
+// dialTrouble is whether dials to one master fail at the moment, so that it is
+// said once when that begins and once when it ends.
+type dialTrouble struct {
+	began    atomic.Int64 // of the clock; 0: none
+	lastCall atomic.Int64 // of Config.OnDialFailure
+}
+
+// doubts are the labels whose masters a shard may not trust after it stood
+// still, until a read that began afterwards has confirmed them. They belong to
+// its loop.
+type doubts struct {
+	since int64 // of the clock; 0: there is none
+	about []bool
+}
+
+func (d *doubts) has(l *label) bool { return d.since != 0 && d.about[l.index] }
+
+// isOver reports whether l may be trusted again. A doubt ends without a
+// confirmation where the label says for how long it can last.
+func (d *doubts) isOver(l *label, now int64) bool {
+	return l.revalidate == 0 || l.confirmed.Load() >= d.since || l.revalidate > 0 && now >= d.since+int64(l.revalidate)
+}
+
+// nameOf is empty for the address of none.
+func nameOf(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

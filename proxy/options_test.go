@@ -1,0 +1,42 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestBothSidesHaveTheSocketOptions(t *testing.T) {
+	p, address := running(t, Config{Shards: 1, KeepAlive: 61 * time.Second, UserTimeout: 33 * time.Second}, echo(t))
+	roundTrip(t, dialed(t, address), []byte("x"))
+	eventually(t, "the master's side to have its late options", func() bool {
+		has := false
+		onShard(p, 0, func(s *shard) { s.conns.all(func(c *conn) { has = c.lateOptions }) })
+		return has
+	})
+	want := []struct {
+		name            string
+		level, opt, val int
+	}{
+		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{"SO_OOBINLINE", unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 61},
+		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 11},
+		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 33000},
+	}
+	onShard(p, 0, func(s *shard) {
+		s.conns.all(func(c *conn) {
+			for which, name := range []string{"client", "master"} {
+				for _, w := range want {
+					got, err := unix.GetsockoptInt(int(c.sides[which].fd), w.level, w.opt)
+					if err != nil || got != w.val {
+						t.Errorf("%s side, %s: got %d, %v; want %d", name, w.name, got, err, w.val)
+					}
+				}
+			}
+		})
+	})
+}

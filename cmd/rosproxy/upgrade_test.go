@@ -244,8 +244,9 @@ func TestTerminatedDuringAnUpgradeEndsTheNewProcessAndDrains(t *testing.T) {
 	g.signal(g.first, syscall.SIGTERM)
 	g.awaitLine("drain started")
 	g.await("the end of the new process", func() bool { return !g.isOurs(pid) })
-	if line := g.awaitLine("upgrade failed, going on as before"); line["ended"] != "signal: killed" {
-		t.Errorf("got ended %q; want it killed", line["ended"])
+	// It is told so before it is killed, and may be quick to obey.
+	if line := g.awaitLine("upgrade failed, going on as before"); line["ended"] != "signal: killed" && line["ended"] != "exit status 0" {
+		t.Errorf("got ended %q; want it killed, or gone by itself", line["ended"])
 	}
 	live.isAlive()
 	live.Close()

@@ -35,8 +35,11 @@ func newSource(c config.Config, log zerolog.Logger) (discovery.Source, error) {
 // sink passes on to the data plane what a source of masters decides.
 type sink struct{ proxy *proxy.Proxy }
 
-// SetMaster implements discovery.Sink.
+// SetMaster implements discovery.Sink. What names the master is shown in many
+// places, and is as long as whoever registered it likes.
 func (s sink) SetMaster(label string, m discovery.Master) {
+	m.ServiceID = config.Trim(m.ServiceID, config.MaxServiceID)
+	m.Node = config.Trim(m.Node, config.MaxServiceID)
 	s.proxy.SetMaster(label, proxy.Master(m))
 }
 

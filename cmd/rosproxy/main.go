@@ -113,7 +113,7 @@ func (p Program) Run(ctx context.Context) int {
 		}
 		return exitOK
 	}
-	return p.serve(ctx, c, source, log)
+	return p.runProxy(ctx, c, source, log)
 }
 
 // usage prints the one line that a bad configuration is worth.
@@ -122,8 +122,8 @@ func (p Program) usage(err error) int {
 	return exitUsage
 }
 
-// serve runs the proxy and logs what it failed with.
-func (p Program) serve(ctx context.Context, c config.Config, source discovery.Source, log zerolog.Logger) int {
+// runProxy runs the proxy and logs what it failed with.
+func (p Program) runProxy(ctx context.Context, c config.Config, source discovery.Source, log zerolog.Logger) int {
 	// A shard under load keeps its place in Go's scheduler while it waits for
 	// events. One more is for all the rest: who must cut must not queue.
 	cpus := runtime.GOMAXPROCS(0)

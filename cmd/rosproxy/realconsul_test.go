@@ -23,7 +23,7 @@ func TestFailoverWithARealConsul(t *testing.T) {
 	agent := realconsul.StartDev(t)
 	one, two := startWorker(t, "one"), startWorker(t, "two")
 	p := startProgram(t, "--consul-addr="+agent.Addr)
-	p.awaitReason("no master")
+	p.awaitReason("no master: default")
 	held := p.dial()
 	register(t, agent, one, asMaster, inGroup)
 	held.greetedBy(one)
@@ -47,7 +47,7 @@ func TestRestartOfARealConsulCutsNobody(t *testing.T) {
 	before := p.label()
 
 	agent.Restart() // comes back empty, with an index that starts over
-	p.awaitReason("no master")
+	p.awaitReason("no master: default")
 	live.isAlive()
 	register(t, agent, one, asMaster, inGroup)
 	p.awaitReady()

@@ -95,7 +95,11 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	for _, w := range c.Warnings {
 		i.log.Warn().Msg(w)
 	}
-	endpoints, err := i.openSockets(ctx, c, log)
+	limits, err := listen.CurrentLimits()
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := i.openSockets(ctx, c, limits, log)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +107,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	i.lifecycle = drain.New(c.Drain, target{i.proxy}, log)
 	i.notifier = systemd.NewNotifier(program.Notify, i.log)
 	i.admin = admin.New(admin.Config{
-		Proxy: i.proxy, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile,
+		Proxy: i.proxy, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile, Hosts: c.Admin.Hosts,
 		Build: build(), Started: time.Now(), Generation: program.generation(),
 		Log: log.With().Str("component", "admin").Logger(),
 	})
@@ -115,7 +119,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	})
 	i.endpoints = &upgrade.Endpoints{
 		Allowed: i.takeover.Allowed(), HandedOver: i.upgrader.HandedOver(),
-		OwnPath: upgrade.OwnSocket(program.Env), ServeOwn: i.admin.Serve, Log: i.log,
+		OwnPath: upgrade.OwnSocket(program.Env), OwnConns: limits.Admin, ServeOwn: i.admin.Serve, Log: i.log,
 	}
 	agent := admin.NewAgentCheck(i.admin, log.With().Str("component", "agent-check").Logger())
 	serve := map[string]upgrade.ServeFunc{listen.Admin: i.admin.Serve, listen.AgentCheck: agent.Serve}
@@ -126,7 +130,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 }
 
 // openSockets opens what the configuration names and was not inherited.
-func (i *instance) openSockets(ctx context.Context, c config.Config, log zerolog.Logger) (endpoints []*listen.Endpoint, err error) {
+func (i *instance) openSockets(ctx context.Context, c config.Config, limits listen.Limits, log zerolog.Logger) (endpoints []*listen.Endpoint, err error) {
 	inherited, err := listen.NewInherited(i.program.handedOver(), i.program.Activated, c.Proxy.Listeners)
 	if err != nil {
 		return nil, err
@@ -149,7 +153,7 @@ func (i *instance) openSockets(ctx context.Context, c config.Config, log zerolog
 		name  string
 		at    config.Endpoint
 		conns int
-	}{{listen.Admin, c.Admin.Endpoint, listen.AdminConns}, {listen.AgentCheck, c.AgentCheck, listen.AgentConns}} {
+	}{{listen.Admin, c.Admin.Endpoint, limits.Admin}, {listen.AgentCheck, c.AgentCheck, limits.Agent}} {
 		if e.at.Network == "" {
 			continue
 		}

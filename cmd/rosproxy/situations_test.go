@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func TestMasterGoneKeepsLiveConnectionsAndHoldsNewOnes(t *testing.T) {
 	live := p.connected(one)
 	failovers := p.label().Failovers
 	consul.SetTags("one", asSlave, inGroup)
-	p.awaitReason("no master")
+	p.awaitReason("no master: default")
 	live.isAlive()
 	p.dial().isReset() // after the hold timeout
 	l := p.label()
@@ -85,7 +86,7 @@ func TestMasterBackAtTheSameAddressIsNoFailover(t *testing.T) {
 	live := p.connected(one)
 	before := p.label()
 	consul.SetTags("one", asSlave, inGroup)
-	p.awaitReason("no master")
+	p.awaitReason("no master: default")
 	held := p.dial()
 	eventually(t, "the new client to be held", func() bool { return p.label().Held == 1 })
 	consul.SetTags("one", asMaster, inGroup)
@@ -115,6 +116,29 @@ func TestChurnAtTheSameAddressIsNoFailover(t *testing.T) {
 	}
 }
 
+func TestLongServiceIDIsCutWhereverItIsShown(t *testing.T) {
+	consul, one := startConsul(t), startWorker(t, "one")
+	long := one.service(asMaster, inGroup)
+	long.ID = strings.Repeat("x", 5000)
+	consul.Register(long)
+	p := startProgram(t, "--consul-addr="+consul.Addr)
+	p.awaitReady()
+	shown := long.ID[:256]
+	if m := p.label().Master; m == nil || m.ServiceID != shown {
+		t.Errorf("/status: got %+v; want the first 256 bytes of the id", m)
+	}
+	p.metric(`master_info{address="` + one.l.Addr().String() + `",label="default",service_id="` + shown + `"}`)
+	_, out, _ := runOnce(t, []string{"check", "--consul-addr=" + consul.Addr, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}, nil)
+	for where, text := range map[string]string{"the log": p.log.String(), "check": out} {
+		if strings.Contains(text, shown+"x") {
+			t.Errorf("got more than 256 bytes of the id in %s", where)
+		}
+	}
+	if !strings.Contains(out, shown) {
+		t.Errorf("got no id from check:\n%s", out)
+	}
+}
+
 func TestOfTwoMastersTheNewestWins(t *testing.T) {
 	consul, one, p := follows(t)
 	live := p.connected(one)
@@ -132,7 +156,7 @@ func TestTwoMastersAreRefused(t *testing.T) {
 	two := startWorker(t, "two")
 	consul.Register(two.service(asMaster, inGroup))
 	live.isReset()
-	p.awaitReason("conflict")
+	p.awaitReason("conflict: default")
 	held := p.dial()
 	eventually(t, "the new client to be held", func() bool { return p.label().Held == 1 })
 	if l := p.label(); l.MastersSeen != 2 || l.Master != nil {
@@ -149,7 +173,7 @@ func TestColdStartHoldsUntilTheFirstAnswer(t *testing.T) {
 	consul.Register(one.service(asMaster, inGroup))
 	undo := consul.Inject(consultest.Hang())
 	p := startProgram(t, "--consul-addr="+consul.Addr)
-	p.awaitReason("starting")
+	p.awaitReason("starting: default")
 	held := p.dial()
 	eventually(t, "the client to be held", func() bool { return p.label().Held == 1 })
 	undo()
@@ -179,7 +203,7 @@ func TestOutageFences(t *testing.T) {
 	live := p.connected(one)
 	consul.Stop()
 	live.isReset()
-	p.awaitReason("consul unreachable")
+	p.awaitReason("consul unreachable: default")
 	held := p.dial()
 	eventually(t, "the new client to be held", func() bool { return p.label().Held == 1 })
 	if f := p.label().LastFailover; f == nil || f.To != "" || f.Dropped != 1 {
@@ -209,7 +233,7 @@ func TestMasterMustCarryTheTagOfItsLabel(t *testing.T) {
 	a, b := startWorker(t, "a"), startWorker(t, "b")
 	consul.Register(a.service(asMaster, "label=a"), b.service(asMaster, "label=b"))
 	p := startProgram(t, "--consul-addr="+consul.Addr, "--listen=a=127.0.0.1:0", "--listen=b=127.0.0.1:0", "--listen=c=127.0.0.1:0")
-	p.awaitReason("no master")
+	p.awaitReason("no master: c")
 	s := p.status()
 	dialProxy(t, s.Labels[0].Listen).greetedBy(a)
 	dialProxy(t, s.Labels[1].Listen).greetedBy(b)

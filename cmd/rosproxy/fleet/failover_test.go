@@ -132,7 +132,7 @@ func TestInstancesWithoutAMasterAreDownAndKeepTheirStreams(t *testing.T) {
 	for _, i := range f.instances() {
 		f.haproxy.await(i.name, "DOWN")
 		eventually(t, "HAProxy to be told why "+i.name+" is down", func() bool {
-			return strings.Contains(f.haproxy.state(i.name)["last_agt"], "no master for label default")
+			return strings.Contains(f.haproxy.state(i.name)["last_agt"], "no master: default")
 		})
 	}
 	f.wantUntouched("when nobody is master", f.streams)

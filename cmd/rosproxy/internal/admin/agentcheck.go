@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 )
 
 // Bounds of the agent check.
@@ -61,6 +60,7 @@ func (a *AgentCheck) acceptAll(ctx context.Context, l net.Listener, ended chan<-
 		switch {
 		case err == nil:
 			warned = false
+			setConnBusy(c, true) // before the next is accepted, for which this one might be closed
 			answers.Go(func() { a.answer(c) })
 			continue
 		case !errors.Is(err, net.ErrClosed):
@@ -91,6 +91,7 @@ func (a *AgentCheck) answer(c net.Conn) {
 	if _, err := io.WriteString(c, line); err != nil {
 		return
 	}
+	setConnBusy(c, false)
 	// A close with bytes unread is a RST (RFC 2525, 2.17), which could cost a
 	// peer that has sent some (agent-send) its answer. So it closes first.
 	if h, ok := c.(interface{ CloseWrite() error }); ok && h.CloseWrite() == nil {
@@ -111,28 +112,9 @@ func agentLine(r Readiness) string {
 	case verdictDraining:
 		return "drain up #" + reasonDraining + "\n"
 	}
+	reasons := config.Trim(strings.Join(r.Reasons, ", "), maxAgentReason)
 	if r.isDraining() {
-		return "drain down #" + agentReason(r) + "\n"
+		return "drain down #" + reasons + "\n"
 	}
-	return "down ready #" + agentReason(r) + "\n"
-}
-
-// agentReason says what is wrong, of which label, as far as there is room.
-func agentReason(r Readiness) string {
-	var reasons []string
-	if r.isDraining() {
-		reasons = append(reasons, reasonDraining)
-	}
-	var labels []string
-	for label, state := range r.Labels {
-		if state != string(discovery.Found) {
-			labels = append(labels, label)
-		}
-	}
-	slices.Sort(labels)
-	for _, label := range labels {
-		reasons = append(reasons, r.Labels[label]+" for label "+label)
-	}
-	text := strings.Join(reasons, ", ")
-	return strings.ToValidUTF8(text[:min(len(text), maxAgentReason)], "") // no half a character at the end
+	return "down ready #" + reasons + "\n"
 }

@@ -23,10 +23,10 @@ func TestAgentLineSaysTheAdministrativeAndTheOperationalState(t *testing.T) {
 	}{
 		{"serving", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, "up ready\n"},
 		{"draining", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, "drain up #draining\n"},
-		{"no master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, "down ready #no master for label a\n"},
-		{"no master of one label", []string{"a", "b"}, []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, "down ready #no master for label b\n"},
-		{"two labels, two reasons", []string{"b", "a"}, []discovery.State{discovery.None, discovery.Conflict}, []proxy.LabelSnapshot{had, had}, false, "down ready #conflict for label a, no master for label b\n"},
-		{"draining without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, "drain down #draining, no master for label a\n"},
+		{"no master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, "down ready #no master: a\n"},
+		{"no master of one label", []string{"a", "b"}, []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, "down ready #no master: b\n"},
+		{"two labels, two reasons", []string{"b", "a"}, []discovery.State{discovery.None, discovery.Conflict}, []proxy.LabelSnapshot{had, had}, false, "down ready #conflict: a, no master: b\n"},
+		{"draining without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, "drain down #draining, no master: a\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, data, source := newAdmin(t)
@@ -48,11 +48,14 @@ func TestAgentLineSaysTheAdministrativeAndTheOperationalState(t *testing.T) {
 }
 
 func TestAgentLineIsShortWhateverTheLabels(t *testing.T) {
-	r := Readiness{Status: "DOWN", State: drain.Serving, Labels: map[string]string{}}
 	for _, first := range []string{"", "x", "xx"} { // a character of three bytes ends at any offset
-		r.Labels[first+strings.Repeat("語", 40)] = string(discovery.None)
+		r := Readiness{Status: "DOWN", State: drain.Serving, Reasons: []string{"no master: " + first + strings.Repeat("語", 40)}}
+		wantShortLine(t, agentLine(r))
 	}
-	got := agentLine(r)
+}
+
+func wantShortLine(t *testing.T, got string) {
+	t.Helper()
 	if len(got) > len("down ready #\n")+maxAgentReason || !utf8.ValidString(got) || strings.Count(got, "\n") != 1 {
 		t.Errorf("got %d bytes, %q; want one valid line of at most %d bytes of reason", len(got), got, maxAgentReason)
 	}

@@ -83,7 +83,7 @@ func (a *Server) serveKill(w http.ResponseWriter, r *http.Request) {
 		writeError(w, codeOf(err), fmt.Errorf("label %q: %w", label, err))
 		return
 	}
-	a.log.Info().Str("label", label).Int("closed", n).Str("peer", r.RemoteAddr).Msg("connections killed")
+	a.log.Info().Str("label", label).Int("closed", n).Str("peer", peerOf(r)).Msg("connections killed")
 	writeJSON(w, http.StatusOK, map[string]int{"closed": n})
 }
 

@@ -26,6 +26,7 @@ func (a *Server) serveStartDrain(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, err)
 		return
 	}
+	a.log.Info().Str("peer", peerOf(r)).Bool("exit", o.Exit).Msg("drain asked for")
 	writeJSON(w, http.StatusAccepted, a.lifecycle.Start(o))
 }
 
@@ -36,6 +37,7 @@ func (a *Server) serveUndoDrain(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, err)
 		return
 	}
+	a.log.Info().Str("peer", peerOf(r)).Msg("end of the drain asked for")
 	s, err := a.lifecycle.Undo()
 	switch {
 	case errors.Is(err, drain.ErrStopping):

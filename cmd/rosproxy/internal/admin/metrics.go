@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -40,6 +41,7 @@ type collector struct {
 	consulContact *prometheus.Desc
 	consulErrors  *prometheus.Desc
 	consulResets  *prometheus.Desc
+	refused       *prometheus.Desc
 	draining      *prometheus.Desc
 	build         *prometheus.Desc
 }
@@ -71,6 +73,7 @@ func newCollector(a *Server) *collector {
 		consulContact: desc("consul_last_contact_seconds", "Time since the last good answer; no series before the first.", "address"),
 		consulErrors:  desc("consul_errors_total", "Answers not obtained or not understood.", "address"),
 		consulResets:  desc("consul_index_resets_total", "Times the raft index went backwards.", "address"),
+		refused:       desc("admin_refused_total", "Admin requests refused: wrong or no token, a Host that is not known, a page of another site.", "reason"),
 		draining:      desc("draining", "1 when the process is draining, drained or stopping."),
 		build:         desc("build_info", "Always 1; the labels tell the build.", "version", "revision", "goversion"),
 	}
@@ -112,7 +115,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	for _, d := range []*prometheus.Desc{
 		c.closed, c.bytes, c.master, c.seen, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
-		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.draining, c.build,
+		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.refused, c.draining, c.build,
 	} {
 		ch <- d
 	}
@@ -125,6 +128,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		c.collectLabel(ch, l, seen[l.Label])
 	}
 	c.collectConsul(ch)
+	for why := range numRefusals {
+		ch <- counterOf(c.refused, c.a.refusals.counts[why].Load(), why.String())
+	}
 	draining := 0.0
 	if c.a.lifecycle.Draining() {
 		draining = 1

@@ -20,7 +20,7 @@ type Readiness struct {
 }
 
 // reasonDraining stands for every phase but serving; the other reasons are the
-// states of discovery.
+// states of discovery, each with its label.
 const reasonDraining = "draining"
 
 func (a *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
@@ -93,8 +93,8 @@ func (a *Server) readiness() Readiness {
 	}
 	for label, state := range a.labelStates() {
 		s.Labels[label] = string(state)
-		if state != discovery.Found && !slices.Contains(s.Reasons, string(state)) {
-			s.Reasons = append(s.Reasons, string(state))
+		if state != discovery.Found {
+			s.Reasons = append(s.Reasons, string(state)+": "+label)
 		}
 	}
 	if len(s.Reasons) > 0 {

@@ -24,17 +24,17 @@ func TestReadiness(t *testing.T) {
 		ofLabels []string
 	}{
 		{"found and installed", []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, 200, nil, []string{"found"}},
-		{"cold start", []discovery.State{discovery.Starting}, []proxy.LabelSnapshot{never}, false, 503, []any{"starting"}, []string{"starting"}},
-		{"none", []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, 503, []any{"no master"}, []string{"no master"}},
-		{"conflict", []discovery.State{discovery.Conflict}, []proxy.LabelSnapshot{had}, false, 503, []any{"conflict"}, []string{"conflict"}},
-		{"fenced outage", []discovery.State{discovery.Unreachable}, []proxy.LabelSnapshot{had}, false, 503, []any{"consul unreachable"}, []string{"consul unreachable"}},
-		{"found, first one not installed yet", []discovery.State{discovery.Found}, []proxy.LabelSnapshot{never}, false, 503, []any{"starting"}, []string{"starting"}},
-		{"found, next one not installed yet", []discovery.State{discovery.Found}, []proxy.LabelSnapshot{had}, false, 503, []any{"no master"}, []string{"no master"}},
+		{"cold start", []discovery.State{discovery.Starting}, []proxy.LabelSnapshot{never}, false, 503, []any{"starting: a"}, []string{"starting"}},
+		{"none", []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, 503, []any{"no master: a"}, []string{"no master"}},
+		{"conflict", []discovery.State{discovery.Conflict}, []proxy.LabelSnapshot{had}, false, 503, []any{"conflict: a"}, []string{"conflict"}},
+		{"fenced outage", []discovery.State{discovery.Unreachable}, []proxy.LabelSnapshot{had}, false, 503, []any{"consul unreachable: a"}, []string{"consul unreachable"}},
+		{"found, first one not installed yet", []discovery.State{discovery.Found}, []proxy.LabelSnapshot{never}, false, 503, []any{"starting: a"}, []string{"starting"}},
+		{"found, next one not installed yet", []discovery.State{discovery.Found}, []proxy.LabelSnapshot{had}, false, 503, []any{"no master: a"}, []string{"no master"}},
 		{"draining", []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, 503, []any{"draining"}, []string{"found"}},
-		{"draining without master", []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, 503, []any{"draining", "no master"}, []string{"no master"}},
-		{"one label of two", []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, 503, []any{"no master"}, []string{"found", "no master"}},
-		{"the same reason twice is said once", []discovery.State{discovery.None, discovery.None}, []proxy.LabelSnapshot{had, had}, false, 503, []any{"no master"}, []string{"no master", "no master"}},
-		{"a label that discovery does not know", nil, []proxy.LabelSnapshot{never}, false, 503, []any{"starting"}, []string{"starting"}},
+		{"draining without master", []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, 503, []any{"draining", "no master: a"}, []string{"no master"}},
+		{"one label of two", []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, 503, []any{"no master: b"}, []string{"found", "no master"}},
+		{"the same reason of two labels", []discovery.State{discovery.None, discovery.None}, []proxy.LabelSnapshot{had, had}, false, 503, []any{"no master: a", "no master: b"}, []string{"no master", "no master"}},
+		{"a label that discovery does not know", nil, []proxy.LabelSnapshot{never}, false, 503, []any{"starting: a"}, []string{"starting"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, data, source := newAdmin(t)

@@ -15,10 +15,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
-	"github.com/rs/zerolog"
 )
 
 // DataPlane is what the admin endpoints ask of the proxy.
@@ -39,7 +40,8 @@ type Config struct {
 	Proxy      DataPlane
 	Source     MasterStatus
 	Lifecycle  *drain.Machine
-	TokenFile  string // of the bearer token; empty: none is asked for
+	TokenFile  string   // of the bearer token; empty: none is asked for
+	Hosts      []string // names by which the endpoints may be asked where no token is; those of the loopback may always
 	Build      Build
 	Started    time.Time // when the process began
 	Generation int       // 1 for the first process, one more with each upgrade
@@ -67,6 +69,7 @@ type Server struct {
 	source     MasterStatus
 	lifecycle  *drain.Machine
 	guard      guard
+	refusals   refusals
 	build      Build
 	started    time.Time
 	generation int
@@ -75,13 +78,23 @@ type Server struct {
 
 // New makes a Server, which does nothing before Serve.
 func New(c Config) *Server {
+	g := guard{tokenFile: c.TokenFile}
+	for _, h := range c.Hosts {
+		g.hosts = append(g.hosts, strings.ToLower(h))
+	}
 	return &Server{
-		data: c.Proxy, source: c.Source, lifecycle: c.Lifecycle, guard: guard{c.TokenFile},
+		data: c.Proxy, source: c.Source, lifecycle: c.Lifecycle, guard: g, refusals: refusals{log: c.Log},
 		build: c.Build, started: c.Started, generation: c.Generation, log: c.Log,
 	}
 }
 
-const pathConnections = "/connections"
+// Paths that are not all alike.
+const (
+	pathHealthz     = "/healthz"
+	pathReadyz      = "/readyz"
+	pathHealth      = "/health"
+	pathConnections = "/connections"
+)
 
 // Bounds of a request.
 const (
@@ -98,35 +111,47 @@ type methods map[string]http.HandlerFunc
 
 // handler is the mux: the endpoints, and the same JSON errors around all of them.
 func (a *Server) handler() http.Handler {
-	ready := a.serveReady
 	routes := map[string]methods{
-		"/healthz":      {"GET": a.serveHealth},
-		"/readyz":       {"GET": ready},
-		"/health":       {"GET": ready},
-		"/status":       {"GET": a.serveStatus},
-		"/metrics":      {"GET": newMetricsHandler(a)},
+		pathHealthz:     {"GET": a.serveHealth},
+		pathReadyz:      {"GET": a.serveReady},
+		pathHealth:      {"GET": a.serveReady},
+		"/status":       {"GET": newBounded(a.serveStatus).ServeHTTP},
+		"/metrics":      {"GET": newBounded(newMetricsHandler(a)).ServeHTTP},
 		"/drain":        {"GET": a.serveDrain, "POST": a.serveStartDrain, "DELETE": a.serveUndoDrain},
-		pathConnections: {"GET": a.serveConnections, "DELETE": a.serveKill},
+		pathConnections: {"GET": newBounded(a.serveConnections).ServeHTTP, "DELETE": a.serveKill},
 	}
 	// A page in somebody's browser must not be able to drain the proxy on its machine.
 	foreign := http.NewCrossOriginProtection()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		setBusy(r, true)
+		defer setBusy(r, false)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if err := foreign.Check(r); err != nil {
+			a.refusals.note(crossSite, err, r)
 			writeError(w, http.StatusForbidden, err)
 			return
 		}
-		a.route(w, r, routes)
+		if err := a.guard.admits(r); err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		route(w, r, routes)
 	})
 	return http.MaxBytesHandler(h, maxBody)
 }
 
-func (a *Server) route(w http.ResponseWriter, r *http.Request, routes map[string]methods) {
-	if err := a.guard.admits(r); err != nil {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="rosproxy"`)
-		writeError(w, http.StatusUnauthorized, err)
+func (a *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if _, ok := errors.AsType[errHost](err); ok {
+		a.refusals.note(foreignHost, err, r)
+		writeError(w, http.StatusForbidden, err)
 		return
 	}
+	a.refusals.note(wrongToken, err, r)
+	w.Header().Set("WWW-Authenticate", `Bearer realm="rosproxy"`)
+	writeError(w, http.StatusUnauthorized, err)
+}
+
+func route(w http.ResponseWriter, r *http.Request, routes map[string]methods) {
 	m, ok := routes[r.URL.Path]
 	if !ok {
 		writeError(w, http.StatusNotFound, fmt.Errorf("no such endpoint: %q", r.URL.Path))
@@ -156,6 +181,7 @@ func (a *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       keepIdle,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withPeer,
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is an endpoint that we do not have
 		ErrorLog:                     stdlog.New(debugWriter{a.log}, "", 0),

@@ -27,15 +27,24 @@ type fakeData struct {
 	connections []proxy.ConnInfo
 	filter      proxy.Filter // the last one asked with
 	killed      []string
+	held        sync.RWMutex // locked while a test holds up the answers that need the shards
 }
 
+// hold makes whoever asks for more than health wait until release.
+func (f *fakeData) hold()    { f.held.Lock() }
+func (f *fakeData) release() { f.held.Unlock() }
+
 func (f *fakeData) Snapshot() proxy.Snapshot {
+	f.held.RLock()
+	defer f.held.RUnlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.snapshot
 }
 
 func (f *fakeData) Connections(filter proxy.Filter) []proxy.ConnInfo {
+	f.held.RLock()
+	defer f.held.RUnlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.filter = filter
@@ -114,6 +123,7 @@ func runLifecycle(t testing.TB, target drain.Target) *drain.Machine {
 // ask sends one request to the endpoints; header lines are NAME: VALUE.
 func ask(a *Server, method, target string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
+	r.Host = "localhost"
 	for _, h := range header {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)

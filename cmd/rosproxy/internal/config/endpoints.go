@@ -16,7 +16,8 @@ type Endpoint struct {
 // Admin says where the admin endpoints are and who may use them.
 type Admin struct {
 	Endpoint
-	TokenFile string // empty: no token is asked for
+	TokenFile string   // empty: no token is asked for
+	Hosts     []string // names that a request's Host may have where no token is asked for, besides those of the loopback
 }
 
 // maxSocketPath is what sockaddr_un holds.
@@ -29,6 +30,12 @@ func loadAdmin(s settings, c *Config) error {
 		return err
 	}
 	c.Admin.Endpoint = endpoint
+	for _, h := range s.list("admin-host") {
+		if !isHostName(h.text) {
+			return h.fault("not a host name (without a port)")
+		}
+		c.Admin.Hosts = append(c.Admin.Hosts, h.text)
+	}
 	token, ok := s.one("admin-token-file")
 	if !ok {
 		if !local {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/alecthomas/kong"
 )
@@ -53,6 +52,7 @@ type grammar struct {
 	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
 	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
 	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`
+	AdminHost        []string `sep:"none" placeholder:"NAME" help:"Name by which the admin endpoints may be asked where no token is (besides those of the loopback and IP addresses). Repeatable."`
 	AgentCheckListen string   `placeholder:"ADDR" help:"Answer HAProxy's agent checks here: HOST:PORT or unix:PATH (none)."`
 	DrainGrace       string   `default:"5s" placeholder:"D" help:"Draining: unready but still accepting (${default})."`
 	DrainTimeout     string   `default:"5m" placeholder:"D" help:"Draining: after this the rest is closed (${default})."`
@@ -117,8 +117,3 @@ var plainly = strings.NewReplacer(
 	`expected string value but got "EOL" (<EOL>)`, "needs a value",
 	`missing value, expecting "<arg>"`, "needs a value",
 )
-
-// OneLine makes s fit for one line of a terminal or a log.
-func OneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
-}

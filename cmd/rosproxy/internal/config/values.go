@@ -143,15 +143,17 @@ func SplitHostPort(address string) (host string, port uint16, reason string) {
 	if host == "" {
 		return "", uint16(n), ""
 	}
-	if _, err := netip.ParseAddr(host); err != nil && (!hostName.MatchString(host) || allNumeric(host)) {
+	if _, err := netip.ParseAddr(host); err != nil && !isHostName(host) {
 		return "", 0, "the host is neither an IP address nor a host name"
 	}
 	return host, uint16(n), ""
 }
 
-// allNumeric catches an IPv4 address with a mistake in it, which would
-// otherwise be looked up as a name.
-func allNumeric(host string) bool { return strings.Trim(host, "0123456789.") == "" }
+// isHostName reports whether host may be a name. An IPv4 address with a mistake
+// in it is none: it would be looked up.
+func isHostName(host string) bool {
+	return hostName.MatchString(host) && strings.Trim(host, "0123456789.") != ""
+}
 
 // isLoopback reports whether nobody but this machine can connect to host.
 func isLoopback(host string) bool {

@@ -1,48 +1,118 @@
 package listen
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"os"
 	"testing"
+	"time"
 )
 
-func TestLimitListenerWaitsForASlot(t *testing.T) {
+// accepting is a limitListener and what it accepted, in that order.
+func accepting(t *testing.T, most int) (l *limitListener, connect func() (client net.Conn, server *conn)) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limitListener{Listener: inner, slots: make(chan struct{}, 1), closed: make(chan struct{})}
-	accepted := make(chan net.Conn)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range 2 {
-		c, err := net.Dial("tcp", inner.Addr().String())
+	l = limited(inner, most)
+	t.Cleanup(func() { l.Close() })
+	return l, func() (net.Conn, *conn) {
+		t.Helper()
+		client, err := net.Dial("tcp", inner.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { client.Close() })
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		return client, server.(*conn)
 	}
-	first := <-accepted
-	select {
-	case <-accepted:
-		t.Fatal("accepted a second connection; want it to wait")
-	default:
+}
+
+// wantClosed reads what only the end of a connection lets one read.
+func wantClosed(t *testing.T, c net.Conn) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v; want the connection closed", err)
 	}
-	first.Close()
-	first.Close() // gives back no second slot
-	second := <-accepted
-	if got := len(l.slots); got != 1 {
-		t.Errorf("got %d slots taken; want 1", got)
+}
+
+func wantOpen(t *testing.T, client net.Conn, server *conn) {
+	t.Helper()
+	if _, err := server.Write([]byte("x")); err != nil {
+		t.Errorf("got %v; want the connection open", err)
 	}
-	l.Close() // with all slots taken
-	<-ended
-	second.Close()
+	_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
+		t.Errorf("got %v; want the connection open", err)
+	}
+}
+
+func TestOldestIdleConnectionGoesForANewOne(t *testing.T) {
+	_, connect := accepting(t, 3)
+	oldest, busy := connect()
+	busy.SetBusy(true)
+	first, _ := connect()
+	second, secondServer := connect()
+	third, thirdServer := connect()
+	wantClosed(t, first)
+	wantOpen(t, oldest, busy)
+	busy.SetBusy(false) // now it has been idle for the shortest time
+	fourth, fourthServer := connect()
+	wantClosed(t, second)
+	wantOpen(t, oldest, busy)
+	wantOpen(t, third, thirdServer)
+	wantOpen(t, fourth, fourthServer)
+	secondServer.SetBusy(true) // of one that is closed
+}
+
+func TestOldestBusyConnectionGoesWhereNoneIsIdle(t *testing.T) {
+	l, connect := accepting(t, 2)
+	first, firstServer := connect()
+	second, secondServer := connect()
+	firstServer.SetBusy(true)
+	secondServer.SetBusy(true)
+	third, thirdServer := connect()
+	wantClosed(t, first)
+	wantOpen(t, second, secondServer)
+	wantOpen(t, third, thirdServer)
+	for range 2 { // takes itself off once
+		thirdServer.Close()
+	}
+	if got := l.idle.Len() + l.busy.Len(); got != 1 {
+		t.Errorf("got %d connections counted; want 1", got)
+	}
+}
+
+func TestPeerIsAnAddressOrAProcess(t *testing.T) {
+	_, connect := accepting(t, 1)
+	client, server := connect()
+	if got := server.Peer(); got != client.LocalAddr().String() {
+		t.Errorf("got %q; want %s", got, client.LocalAddr())
+	}
+	path := socketPath(t)
+	e, err := openAdmin(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	client, err = net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := e.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, want := c.(*conn).Peer(), fmt.Sprintf("pid %d uid %d", os.Getpid(), os.Getuid()); got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
 }

@@ -7,20 +7,35 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// Most connections at a time.
-const (
-	AdminConns = 256
-	AgentConns = 64
-)
+// Limits are how many connections the endpoints hold at a time.
+type Limits struct{ Admin, Agent int }
+
+// LimitsFor shares out what a process with so many descriptors can spare. All
+// that the endpoints may hold is part of what the proxy leaves free for them.
+func LimitsFor(descriptors int) Limits {
+	return Limits{Admin: min(max(descriptors/16, 8), 256), Agent: min(max(descriptors/64, 4), 64)}
+}
+
+// CurrentLimits are those of RLIMIT_NOFILE.
+func CurrentLimits() (Limits, error) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return Limits{}, os.NewSyscallError("getrlimit", err)
+	}
+	return LimitsFor(int(min(l.Cur, math.MaxInt32))), nil
+}
 
 // OpenPrivate opens the admin listener on a unix socket that is its user's alone.
-func OpenPrivate(ctx context.Context, path string) (net.Listener, error) {
-	return open(ctx, Admin, "unix", path, privateMode, AdminConns)
+func OpenPrivate(ctx context.Context, path string, conns int) (net.Listener, error) {
+	return open(ctx, Admin, "unix", path, privateMode, conns)
 }
 
 // open opens a listener that holds at most conns connections at a time; name

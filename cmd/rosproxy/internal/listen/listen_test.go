@@ -22,7 +22,7 @@ func socketPath(t *testing.T) string {
 }
 
 func openAdmin(t *testing.T, path string) (*Endpoint, error) {
-	return (&Inherited{}).Open(t.Context(), Admin, "unix", path, AdminConns)
+	return (&Inherited{}).Open(t.Context(), Admin, "unix", path, 8)
 }
 
 func TestAdminSocketHasItsModeAndIsRemoved(t *testing.T) {

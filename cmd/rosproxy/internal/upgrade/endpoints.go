@@ -33,6 +33,7 @@ type Endpoints struct {
 	Allowed    <-chan struct{} // closed when this process may serve
 	HandedOver <-chan struct{} // closed when a successor has the sockets
 	OwnPath    string          // of the socket of its own
+	OwnConns   int             // at a time
 	ServeOwn   ServeFunc
 	Log        zerolog.Logger
 }
@@ -61,7 +62,7 @@ func (e *Endpoints) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		l, err := listen.OpenPrivate(ctx, e.OwnPath)
+		l, err := listen.OpenPrivate(ctx, e.OwnPath, e.OwnConns)
 		if err != nil {
 			e.Log.Error().Err(err).Msg("no admin endpoints while this process drains")
 		} else {

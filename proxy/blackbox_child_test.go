@@ -29,7 +29,30 @@ type child struct {
 // newChild starts a process in a role; it ends with the test.
 func newChild(t testing.TB, role string) *child {
 	t.Helper()
+	return startChild(t, role, nil)
+}
+
+// newChildWithItsOwnNetwork has nothing in it but a loopback interface that is
+// down. It skips the test where such a thing cannot be had.
+func newChildWithItsOwnNetwork(t testing.TB, role string) *child {
+	t.Helper()
+	own := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if os.Getuid() != 0 {
+		own.Cloneflags |= syscall.CLONE_NEWUSER
+		own.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+	}
+	try := exec.Command("/proc/self/exe", "-test.run=^$")
+	try.SysProcAttr = own
+	if err := try.Run(); err != nil {
+		t.Skipf("no network namespaces here: %v", err)
+	}
+	return startChild(t, role, own)
+}
+
+func startChild(t testing.TB, role string, attributes *syscall.SysProcAttr) *child {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
+	cmd.SysProcAttr = attributes
 	cmd.Env = append(os.Environ(), childEnv+"="+role)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -92,9 +115,11 @@ func (c *child) want(answer, command string, args ...any) {
 // runChild is the main function of a child.
 func runChild(role string) int {
 	handle := map[string]func() func(verb string, args []string) string{
-		"clients": newClientsRole,
-		"masters": newMastersRole,
-		"proxy":   newProxyRole,
+		"clients":   newClientsRole,
+		"masters":   newMastersRole,
+		"proxy":     newProxyRole,
+		"itself":    newItselfRole,
+		"handshake": newHandshakeRole,
 	}[role]()
 	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
 		f := strings.Fields(s.Text())

@@ -145,6 +145,7 @@ func TestConnectionsInTheBacklogSurvivePause(t *testing.T) {
 	waitEqual(t, "active", c.MaxConns, r.Active)
 	var g errgroup.Group
 	g.Go(func() error { r.Pause(); return nil })
+	time.Sleep(500 * time.Millisecond) // longer than handshakes under way are waited for: nobody leaves, and no event tells
 	for i, c := range clients {
 		g.Go(func() error {
 			if err := ask(c); err != nil {

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rosproxy/rosproxy/proxy"
@@ -235,47 +232,6 @@ func wantLittleCPU(t testing.TB, p *child) {
 	time.Sleep(1500 * time.Millisecond) // what is measured is a stretch of time
 	if used := read() - before; used > 500*time.Millisecond {
 		t.Errorf("CPU used in 1.5 s of waiting: got %v; want little", used)
-	}
-}
-
-// newProxyRole is a proxy with few descriptors:
-//
-//	serve MASTER FILES MAXCONNS    answers the address of its listener; MASTER may be none
-//	active                         answers the number of its clients
-//	cpu                            answers the CPU time it has used, in nanoseconds
-func newProxyRole() func(string, []string) string {
-	var p *proxy.Proxy
-	return func(verb string, args []string) string {
-		switch verb {
-		case "serve":
-			files, _ := strconv.ParseUint(args[1], 10, 64)
-			conns, _ := strconv.Atoi(args[2])
-			limit := syscall.Rlimit{Cur: files, Max: files}
-			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-				return fmt.Sprint("error: ", err)
-			}
-			c := config()
-			c.MaxConns = conns
-			c.HoldTimeout = 2 * patience
-			var err error
-			if p, err = proxy.New(c, zerolog.Nop()); err != nil {
-				return fmt.Sprint("error: ", err)
-			}
-			go p.Serve(context.Background())
-			if args[0] != "none" {
-				p.SetMaster("default", proxy.Master{Address: netip.MustParseAddrPort(args[0])})
-			}
-			return p.Snapshot().Labels[0].Listen
-		case "active":
-			return fmt.Sprint(p.Active())
-		case "cpu":
-			var u syscall.Rusage
-			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-				return fmt.Sprint("error: ", err)
-			}
-			return fmt.Sprint(u.Utime.Nano() + u.Stime.Nano())
-		}
-		return "error: no such command"
 	}
 }
 

@@ -18,6 +18,7 @@ type Config struct {
 	ConnectTimeout   time.Duration // one attempt to connect to the master; 0: 2s
 	DropFIN          bool          // a cut ends client connections by FIN instead of RST
 	MaxConns         int           // client connections at a time; 0: what RLIMIT_NOFILE allows
+	Reserved         int           // descriptors of RLIMIT_NOFILE that are for the rest of the process; 0: 256, where they are scarce a quarter
 	IdleTimeout      time.Duration // no byte either way; 0: never
 	HalfCloseTimeout time.Duration // one side has closed, the other sends nothing; 0: never
 	KeepAlive        time.Duration // TCP keepalive on both sides; 0: off

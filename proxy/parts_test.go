@@ -116,18 +116,21 @@ func TestAPipeWithBytesInItIsClosedNeverReused(t *testing.T) {
 
 func TestCapacitySharesOutTheDescriptors(t *testing.T) {
 	for _, c := range []struct {
-		maxConns, descriptors, pages int
-		want                         capacity
+		maxConns, reserved, descriptors, pages int
+		want                                   capacity
 	}{
-		{0, 20000, 0, capacity{9360, 512}},
-		{100, 20000, 0, capacity{100, 512}},
-		{0, 20000, 16384, capacity{9840, 32}},
-		{0, 256, 0, capacity{84, 12}},
-		{0, 8, 0, capacity{1, 2}},
-		{0, 1 << 30, 0, capacity{536870272, 512}},
+		{0, 0, 20000, 0, capacity{9360, 512}},
+		{100, 0, 20000, 0, capacity{100, 512}},
+		{0, 0, 20000, 16384, capacity{9840, 32}},
+		{0, 0, 256, 0, capacity{84, 12}},
+		{0, 0, 8, 0, capacity{1, 2}},
+		{0, 0, 1 << 30, 0, capacity{536870272, 512}},
+		{0, 400, 20000, 0, capacity{9288, 512}},
+		{0, 100, 256, 0, capacity{66, 12}},
+		{0, 1000, 256, 0, capacity{52, 12}}, // half of them at most
 	} {
-		if got := capacityFor(c.maxConns, c.descriptors, c.pages); got != c.want {
-			t.Errorf("max-conns %d, %d descriptors, %d pages: got %+v; want %+v", c.maxConns, c.descriptors, c.pages, got, c.want)
+		if got := capacityFor(c.maxConns, c.reserved, c.descriptors, c.pages); got != c.want {
+			t.Errorf("max-conns %d, %d reserved of %d descriptors, %d pages: got %+v; want %+v", c.maxConns, c.reserved, c.descriptors, c.pages, got, c.want)
 		}
 	}
 }

@@ -98,14 +98,13 @@ func (p *Proxy) measure() (err error) {
 	if p.trusted, err = trustedOf(p.config.AcceptProxyFrom); err != nil {
 		return err
 	}
-	descriptors, err := sock.DescriptorLimit()
+	most, err := RoomFor(p.config.Reserved)
 	if err != nil {
 		return err
 	}
-	pages := sock.PipePagesLimit()
-	room := capacityFor(p.config.MaxConns, descriptors, pages)
-	if most := capacityFor(0, descriptors, pages).conns; p.config.MaxConns > most {
-		p.log.Warn().Int("max_conns", p.config.MaxConns).Int("descriptors", descriptors).Int("room", most).
+	room := capacityFor(p.config.MaxConns, p.config.Reserved, most.Descriptors, sock.PipePagesLimit())
+	if p.config.MaxConns > most.Conns {
+		p.log.Warn().Int("max_conns", p.config.MaxConns).Int("descriptors", most.Descriptors).Int("room", most.Conns).
 			Msg("max-conns is more than the limit of open files has room for")
 	}
 	p.slots.max, p.slots.emptied = int64(room.conns), make(chan struct{}, 1)

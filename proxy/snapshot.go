@@ -87,12 +87,19 @@ type Filter struct {
 // labelsPerPiece is how many labels a shard copies the counters of in one piece.
 const labelsPerPiece = 64
 
-// Snapshot reads the state of every label from the shards.
-func (p *Proxy) Snapshot() Snapshot {
+// Overview is a Snapshot without what the shards count: Active, Held and the
+// rest of that stay zero. It waits for no shard.
+func (p *Proxy) Overview() Snapshot {
 	out := Snapshot{Accepting: p.serving.Load() && p.listeners.open.Load(), Full: p.slots.isFull()}
 	for i, lb := range p.labels {
 		out.Labels = append(out.Labels, p.describeLabel(lb, p.histories[i]))
 	}
+	return out
+}
+
+// Snapshot reads the state of every label from the shards.
+func (p *Proxy) Snapshot() Snapshot {
+	out := p.Overview()
 	copies := make(chan []counters, len(p.shards))
 	p.broadcastTask(func(s *shard) task { return s.copyCounters(copies) })
 	for range p.shards {

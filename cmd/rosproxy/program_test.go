@@ -96,13 +96,18 @@ func startProcess(t *testing.T, args ...string) (*exec.Cmd, *syncBuffer, string)
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "a")
 	c := command(t, append([]string{"--listen=127.0.0.1:0", "--admin-listen=unix:" + socket, "--log-format=json"}, args...)...)
-	log := &syncBuffer{}
+	log, listen := startAndAwaitListener(t, c)
+	return c, log, listen
+}
+
+func startAndAwaitListener(t *testing.T, c *exec.Cmd) (log *syncBuffer, listen string) {
+	t.Helper()
+	log = &syncBuffer{}
 	c.Stderr = log
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-	var listen string
 	eventually(t, "the listener", func() bool {
 		if !strings.HasSuffix(log.String(), "\n") { // a line half written
 			return false
@@ -114,7 +119,39 @@ func startProcess(t *testing.T, args ...string) (*exec.Cmd, *syncBuffer, string)
 		}
 		return listen != ""
 	})
-	return c, log, listen
+	return log, listen
+}
+
+// TestAdminConnectionsLeaveTheDescriptorsOfClientsAlone: where there are few,
+// all that may be open on the admin side and all clients fit in together.
+func TestAdminConnectionsLeaveTheDescriptorsOfClientsAlone(t *testing.T) {
+	one := startWorker(t, "one")
+	dir, err := os.MkdirTemp("", "rp") // short: a socket's path has a limit
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	admin, agent := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	c := command(t, "--listen=127.0.0.1:0", "--admin-listen=unix:"+admin, "--agent-check-listen=unix:"+agent,
+		"--static-master="+one.l.Addr().String(), "--log-format=json", "--shards=2")
+	c.Args = append([]string{"/bin/sh", "-c", `ulimit -n 128 && exec "$0" "$@"`, c.Path}, c.Args[1:]...)
+	c.Path = "/bin/sh"
+	log, listen := startAndAwaitListener(t, c)
+	for _, path := range []string{admin, agent} {
+		for range 200 {
+			silent, err := net.Dial("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+		}
+	}
+	for range 20 {
+		dialProxy(t, listen).greetedBy(one)
+	}
+	if n := len(log.lines(t, "accepting paused, clients wait in the listen queue")); n > 0 {
+		t.Errorf("got %d warnings of a shortage; want none", n)
+	}
 }
 
 // awaitExit waits for the end of a process and answers its exit code.

@@ -99,6 +99,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	if err != nil {
 		return nil, err
 	}
+	c.Proxy.Reserved = c.Descriptors(c.Proxy.Shards) + limits.Descriptors()
 	endpoints, err := i.openSockets(ctx, c, limits, log)
 	if err != nil {
 		return nil, err

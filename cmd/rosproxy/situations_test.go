@@ -409,3 +409,11 @@ func TestDrainRequestedWithExitEndsTheProgram(t *testing.T) {
 	p.request("POST", "/drain?grace=0s&exit=true", &v)
 	p.awaitEnd(exitOK)
 }
+
+func TestFullInstanceIsNotReadyUntilAClientLeaves(t *testing.T) {
+	_, one, p := follows(t, "--max-conns=1")
+	c := p.connected(one)
+	p.awaitReason("full")
+	c.Close()
+	p.awaitReady()
+}

@@ -111,6 +111,8 @@ func agentLine(r Readiness) string {
 		return "up ready\n"
 	case verdictDraining:
 		return "drain up #" + reasonDraining + "\n"
+	case verdictFull: // not down, which may end the live sessions
+		return "drain up #" + reasonFull + "\n"
 	}
 	reasons := config.Trim(strings.Join(r.Reasons, ", "), maxAgentReason)
 	if r.isDraining() {

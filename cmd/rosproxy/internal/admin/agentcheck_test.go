@@ -19,18 +19,23 @@ func TestAgentLineSaysTheAdministrativeAndTheOperationalState(t *testing.T) {
 		states []discovery.State
 		data   []proxy.LabelSnapshot
 		drain  bool
+		full   bool
 		want   string
 	}{
-		{"serving", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, "up ready\n"},
-		{"draining", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, "drain up #draining\n"},
-		{"no master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, "down ready #no master: a\n"},
-		{"no master of one label", []string{"a", "b"}, []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, "down ready #no master: b\n"},
-		{"two labels, two reasons", []string{"b", "a"}, []discovery.State{discovery.None, discovery.Conflict}, []proxy.LabelSnapshot{had, had}, false, "down ready #conflict: a, no master: b\n"},
-		{"draining without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, "drain down #draining, no master: a\n"},
+		{"serving", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, false, "up ready\n"},
+		{"draining", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, false, "drain up #draining\n"},
+		{"no master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, false, "down ready #no master: a\n"},
+		{"no master of one label", []string{"a", "b"}, []discovery.State{discovery.Found, discovery.None}, []proxy.LabelSnapshot{has, had}, false, false, "down ready #no master: b\n"},
+		{"two labels, two reasons", []string{"b", "a"}, []discovery.State{discovery.None, discovery.Conflict}, []proxy.LabelSnapshot{had, had}, false, false, "down ready #conflict: a, no master: b\n"},
+		{"draining without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, true, false, "drain down #draining, no master: a\n"},
+		{"full", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, false, true, "drain up #full\n"},
+		{"full and draining", []string{"a"}, []discovery.State{discovery.Found}, []proxy.LabelSnapshot{has}, true, true, "drain up #draining\n"},
+		{"full without master", []string{"a"}, []discovery.State{discovery.None}, []proxy.LabelSnapshot{had}, false, true, "down ready #full, no master: a\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, data, source := newAdmin(t)
 			source.labels, data.snapshot.Labels = nil, nil
+			data.snapshot.Full = c.full
 			for i, name := range c.labels {
 				source.labels = append(source.labels, discovery.LabelStatus{Label: name, State: c.states[i]})
 				l := c.data[i]

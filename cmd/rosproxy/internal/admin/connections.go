@@ -105,7 +105,7 @@ func (a *Server) parseFilter(r *http.Request) (proxy.Filter, error) {
 }
 
 func (a *Server) hasLabel(label string) bool {
-	for _, l := range a.data.Snapshot().Labels {
+	for _, l := range a.data.Overview().Labels {
 		if l.Label == label {
 			return true
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
+	"github.com/rosproxy/rosproxy/proxy"
 )
 
 // Readiness is the answer of /readyz and /health.
@@ -21,7 +22,11 @@ type Readiness struct {
 
 // reasonDraining stands for every phase but serving; the other reasons are the
 // states of discovery, each with its label.
-const reasonDraining = "draining"
+const (
+	reasonDraining = "draining"
+	reasonFull     = "full"                  // --max-conns is reached
+	stateLoop      = discovery.State("loop") // the master is one of our own listeners
+)
 
 func (a *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "UP"})
@@ -70,6 +75,7 @@ const (
 	verdictDown     verdict = iota // no sessions
 	verdictUp                      // new sessions and live ones
 	verdictDraining                // live sessions alone; nothing else is wrong
+	verdictFull                    // the same
 )
 
 func (r Readiness) verdict() verdict {
@@ -78,6 +84,8 @@ func (r Readiness) verdict() verdict {
 		return verdictUp
 	case len(r.Reasons) == 1 && r.isDraining():
 		return verdictDraining
+	case len(r.Reasons) == 1 && r.Reasons[0] == reasonFull:
+		return verdictFull
 	}
 	return verdictDown
 }
@@ -91,7 +99,11 @@ func (a *Server) readiness() Readiness {
 	if s.isDraining() {
 		s.Reasons = append(s.Reasons, reasonDraining)
 	}
-	for label, state := range a.labelStates() {
+	data := a.data.Overview()
+	if data.Full && !s.isDraining() {
+		s.Reasons = append(s.Reasons, reasonFull)
+	}
+	for label, state := range a.labelStates(data) {
 		s.Labels[label] = string(state)
 		if state != discovery.Found {
 			s.Reasons = append(s.Reasons, string(state)+": "+label)
@@ -106,17 +118,19 @@ func (a *Server) readiness() Readiness {
 
 // labelStates is the state of every listener's label. A master that discovery
 // has found but the data plane does not have yet does not count.
-func (a *Server) labelStates() map[string]discovery.State {
+func (a *Server) labelStates(data proxy.Snapshot) map[string]discovery.State {
 	found := map[string]discovery.State{}
 	for _, l := range a.source.Labels() {
 		found[l.Label] = l.State
 	}
 	states := map[string]discovery.State{}
-	for _, l := range a.data.Snapshot().Labels {
+	for _, l := range data.Labels {
 		state, ok := found[l.Label]
 		switch {
 		case !ok:
 			state = discovery.Starting
+		case state == discovery.Found && l.Loop:
+			state = stateLoop
 		case state == discovery.Found && !l.Master.Address.IsValid() && l.Epoch == 0:
 			state = discovery.Starting
 		case state == discovery.Found && !l.Master.Address.IsValid():
@@ -146,7 +160,7 @@ func (a *Server) AwaitKnown(ctx context.Context) error {
 }
 
 func (a *Server) isKnown() bool {
-	for _, state := range a.labelStates() {
+	for _, state := range a.labelStates(a.data.Overview()) {
 		if state == discovery.Starting {
 			return false
 		}

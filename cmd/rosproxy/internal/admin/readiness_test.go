@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/rosproxy/rosproxy/discovery"
@@ -66,6 +67,46 @@ func TestReadiness(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHealthWaitsForNoShard: a stuck one, or one that is busy with a cut, must
+// not make a balancer take the instance out.
+func TestHealthWaitsForNoShard(t *testing.T) {
+	a, data, _ := newAdmin(t)
+	data.hold()
+	defer data.release()
+	for _, path := range []string{"/healthz", "/readyz", "/health"} {
+		wantJSON(t, ask(a, "GET", path), 200)
+	}
+	if got := agentLine(a.readiness()); got != "up ready\n" {
+		t.Errorf("agent check: got %q; want up ready", got)
+	}
+	if got := a.Summary(); !strings.HasPrefix(got, "serving: ") {
+		t.Errorf("status for the service manager: got %q; want serving", got)
+	}
+}
+
+func TestFullInstanceIsNotReady(t *testing.T) {
+	a, data, _ := newAdmin(t)
+	data.snapshot.Full = true
+	v := wantJSON(t, ask(a, "GET", "/readyz?draining=404"), 503)
+	if got := v["reasons"]; !reflect.DeepEqual(got, []any{"full"}) {
+		t.Errorf("got reasons %v; want full", got)
+	}
+	a.lifecycle.Start(drain.Options{})
+	v = wantJSON(t, ask(a, "GET", "/readyz?draining=404"), 404) // it takes no more in any case
+	if got := v["reasons"]; !reflect.DeepEqual(got, []any{"draining"}) {
+		t.Errorf("draining: got reasons %v; want draining alone", got)
+	}
+}
+
+func TestMasterThatIsOneOfOurOwnListenersIsNoMaster(t *testing.T) {
+	a, data, _ := newAdmin(t)
+	data.snapshot.Labels[0].Master, data.snapshot.Labels[0].Loop = proxy.Master{}, true
+	v := wantJSON(t, ask(a, "GET", "/readyz"), 503)
+	if got := v["reasons"]; !reflect.DeepEqual(got, []any{"loop: default"}) {
+		t.Errorf("got reasons %v; want loop", got)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 
 // DataPlane is what the admin endpoints ask of the proxy.
 type DataPlane interface {
+	Overview() proxy.Snapshot // what health needs: it waits for nobody
 	Snapshot() proxy.Snapshot
 	Connections(proxy.Filter) []proxy.ConnInfo
 	Kill(label string) (int, error)

@@ -34,6 +34,12 @@ type fakeData struct {
 func (f *fakeData) hold()    { f.held.Lock() }
 func (f *fakeData) release() { f.held.Unlock() }
 
+func (f *fakeData) Overview() proxy.Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.snapshot
+}
+
 func (f *fakeData) Snapshot() proxy.Snapshot {
 	f.held.RLock()
 	defer f.held.RUnlock()

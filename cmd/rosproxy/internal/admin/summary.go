@@ -15,8 +15,9 @@ func (a *Server) Summary() string {
 		return fmt.Sprintf("%s: %d live", s.Phase, s.Active)
 	}
 	var labels []string
-	states := a.labelStates()
-	for _, l := range a.data.Snapshot().Labels {
+	data := a.data.Overview()
+	states := a.labelStates(data)
+	for _, l := range data.Labels {
 		labels = append(labels, l.Label+" "+masterOr(l, string(states[l.Label])))
 	}
 	return "serving: " + strings.Join(labels, ", ")

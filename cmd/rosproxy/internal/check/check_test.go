@@ -145,7 +145,7 @@ func TestCheckOpensNoListenerAndJudgesTheAddresses(t *testing.T) {
 func TestCheckHoldsMaxConnsAgainstTheLimit(t *testing.T) {
 	const most = 16 << 20
 	_, out := checked(t, "--static-master=127.0.0.1:1", fmt.Sprintf("--max-conns=%d", most))
-	wantLine(t, out, fmt.Sprintf("FAIL open files: --max-conns %d needs", most))
+	wantLine(t, out, fmt.Sprintf("FAIL open files: --max-conns %d is more than the limit of ", most))
 }
 
 func TestCheckWarnsOfATokenFileThatOthersRead(t *testing.T) {

@@ -1,50 +1,52 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
+	"github.com/rosproxy/rosproxy/proxy"
 )
 
 // What the machine is measured against.
 const (
-	reserveFiles  = 256   // descriptors for all but client connections
 	lowFiles      = 4096  // fewer than this is what a shell gives, not a service
 	lowBacklog    = 1024  // a reconnect storm after a failover overflows less
 	lowPipePages  = 16384 // the kernel's default
-	filesPerConn  = 2
 	procSomaxconn = "/proc/sys/net/core/somaxconn"
 	procPipePages = "/proc/sys/fs/pipe-user-pages-soft"
 )
 
-// checkDescriptors holds --max-conns against RLIMIT_NOFILE. Go has raised the
-// soft limit to the hard one by now.
+// checkDescriptors holds --max-conns against RLIMIT_NOFILE, as a run does. Go
+// has raised the soft limit to the hard one by now.
 func checkDescriptors(r *report, c config.Config) {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+	limits, err := listen.CurrentLimits()
+	if err != nil {
 		r.fail("open files: read limit: %v", err)
 		return
 	}
-	files := int(min(l.Cur, math.MaxInt32))
-	need := filesPerConn*c.Proxy.MaxConns + reserveFiles
-	switch {
-	case c.Proxy.MaxConns > 0 && files < need:
-		r.fail("open files: --max-conns %d needs %d; the limit is %d", c.Proxy.MaxConns, need, files)
-	case files < lowFiles:
-		r.warn("open files: the limit is %d, enough for about %d connections", files, max(files-reserveFiles, 0)/filesPerConn)
+	room, err := proxy.RoomFor(c.Descriptors(cmp.Or(c.Proxy.Shards, runtime.GOMAXPROCS(0))) + limits.Descriptors())
+	switch most := c.Proxy.MaxConns; {
+	case err != nil:
+		r.fail("open files: read limit: %v", err)
+	case most > room.Conns:
+		r.fail("open files: --max-conns %d is more than the limit of %d has room for: %d", most, room.Descriptors, room.Conns)
+	case room.Descriptors < lowFiles:
+		r.warn("open files: the limit of %d has room for %d connections", room.Descriptors, room.Conns)
 	default:
-		r.ok("open files: the limit is %d", files)
+		r.ok("open files: the limit of %d has room for %d connections", room.Descriptors, room.Conns)
 	}
 }
 

@@ -43,6 +43,23 @@ const (
 	maxKeepAlive = 32767 * time.Second // the kernel's MAX_TCP_KEEPIDLE
 )
 
+// Descriptors is how many the process may open besides those of clients,
+// masters and its own endpoints, with so many shards.
+func (c Config) Descriptors(shards int) int {
+	const (
+		base       = 32 // standard files, the log, Go's poller, name look-ups, an upgrade's line
+		ofShard    = 4
+		ofListener = 2 // and the copy for a successor
+		ofAgent    = 8 // a Consul address: checks, connections that are being closed
+		ofQuestion = 2 // a label at one address: the long poll, and the read that verifies
+	)
+	n := base + ofShard*shards + ofListener*(len(c.Proxy.Listeners)+2)
+	if c.Static == nil {
+		n += max(len(c.Discovery.Addresses), 1) * (ofAgent + ofQuestion*len(c.Discovery.Labels))
+	}
+	return n
+}
+
 // unlabelled is the name of a listener that has no label.
 const unlabelled = "default"
 

@@ -18,6 +18,9 @@ import (
 // Limits are how many connections the endpoints hold at a time.
 type Limits struct{ Admin, Agent int }
 
+// Descriptors is how many they may have open.
+func (l Limits) Descriptors() int { return l.Admin + l.Agent }
+
 // LimitsFor shares out what a process with so many descriptors can spare. All
 // that the endpoints may hold is part of what the proxy leaves free for them.
 func LimitsFor(descriptors int) Limits {

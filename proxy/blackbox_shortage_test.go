@@ -74,6 +74,30 @@ func TestStreamsAreSplicedAgainWhenDescriptorsAreBack(t *testing.T) {
 	})
 }
 
+// TestStreamsAreSplicedAgainWhenTheUsersPipesAreFewer: for a while the kernel
+// gave this user none but tiny ones.
+func TestStreamsAreSplicedAgainWhenTheUsersPipesAreFewer(t *testing.T) {
+	noLeaks(t)
+	m := newMaster(t, nil)
+	p := newChild(t, "proxy")
+	p.ask("unprivileged")
+	addr := p.ask("serve %v 1024 100", m.addr)
+	p.ask("hog pipes")
+	s := newStream(t, addr, m)
+	waitUntil(t, "attempts to splice", func() bool {
+		s.pass(4 << 20)
+		return p.number(t, "fallbacks") > 3
+	})
+	if n := p.number(t, "spliced"); n != 0 {
+		t.Errorf("spliced through tiny pipes: got %d bytes; want none", n)
+	}
+	p.ask("release")
+	waitUntil(t, "spliced bytes", func() bool {
+		s.pass(4 << 20)
+		return p.number(t, "spliced") > 0
+	})
+}
+
 // stream is a connection whose master reads as fast as it can.
 type stream struct {
 	t              testing.TB

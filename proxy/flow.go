@@ -133,7 +133,7 @@ func (c *conn) copyThrough(l *loop, d int) (int, error) {
 // into an empty pipe only, EAGAIN always means that the socket is empty.
 func (c *conn) spliceIn(l *loop, d int) (int, error) {
 	f, src := &c.flows[d], &c.sides[d]
-	p := l.pipes.take()
+	p := l.pipes.take(l.now)
 	if p == nil {
 		c.counters.pipeFallbacks++
 		f.streaming = false

@@ -72,7 +72,7 @@ type loop struct {
 
 func newLoop(g *shared, labels int) (*loop, error) {
 	l := &loop{
-		shared: g, now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: pipeCache{budget: &g.pipes},
+		shared: g, now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards),
 		counters: make([]counters, labels), doubts: doubts{about: make([]bool, labels)},
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 func TestTimersComeDueInOrderAndNoneAfterDisarm(t *testing.T) {
@@ -93,25 +95,78 @@ func TestLeftoversKeepWhatTheyAreGivenInTheSmallestClassThatFits(t *testing.T) {
 }
 
 func TestAPipeWithBytesInItIsClosedNeverReused(t *testing.T) {
-	var budget pipeBudget
-	budget.limit.Store(1)
-	c := pipeCache{budget: &budget}
-	first := c.take()
+	budget := pipeBudget{limit: 2, openPipe: sock.OpenPipe}
+	c := newPipeCache(&budget, 1)
+	defer c.close()
+	first, second := c.take(0), c.take(0)
 	if first == nil || first.size < smallestPipe {
 		t.Fatalf("got pipe %+v; want one of at least %d bytes", first, smallestPipe)
 	}
-	if c.take() != nil {
-		t.Error("got a second pipe; want the budget of one to be spent")
+	if c.take(0) != nil {
+		t.Error("got a third pipe; want the budget of two to be spent")
 	}
 	c.give(first)
-	if again := c.take(); again != first {
+	if again := c.take(0); again != first {
 		t.Error("an empty pipe was not used again")
 	}
-	first.held = 1
-	c.give(first)
-	if len(c.idle) != 0 || budget.open.Load() != 0 {
-		t.Errorf("after a full pipe came back: %d idle, %d open; want none", len(c.idle), budget.open.Load())
+	for _, p := range []*pipe{first, second} {
+		p.held = 1
+		c.give(p)
 	}
+	if len(c.idle) != 0 || budget.open.Load() != 0 {
+		t.Errorf("after full pipes came back: %d idle, %d open; want none", len(c.idle), budget.open.Load())
+	}
+}
+
+func TestPipesThatAreIdleLeaveHalfToWhoeverHasStreams(t *testing.T) {
+	budget := pipeBudget{limit: 8, openPipe: sock.OpenPipe}
+	shards := make([]pipeCache, 2)
+	for i := range shards {
+		shards[i] = newPipeCache(&budget, len(shards))
+		defer shards[i].close()
+	}
+	for i := range shards {
+		var all []*pipe
+		for p := shards[i].take(0); p != nil; p = shards[i].take(0) {
+			all = append(all, p)
+		}
+		if len(all) < int(budget.limit)/2 {
+			t.Errorf("pipes for shard %d: got %d; want half of %d", i, len(all), budget.limit)
+		}
+		for _, p := range all {
+			shards[i].give(p)
+		}
+	}
+	if idle := budget.open.Load(); idle == 0 || idle > budget.limit/2 {
+		t.Errorf("idle pipes of all shards: got %d; want some, and at most half of %d", idle, budget.limit)
+	}
+}
+
+// TestTooSmallAPipeIsNotTakenAndAnotherNotAskedForAtOnce: it says that this user
+// has all the pages that it may have, which costs system calls to be told.
+func TestTooSmallAPipeIsNotTakenAndAnotherNotAskedForAtOnce(t *testing.T) {
+	asked, size := 0, smallestPipe-1
+	budget := pipeBudget{limit: 8, openPipe: func(want int) (r, w, got int, err error) {
+		asked++
+		r, w, _, err = sock.OpenPipe(want)
+		return r, w, size, err
+	}}
+	c := newPipeCache(&budget, 1)
+	defer c.close()
+	for n := range int64(10) {
+		if c.take(n*int64(smallPipePause)/10) != nil {
+			t.Fatal("got a pipe that is too small")
+		}
+	}
+	if asked != 1 || budget.open.Load() != 0 {
+		t.Errorf("pipes asked for, open: got %d, %d; want 1, 0", asked, budget.open.Load())
+	}
+	size = smallestPipe
+	p := c.take(2 * int64(smallPipePause))
+	if p == nil {
+		t.Fatal("got no pipe when there are some again")
+	}
+	c.give(p)
 }
 
 func TestCapacitySharesOutTheDescriptors(t *testing.T) {

@@ -2,21 +2,26 @@ package proxy
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 const (
 	// pipeSize is asked for; what the kernel gives is read back. The more bytes
-	// a turn moves, the fewer times both peers are woken: with 4 streams 1 MiB
+	// a splice moves, the fewer times both peers are woken: with 4 streams 1 MiB
 	// takes a third less CPU per GB than 256 KiB. It is the most that a user
 	// without privileges may ask for (fs.pipe-max-size).
 	pipeSize = 1 << 20
 	// smallestPipe is what splicing is still worth; a user over the kernel's
-	// limit gets pipes of one page.
+	// limit gets pipes of a page or two.
 	smallestPipe = 64 << 10
-	// idlePipes a shard keeps for the next stream.
-	idlePipes = 32
+	// smallPipePause is how long no pipe is opened after one that was too small:
+	// an attempt is six system calls, and other processes of that user may hold
+	// their pipes for long. Streams are copied meanwhile.
+	smallPipePause = time.Second
+	// mostIdlePipes a shard keeps for the next stream.
+	mostIdlePipes = 32
 )
 
 // pipe carries one direction of one connection, and only while it has bytes in it.
@@ -26,64 +31,75 @@ type pipe struct {
 	held int // bytes in it
 }
 
-func (p *pipe) close() {
-	sock.Close(p.r)
-	sock.Close(p.w)
-}
-
 // pipeBudget bounds the pipes of all shards together.
 type pipeBudget struct {
-	limit atomic.Int64
-	open  atomic.Int64
+	limit       int64
+	open        atomic.Int64
+	pausedUntil atomic.Int64 // of the clock: until then no pipe is opened
+	openPipe    func(size int) (r, w, got int, err error)
 }
 
 // pipeCache is one shard's pipes that nobody uses at the moment. All of them are empty.
 type pipeCache struct {
 	budget *pipeBudget
+	most   int // idle ones that are kept
 	idle   []*pipe
 }
 
-// take returns an empty pipe, or nil when the budget is spent.
-func (c *pipeCache) take() *pipe {
+// newPipeCache makes one of so many shards' caches. What is idle in all of them
+// leaves half of the budget: a shard that has had many streams must not keep the
+// pipes from another, whose streams are now.
+func newPipeCache(b *pipeBudget, shards int) pipeCache {
+	return pipeCache{budget: b, most: int(min(mostIdlePipes, b.limit/2/int64(shards)))}
+}
+
+// take returns an empty pipe, or nil when the budget is spent or the kernel has none to give.
+func (c *pipeCache) take(now int64) *pipe {
 	if last := len(c.idle) - 1; last >= 0 {
 		p := c.idle[last]
 		c.idle = c.idle[:last]
 		return p
 	}
-	if c.budget.open.Add(1) > c.budget.limit.Load() {
+	if now < c.budget.pausedUntil.Load() {
+		return nil
+	}
+	if c.budget.open.Add(1) > c.budget.limit {
 		c.budget.open.Add(-1)
 		return nil
 	}
-	r, w, size, err := sock.OpenPipe(pipeSize)
-	if err == nil && size < smallestPipe {
-		// The kernel says that this user has had all the pages it may have.
-		sock.Close(r)
-		sock.Close(w)
-		c.budget.limit.Store(c.budget.open.Add(-1))
-		return nil
-	}
+	r, w, size, err := c.budget.openPipe(pipeSize)
 	if err != nil { // out of descriptors: those in use come back
 		c.budget.open.Add(-1)
 		return nil
 	}
-	return &pipe{r: r, w: w, size: size}
+	p := &pipe{r: r, w: w, size: size}
+	if size < smallestPipe { // this user has all the pages that it may have
+		c.budget.pausedUntil.Store(now + int64(smallPipePause))
+		c.discard(p)
+		return nil
+	}
+	return p
 }
 
 // give takes p back from a stream. A pipe with bytes in it is closed, never
 // reused: they belong to a connection that is over.
 func (c *pipeCache) give(p *pipe) {
-	if p.held == 0 && len(c.idle) < idlePipes {
+	if p.held == 0 && len(c.idle) < c.most {
 		c.idle = append(c.idle, p)
 		return
 	}
-	p.close()
+	c.discard(p)
+}
+
+func (c *pipeCache) discard(p *pipe) {
+	sock.Close(p.r)
+	sock.Close(p.w)
 	c.budget.open.Add(-1)
 }
 
 func (c *pipeCache) close() {
 	for _, p := range c.idle {
-		p.close()
-		c.budget.open.Add(-1)
+		c.discard(p)
 	}
 	c.idle = nil
 }

@@ -44,7 +44,7 @@ type LabelSnapshot struct {
 	BytesUp, BytesDown uint64 // client to master, master to client
 	SplicedBytes       uint64 // of both together
 	PipesInUse         int
-	PipeFallbacks      uint64 // times a stream was copied because the pipe budget was spent
+	PipeFallbacks      uint64 // times a stream was copied because the pipe budget was spent or the kernel had no pipe to give
 
 	DialFailures uint64
 	DialErrors   map[string]uint64 // of DialFailures, by the name of their errno, such as ECONNREFUSED, or other

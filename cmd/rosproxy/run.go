@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -95,6 +96,9 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	for _, w := range c.Warnings {
 		i.log.Warn().Msg(w)
 	}
+	for _, path := range listen.RemoveStale(program.Env) {
+		i.log.Info().Str("path", path).Msg("removed the admin socket of a process that was killed")
+	}
 	limits, err := listen.CurrentLimits()
 	if err != nil {
 		return nil, err
@@ -120,7 +124,8 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	})
 	i.endpoints = &upgrade.Endpoints{
 		Allowed: i.takeover.Allowed(), HandedOver: i.upgrader.HandedOver(),
-		OwnPath: upgrade.OwnSocket(program.Env), OwnConns: limits.Admin, ServeOwn: i.admin.Serve, Log: i.log,
+		OpenOwn:  func(ctx context.Context) (net.Listener, error) { return listen.OpenOwn(ctx, program.Env, limits.Admin) },
+		ServeOwn: i.admin.Serve, Log: i.log,
 	}
 	agent := admin.NewAgentCheck(i.admin, log.With().Str("component", "agent-check").Logger())
 	serve := map[string]upgrade.ServeFunc{listen.Admin: i.admin.Serve, listen.AgentCheck: agent.Serve}

@@ -289,6 +289,27 @@ func TestOldGenerationHasASocketOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestSocketOfAKilledGenerationIsRemovedByTheNext(t *testing.T) {
+	one := startWorker(t, "one")
+	g := startGenerations(t, "--static-master="+one.l.Addr().String())
+	live := dialProxy(t, g.listen)
+	live.greetedBy(one)
+	next := g.upgrade(g.first)
+	g.await("the old generation's socket", func() bool {
+		_, err := g.statusAt(g.own(g.first))
+		return err == nil
+	})
+	g.signal(g.first, syscall.SIGKILL)
+	_ = g.cmd.Wait()
+	if _, err := os.Stat(g.own(g.first)); err != nil {
+		t.Fatalf("got %v; want the socket of the killed process still there", err)
+	}
+	g.upgrade(next)
+	if _, err := os.Stat(g.own(g.first)); !os.IsNotExist(err) {
+		t.Errorf("got %v; want the socket removed", err)
+	}
+}
+
 func TestLastGenerationRemovesTheAdminSocket(t *testing.T) {
 	one := startWorker(t, "one")
 	g := startGenerations(t, "--static-master="+one.l.Addr().String())

@@ -36,11 +36,6 @@ func CurrentLimits() (Limits, error) {
 	return LimitsFor(int(min(l.Cur, math.MaxInt32))), nil
 }
 
-// OpenPrivate opens the admin listener on a unix socket that is its user's alone.
-func OpenPrivate(ctx context.Context, path string, conns int) (net.Listener, error) {
-	return open(ctx, Admin, "unix", path, privateMode, conns)
-}
-
 // open opens a listener that holds at most conns connections at a time; name
 // is what its errors call it, mode that of a unix socket.
 func open(ctx context.Context, name, network, address string, mode uint32, conns int) (*limitListener, error) {

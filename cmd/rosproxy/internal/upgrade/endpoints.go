@@ -3,15 +3,10 @@ package upgrade
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
 )
@@ -30,10 +25,9 @@ type Endpoint struct {
 // this process's own.
 type Endpoints struct {
 	All        []Endpoint
-	Allowed    <-chan struct{} // closed when this process may serve
-	HandedOver <-chan struct{} // closed when a successor has the sockets
-	OwnPath    string          // of the socket of its own
-	OwnConns   int             // at a time
+	Allowed    <-chan struct{}                             // closed when this process may serve
+	HandedOver <-chan struct{}                             // closed when a successor has the sockets
+	OpenOwn    func(context.Context) (net.Listener, error) // the socket of its own
 	ServeOwn   ServeFunc
 	Log        zerolog.Logger
 }
@@ -62,7 +56,7 @@ func (e *Endpoints) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		l, err := listen.OpenPrivate(ctx, e.OwnPath, e.OwnConns)
+		l, err := e.OpenOwn(ctx)
 		if err != nil {
 			e.Log.Error().Err(err).Msg("no admin endpoints while this process drains")
 		} else {
@@ -72,20 +66,4 @@ func (e *Endpoints) Run(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
-}
-
-// OwnSocket is where a process that has handed over can be asked: in the
-// runtime directory that systemd made, else in the machine's, else in the one
-// for temporary files.
-func OwnSocket(env []string) string {
-	dir := os.TempDir()
-	if unix.Access("/run", unix.W_OK|unix.X_OK) == nil {
-		dir = "/run"
-	}
-	for _, variable := range env {
-		if v, ok := strings.CutPrefix(variable, "RUNTIME_DIRECTORY="); ok && v != "" {
-			dir, _, _ = strings.Cut(v, ":")
-		}
-	}
-	return filepath.Join(dir, fmt.Sprintf("rosproxy-%d.sock", os.Getpid()))
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -175,25 +176,33 @@ func (c *counters) addTo(l *LabelSnapshot) {
 	l.Dial.Sum += c.dial.sum
 }
 
-// Connections lists live connections, those of the filter's label or all. The
-// shards only copy what they know, in pieces; it is put into words here.
+// Connections lists live connections, those of the filter's label or all.
 func (p *Proxy) Connections(f Filter) []ConnInfo {
-	copies := make(chan []connCopy, len(p.shards))
-	p.broadcastTask(func(s *shard) task { return s.copyConns(f, copies) })
-	found := []connCopy{}
-	for range p.shards {
-		found = append(found, <-copies...)
+	return slices.AppendSeq([]ConnInfo{}, p.EachConnection(f))
+}
+
+// EachConnection is Connections one by one: what there is of them at the
+// beginning. The shards only copy what they know, in pieces; it is put into
+// words when it is asked for, so that who is slow to take it costs little.
+func (p *Proxy) EachConnection(f Filter) iter.Seq[ConnInfo] {
+	return func(yield func(ConnInfo) bool) {
+		copies := make(chan []connCopy, len(p.shards))
+		p.broadcastTask(func(s *shard) task { return s.copyConns(f, copies) })
+		var found []connCopy
+		for range p.shards {
+			found = append(found, <-copies...)
+		}
+		slices.SortFunc(found, func(a, b connCopy) int { return cmp.Compare(a.id, b.id) })
+		if f.Limit > 0 && len(found) > f.Limit {
+			found = found[:f.Limit]
+		}
+		now := p.clock.now()
+		for i := range found {
+			if !yield(found[i].describe(now)) {
+				return
+			}
+		}
 	}
-	slices.SortFunc(found, func(a, b connCopy) int { return cmp.Compare(a.id, b.id) })
-	if f.Limit > 0 && len(found) > f.Limit {
-		found = found[:f.Limit]
-	}
-	now := p.clock.now()
-	infos := make([]ConnInfo, len(found))
-	for i := range found {
-		infos[i] = found[i].describe(now)
-	}
-	return infos
 }
 
 // connCopy is what a shard tells of one connection.

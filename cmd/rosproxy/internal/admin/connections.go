@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"strconv"
 
@@ -34,14 +35,14 @@ func (a *Server) serveConnections(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	writeConnections(bufio.NewWriter(w), a.data.Connections(f))
+	writeConnections(bufio.NewWriter(w), a.data.EachConnection(f))
 }
 
-// writeConnections writes an array, one connection a line, without making a
-// second copy of a list that can be long. An error is the client's going away.
-func writeConnections(w *bufio.Writer, connections []proxy.ConnInfo) {
+// writeConnections writes an array, one connection a line, each when there is
+// room for it: the list can be long. An error is the client's going away.
+func writeConnections(w *bufio.Writer, connections iter.Seq[proxy.ConnInfo]) {
 	separator := "["
-	for _, c := range connections {
+	for c := range connections {
 		line, err := json.Marshal(Connection{
 			ID:        c.ID,
 			Label:     c.Label,
@@ -63,8 +64,8 @@ func writeConnections(w *bufio.Writer, connections []proxy.ConnInfo) {
 		}
 		separator = ",\n"
 	}
-	if len(connections) == 0 {
-		_, _ = w.WriteString("[")
+	if separator == "[" {
+		_, _ = w.WriteString(separator)
 	}
 	_, _ = w.WriteString("]\n")
 	_ = w.Flush()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	stdlog "log"
 	"maps"
 	"net"
@@ -26,7 +27,7 @@ import (
 type DataPlane interface {
 	Overview() proxy.Snapshot // what health needs: it waits for nobody
 	Snapshot() proxy.Snapshot
-	Connections(proxy.Filter) []proxy.ConnInfo
+	EachConnection(proxy.Filter) iter.Seq[proxy.ConnInfo]
 	Kill(label string) (int, error)
 }
 

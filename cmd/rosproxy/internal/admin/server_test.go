@@ -3,11 +3,13 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,13 +50,13 @@ func (f *fakeData) Snapshot() proxy.Snapshot {
 	return f.snapshot
 }
 
-func (f *fakeData) Connections(filter proxy.Filter) []proxy.ConnInfo {
+func (f *fakeData) EachConnection(filter proxy.Filter) iter.Seq[proxy.ConnInfo] {
 	f.held.RLock()
 	defer f.held.RUnlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.filter = filter
-	return f.connections
+	return slices.Values(f.connections)
 }
 
 func (f *fakeData) Kill(label string) (int, error) {

@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const terminate = syscall.SIGTERM
@@ -120,6 +126,94 @@ func startAndAwaitListener(t *testing.T, c *exec.Cmd) (log *syncBuffer, listen s
 		return listen != ""
 	})
 	return log, listen
+}
+
+// TestSchedulerHasRoomBesideTheShards: a busy event loop keeps its place in
+// Go's scheduler while it waits, and who must cut must not wait for one.
+func TestSchedulerHasRoomBesideTheShards(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	one := startWorker(t, "one")
+	for _, shards := range []int{1, before, before + 3} {
+		p := startProgram(t, "--static-master="+one.l.Addr().String(), fmt.Sprintf("--shards=%d", shards))
+		if got, want := runtime.GOMAXPROCS(0), max(before, shards+1); got != want {
+			t.Errorf("%d shards: got room for %d goroutines at a time; want %d", shards, got, want)
+		}
+		p.signals <- terminate
+		p.signals <- terminate
+		p.awaitEnd(exitOK)
+		if got := runtime.GOMAXPROCS(0); got != before {
+			t.Errorf("after the end: got %d; want %d as before", got, before)
+		}
+	}
+}
+
+// TestProgramEndsWithItsAdminEndpoints: a proxy that nobody can see or drain
+// must not go on.
+func TestProgramEndsWithItsAdminEndpoints(t *testing.T) {
+	one := startWorker(t, "one")
+	ctx, cancel := context.WithCancel(context.Background())
+	log, ended := &syncBuffer{}, make(chan int, 1)
+	go func() {
+		ended <- Program{Args: []string{
+			"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--static-master=" + one.l.Addr().String(), "--log-format=json",
+		}, Stderr: log}.Run(ctx)
+	}()
+	defer func() { cancel(); <-ended }()
+	opened := map[string]string{} // component -> address
+	eventually(t, "the listeners", func() bool {
+		for _, l := range log.lines(t, "listener opened") {
+			for _, name := range []string{"listen", "address"} {
+				if at, ok := l[name].(string); ok {
+					opened[l["component"].(string)] = at
+				}
+			}
+		}
+		return len(opened) == 2
+	})
+	live := dialProxy(t, opened["proxy"])
+	live.greetedBy(one)
+	breakListener(t, opened["admin"])
+	select {
+	case code := <-ended:
+		ended <- code
+		if code != exitFailed {
+			t.Errorf("got exit code %d; want %d", code, exitFailed)
+		}
+	case <-time.After(patience):
+		t.Fatalf("waited %v for the end", patience)
+	}
+	if lines := log.lines(t, "failed"); len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "serve admin requests") {
+		t.Errorf("got lines %v; want one that says what failed", lines)
+	}
+	if got, err := live.line(); err == nil {
+		t.Errorf("live connection: read %q; want its end", got)
+	}
+}
+
+// breakListener makes the listener at that address, of this process, accept nobody any more.
+func breakListener(t *testing.T, address string) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range fds {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+			continue
+		}
+		at, err := unix.Getsockname(fd)
+		if at, ok := at.(*unix.SockaddrInet4); err == nil && ok && fmt.Sprintf("127.0.0.1:%d", at.Port) == address {
+			if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("no listener at %s", address)
 }
 
 // TestAdminConnectionsLeaveTheDescriptorsOfClientsAlone: where there are few,

@@ -20,7 +20,6 @@ const (
 	agentTimeout   = time.Second // for the whole of one answer
 	maxAgentReason = 100         // bytes: HAProxy keeps 128 of what it is told
 	maxAgentSend   = 4 << 10     // bytes that a peer may send, and nobody looks at
-	acceptRetry    = 100 * time.Millisecond
 )
 
 // AgentCheck answers HAProxy's agent checks: one line to whoever connects.
@@ -39,7 +38,7 @@ func NewAgentCheck(s *Server, log zerolog.Logger) *AgentCheck {
 func (a *AgentCheck) Serve(ctx context.Context, l net.Listener) error {
 	a.log.Info().Stringer("address", l.Addr()).Msg("listener opened")
 	accepted := make(chan error, 1)
-	go a.acceptAll(ctx, l, accepted)
+	go a.acceptAll(l, accepted)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -53,31 +52,17 @@ func (a *AgentCheck) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // acceptAll says why it ended when the last answer has been given.
-func (a *AgentCheck) acceptAll(ctx context.Context, l net.Listener, ended chan<- error) {
+func (a *AgentCheck) acceptAll(l net.Listener, ended chan<- error) {
 	var answers sync.WaitGroup
-	for warned := false; ; {
+	for {
 		c, err := l.Accept()
-		switch {
-		case err == nil:
-			warned = false
-			setConnBusy(c, true) // before the next is accepted, for which this one might be closed
-			answers.Go(func() { a.answer(c) })
-			continue
-		case !errors.Is(err, net.ErrClosed):
-			// Out of descriptors, most likely: they come back.
-			if !warned {
-				a.log.Warn().Err(err).Msg("agent checks wait")
-				warned = true
-			}
-			select {
-			case <-time.After(acceptRetry):
-				continue
-			case <-ctx.Done():
-			}
+		if err != nil {
+			answers.Wait()
+			ended <- err
+			return
 		}
-		answers.Wait()
-		ended <- err
-		return
+		setConnBusy(c, true) // before the next is accepted, for which this one might be closed
+		answers.Go(func() { a.answer(c) })
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,18 +20,31 @@ import (
 // sends nothing, or half a request, is the first to go.
 type limitListener struct {
 	net.Listener
-	max int
+	max    int
+	once   sync.Once
+	closed chan struct{}
 
 	mu   sync.Mutex
 	idle list.List // of *conn, the one that has been so for longest at the front
 	busy list.List
 }
 
-func limited(l net.Listener, most int) *limitListener { return &limitListener{Listener: l, max: most} }
+func limited(l net.Listener, most int) *limitListener {
+	return &limitListener{Listener: l, max: most, closed: make(chan struct{})}
+}
 
-// Accept waits for a connection.
+// Accept waits for a connection. An error is the end: a shortage of
+// descriptors or memory is waited out.
 func (l *limitListener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
+	for isShortage(err) {
+		select {
+		case <-time.After(shortageRetry):
+			accepted, err = l.Listener.Accept()
+		case <-l.closed:
+			return nil, net.ErrClosed
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +53,24 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		_ = victim.Conn.Close()
 	}
 	return c, nil
+}
+
+// shortageRetry is how long accepting rests in a shortage.
+const shortageRetry = 100 * time.Millisecond
+
+// isShortage reports whether err is of those of accept(2) that pass, a
+// connection that was in error before it was accepted among them.
+func isShortage(err error) bool {
+	return slices.ContainsFunc([]error{
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.EHOSTDOWN,
+		unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENONET, unix.ENOPROTOOPT, unix.EOPNOTSUPP, unix.EINTR, unix.EPERM,
+	}, func(passes error) bool { return errors.Is(err, passes) })
+}
+
+// Close closes the listener; a unix socket is removed.
+func (l *limitListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
 // add takes c in, and gives the connection that is to go for it.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -114,5 +116,54 @@ func TestPeerIsAnAddressOrAProcess(t *testing.T) {
 	defer c.Close()
 	if got, want := c.(*conn).Peer(), fmt.Sprintf("pid %d uid %d", os.Getpid(), os.Getuid()); got != want {
 		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+// failing is a listener whose first accepts fail.
+type failing struct {
+	net.Listener
+	errs []error
+}
+
+func (l *failing) Accept() (net.Conn, error) {
+	if len(l.errs) == 0 {
+		return l.Listener.Accept()
+	}
+	err := l.errs[0]
+	l.errs = l.errs[1:]
+	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
+}
+
+// TestShortageOfDescriptorsIsWaitedOut: whoever serves takes any error of
+// Accept for the end, and the process ends with it.
+func TestShortageOfDescriptorsIsWaitedOut(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limited(&failing{Listener: inner, errs: []error{syscall.EMFILE, syscall.ENOMEM, syscall.ECONNABORTED}}, 1)
+	client, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatalf("got %v; want the connection that waited", err)
+	}
+	c.Close()
+	l.Listener.(*failing).errs = []error{syscall.EINVAL}
+	if _, err := l.Accept(); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("got %v; want the error of a listener that is broken", err)
+	}
+	l.Listener.(*failing).errs = slices.Repeat([]error{syscall.EMFILE}, 1000)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.Accept()
+		ended <- err
+	}()
+	l.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v; want the shortage to end with the listener", err)
 	}
 }

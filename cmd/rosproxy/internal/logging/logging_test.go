@@ -2,7 +2,9 @@ package logging
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,16 +46,39 @@ func (w *blockedWriter) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-func TestDroppedLogLinesAreCounted(t *testing.T) {
+// TestOldestLinesAreDroppedAndCounted: what happened last is what somebody
+// looks for.
+func TestOldestLinesAreDroppedAndCounted(t *testing.T) {
+	const lines = 2 * queueLength
 	w := &blockedWriter{release: make(chan struct{})}
 	log, stop := Start(zerolog.InfoLevel, "", w)
-	for range 2 * queueLength {
-		log.Info().Msg("line")
+	for i := range lines {
+		log.Info().Int("line", i).Msg("line")
 	}
 	close(w.release)
 	stop()
-	if !strings.Contains(w.String(), `"missed":`) {
-		t.Errorf("%d lines for a stuck reader of %d: got no word of those dropped", 2*queueLength, queueLength)
+	var got []int
+	missed := 0
+	for text := range strings.Lines(w.String()) {
+		var l struct{ Line, Missed *int }
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			t.Fatalf("log line %q: %v", text, err)
+		}
+		if l.Missed != nil {
+			missed += *l.Missed
+		} else {
+			got = append(got, *l.Line)
+		}
+	}
+	if len(got)+missed != lines || missed == 0 {
+		t.Errorf("got %d lines and %d counted as dropped; want %d together", len(got), missed, lines)
+	}
+	if !slices.IsSorted(got) || got[len(got)-1] != lines-1 {
+		t.Errorf("got the last line %d; want %d, and all in their order", got[len(got)-1], lines-1)
+	}
+	// The newest, but for the few that were on their way when the reader got stuck.
+	if newest := got[len(got)-queueLength:]; newest[0] != lines-queueLength {
+		t.Errorf("got the newest lines from %d on; want all from %d on", newest[0], lines-queueLength)
 	}
 }
 

@@ -18,6 +18,16 @@ import (
 func running(tb testing.TB, c Config, master string) (*Proxy, string) {
 	tb.Helper()
 	c.Listeners = []Listener{{Label: "default", Address: "127.0.0.1:0"}}
+	p := served(tb, c)
+	if master != "" {
+		p.SetMaster("default", Master{Address: netip.MustParseAddrPort(master)})
+	}
+	return p, p.Snapshot().Labels[0].Listen
+}
+
+// served starts a proxy and ends it with the test.
+func served(tb testing.TB, c Config) *Proxy {
+	tb.Helper()
 	p, err := New(c, nopLog)
 	if err != nil {
 		tb.Fatal(err)
@@ -31,10 +41,10 @@ func running(tb testing.TB, c Config, master string) (*Proxy, string) {
 			tb.Errorf("serve: %v", err)
 		}
 	})
-	if master != "" {
-		p.SetMaster("default", Master{Address: netip.MustParseAddrPort(master)})
+	if err := p.Heartbeat(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
-	return p, p.Snapshot().Labels[0].Listen
+	return p
 }
 
 // echo answers every client with what it sends, until the test ends.

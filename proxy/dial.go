@@ -15,6 +15,9 @@ const (
 	lateOptionsAfter = 500 * time.Millisecond
 	// dialFailureCalls of Config.OnDialFailure for one master are at least this far apart.
 	dialFailureCalls = time.Second
+	// unreachableWarnings of one master are at least this far apart: where some
+	// dials fail and others do not, trouble begins and ends all the time.
+	unreachableWarnings = 10 * time.Second
 )
 
 // What a dial can fail by without the kernel's saying so.
@@ -134,10 +137,12 @@ func (l *loop) backoff(attempt uint8) time.Duration {
 	return d/2 + time.Duration(l.random.Int64N(int64(d/2)))
 }
 
-// notReached takes note of a failed dial: the log says so once.
+// notReached takes note of a failed dial: the log says so once until one succeeds.
 func (e *epoch) notReached(l *loop, of *label, err error) {
 	now := l.clock.now()
-	if e.trouble.began.CompareAndSwap(0, now) {
+	e.trouble.began.CompareAndSwap(0, now)
+	if last := e.trouble.lastWarn.Load(); !e.trouble.warned.Load() && (last == 0 || now-last >= int64(unreachableWarnings)) && e.trouble.lastWarn.CompareAndSwap(last, now) {
+		e.trouble.warned.Store(true)
 		l.log.Warn().Str("label", of.name).Str("master", nameOf(e.address)).Err(err).Str("errno", sock.ErrorName(err)).Msg("master cannot be reached")
 	}
 	lastCall := e.trouble.lastCall.Load()
@@ -151,7 +156,7 @@ func (e *epoch) reached(l *loop, of *label) {
 	if e.trouble.began.Load() == 0 {
 		return
 	}
-	if began := e.trouble.began.Swap(0); began != 0 {
+	if began := e.trouble.began.Swap(0); began != 0 && e.trouble.warned.Swap(false) {
 		l.log.Info().Str("label", of.name).Str("master", nameOf(e.address)).
 			Float64("trouble_ms", milliseconds(time.Duration(l.clock.now()-began))).Msg("master is reached again")
 	}

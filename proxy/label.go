@@ -53,9 +53,11 @@ func newEpoch(number uint64, m Master) *epoch {
 func (e *epoch) takesClients() bool { return e.address.IsValid() && !e.suspended.Load() }
 
 // dialTrouble is whether dials to one master fail at the moment, so that it is
-// said once when that begins and once when it ends.
+// said once when that begins and once when it ends. Times are of the clock.
 type dialTrouble struct {
-	began    atomic.Int64 // of the clock; 0: none
+	began    atomic.Int64 // 0: there is none
+	warned   atomic.Bool  // of the one that there is
+	lastWarn atomic.Int64
 	lastCall atomic.Int64 // of Config.OnDialFailure
 }
 

@@ -1,0 +1,60 @@
+package proxy
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+// Out of local ports is a shortage of this machine: nothing is said of the
+// master, and accepting goes on, since other masters can be reached.
+func TestOutOfPortsIsNoFaultOfTheMasters(t *testing.T) {
+	p, address := running(t, Config{Shards: 1, HoldTimeout: time.Minute}, echo(t))
+	var log bytes.Buffer
+	onShard(p, 0, func(s *shard) { s.shared.log = zerolog.New(&log) })
+	c := dialed(t, address)
+	roundTrip(t, c, []byte("x"))
+	onShard(p, 0, func(s *shard) {
+		s.conns.all(func(c *conn) {
+			c.state = dialing
+			c.dialFailed(s.loop, os.NewSyscallError("connect", unix.EADDRNOTAVAIL))
+			s.noteShortage()
+			if c.state != held || !s.accepting {
+				t.Errorf("got state %v, accepting %v; want the client held, and new ones accepted", c.state, s.accepting)
+			}
+		})
+	})
+	roundTrip(t, c, []byte("again")) // another dial, another port
+	onShard(p, 0, func(s *shard) { s.shared.log = nopLog })
+	if got := log.String(); strings.Contains(got, "cannot be reached") || !strings.Contains(got, "no local port is left") {
+		t.Errorf("log: got %q; want the shortage of ports, and no word of the master", got)
+	}
+	if got := p.Snapshot().Labels[0].DialErrors["EADDRNOTAVAIL"]; got != 1 {
+		t.Errorf("dial errors: got %d; want 1", got)
+	}
+}
+
+// Where some dials fail and others do not, a line each time would be one a client.
+func TestDialsThatFailAndSucceedByTurnsAreSaidOnce(t *testing.T) {
+	p, _ := running(t, Config{Shards: 1}, "")
+	var log bytes.Buffer
+	onShard(p, 0, func(s *shard) {
+		s.shared.log = zerolog.New(&log)
+		e, lb := newEpoch(1, elsewhere), p.labels[0]
+		for range 5 {
+			e.notReached(s.loop, lb, unix.ECONNREFUSED)
+			e.reached(s.loop, lb)
+		}
+		e.trouble.lastWarn.Add(-int64(unreachableWarnings))
+		e.notReached(s.loop, lb, unix.ECONNREFUSED)
+		s.shared.log = nopLog
+	})
+	if began, ended := strings.Count(log.String(), "cannot be reached"), strings.Count(log.String(), "is reached again"); began != 2 || ended != 1 {
+		t.Errorf("lines at the beginning and the end of trouble: got %d and %d; want 2 and 1, the second for one %v later", began, ended, unreachableWarnings)
+	}
+}

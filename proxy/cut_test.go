@@ -124,35 +124,38 @@ func TestUrgentMailIsReadWithinEachPass(t *testing.T) {
 	p, a, _ := twoLabels(t)
 	const conns = 4
 	relayingOn(t, p, a, conns)
-	for name, pass := range map[string]func(s *shard, read func() bool) bool{
-		"deadlines": func(s *shard, read func() bool) bool {
+	for _, pass := range []struct {
+		over string
+		run  func(s *shard, read func() bool) bool
+	}{
+		{"deadlines", func(s *shard, read func() bool) bool {
 			s.conns.all(func(c *conn) { s.timers.arm(c.index, s.now) })
 			s.expire()
 			return read()
-		},
-		"ready connections": func(s *shard, read func() bool) bool {
+		}},
+		{"ready connections", func(s *shard, read func() bool) bool {
 			s.conns.all(func(c *conn) { c.enqueue(s.loop) })
 			s.runReady()
 			return read()
-		},
-		"tasks": func(s *shard, read func() bool) bool {
+		}},
+		{"tasks", func(s *shard, read func() bool) bool {
 			seen := false
 			s.tasks = append(s.tasks, func() bool { seen = read(); return false })
 			s.runTasks()
 			return seen
-		},
-		"closes": func(s *shard, read func() bool) bool {
+		}},
+		{"closes", func(s *shard, read func() bool) bool {
 			kill, at := s.killOf(a), -1
 			s.mail.urge(func() { at = kill.next })
 			s.workOnCuts(1)
 			return at == 0 // before the first close
-		},
+		}},
 	} {
 		onShard(p, 0, func(s *shard) {
 			read := false
 			s.mail.urge(func() { read = true })
-			if !pass(s, func() bool { return read }) {
-				t.Errorf("%s: the urgent message was not read within the pass", name)
+			if !pass.run(s, func() bool { return read }) {
+				t.Errorf("%s: the urgent message was not read within the pass", pass.over)
 			}
 		})
 	}

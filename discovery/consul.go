@@ -38,7 +38,11 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 	}
 	addresses := c.Addresses
 	if len(addresses) == 0 {
-		addresses = env.addresses
+		address, err := environmentAddress()
+		if err != nil {
+			return nil, err
+		}
+		addresses = []string{address}
 	}
 	log = log.With().Str("component", "discovery").Logger()
 	s := &Consul{config: c}

@@ -2,7 +2,7 @@ package discovery
 
 import (
 	"bytes"
-	"crypto/tls"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,10 +18,9 @@ import (
 // environment is what Consul's own variables say of how to talk to it
 // (commands/index#environment-variables).
 type environment struct {
-	api       *api.Config
-	tls       *tls.Config
-	token     *tokenSource
-	addresses []string // at least one
+	api   *api.Config
+	tls   *tlsSource
+	token *tokenSource
 }
 
 // readEnvironment reads and checks the environment. Its errors name the
@@ -38,14 +37,11 @@ func readEnvironment() (environment, error) {
 	}
 	e := environment{api: api.DefaultConfig()}
 	var err error
-	if e.tls, err = api.SetupTLSConfig(&e.api.TLSConfig); err != nil {
+	if e.tls, err = newTLSSource(e.api.TLSConfig); err != nil {
 		return e, fmt.Errorf("set up TLS from %s: %w", tlsVariables(), err)
 	}
 	if e.token, err = newTokenSource(e.api.TokenFile, e.api.Token); err != nil {
 		return e, fmt.Errorf("%s: %w", api.HTTPTokenFileEnvName, err)
-	}
-	if e.addresses, err = environmentAddresses(); err != nil {
-		return e, err
 	}
 	return e, nil
 }
@@ -61,24 +57,30 @@ func tlsVariables() string {
 	return strings.Join(set, " ")
 }
 
-// environmentAddresses answers the addresses that the environment names.
-func environmentAddresses() ([]string, error) {
+// environmentAddress answers the address that the environment names. It is for
+// a source that was given none: nothing else may fail because of a CONSUL_PORT
+// that was never meant for it.
+func environmentAddress() (string, error) {
 	if a := os.Getenv(api.HTTPAddrEnvName); a != "" {
-		return []string{a}, nil
+		return a, nil
 	}
 	host, port := os.Getenv("CONSUL_HOST"), os.Getenv("CONSUL_PORT")
-	if host == "" {
-		host = "127.0.0.1"
+	// In every pod of its namespace Kubernetes sets CONSUL_PORT to
+	// tcp://IP:PORT for a Service named consul (Docker's links did the same).
+	if link, ok := strings.CutPrefix(port, "tcp://"); ok {
+		linkHost, linkPort, err := net.SplitHostPort(link)
+		if err != nil {
+			return "", fmt.Errorf("CONSUL_PORT=%q: %w", port, err)
+		}
+		host, port = cmp.Or(host, linkHost), linkPort
 	}
-	if port == "" {
-		port = defaultPort
-	}
+	host, port = cmp.Or(host, "127.0.0.1"), cmp.Or(port, defaultPort)
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	address := net.JoinHostPort(host, port)
 	if _, err := hostPort(address, defaultPort); err != nil {
-		return nil, fmt.Errorf("CONSUL_HOST=%q CONSUL_PORT=%q: %w", os.Getenv("CONSUL_HOST"), os.Getenv("CONSUL_PORT"), err)
+		return "", fmt.Errorf("CONSUL_HOST=%q CONSUL_PORT=%q: %w", os.Getenv("CONSUL_HOST"), os.Getenv("CONSUL_PORT"), err)
 	}
-	return []string{address}, nil
+	return address, nil
 }
 
 // tokenSource answers the ACL token to send. A token file is read for every

@@ -66,7 +66,13 @@ func TestAddressesAreUnderstood(t *testing.T) {
 }
 
 func TestAddressComesFromTheEnvironment(t *testing.T) {
+	const kubernetes = "tcp://10.96.0.12:8501" // CONSUL_PORT, for a Service named consul
 	for _, tc := range []struct{ addr, host, port, want string }{
+		{"", "", kubernetes, "10.96.0.12:8501"},
+		{"", "", "tcp://[fd00::12]:8501", "[fd00::12]:8501"},
+		{"", "consul", kubernetes, "consul:8501"}, // whom the operator names is asked
+		{"10.0.0.1:8500", "", kubernetes, "10.0.0.1:8500"},
+		{"10.0.0.1:8500", "http://x", "garbage", "10.0.0.1:8500"},
 		{"", "", "", "127.0.0.1:8500"},
 		{"", "consul", "", "consul:8500"},
 		{"", "", "8501", "127.0.0.1:8501"},
@@ -88,6 +94,19 @@ func TestAddressComesFromTheEnvironment(t *testing.T) {
 	}
 }
 
+// TestGivenAddressesBeatTheEnvironment: then it is not even understood.
+func TestGivenAddressesBeatTheEnvironment(t *testing.T) {
+	t.Setenv("CONSUL_HOST", "http://x")
+	t.Setenv("CONSUL_PORT", "garbage")
+	s, err := NewConsul(quick("10.0.0.1:8500"), nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Agents()[0].Address; got != "10.0.0.1:8500" {
+		t.Errorf("got address %q; want the one that was given", got)
+	}
+}
+
 func TestWhatCannotBeUnderstoodIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
@@ -103,6 +122,8 @@ func TestWhatCannotBeUnderstoodIsNamed(t *testing.T) {
 		{"CONSUL_HTTP_ADDR", "ftp://x", "ftp://x"},
 		{"CONSUL_HOST", "http://x", "CONSUL_HOST"},
 		{"CONSUL_PORT", "http", "CONSUL_PORT"},
+		{"CONSUL_PORT", "tcp://10.96.0.12", "CONSUL_PORT"},
+		{"CONSUL_PORT", "udp://10.96.0.12:8500", "CONSUL_PORT"},
 		{"CONSUL_HTTP_SSL", "maybe", "CONSUL_HTTP_SSL"},
 		{"CONSUL_HTTP_SSL_VERIFY", "flase", "CONSUL_HTTP_SSL_VERIFY"},
 		{"CONSUL_CACERT", gone, gone},
@@ -280,7 +301,7 @@ func TestConsulOverTLS(t *testing.T) {
 
 func TestProxyOfTheEnvironmentIsNotForConsul(t *testing.T) {
 	// net/http never uses a proxy for loopback addresses, so a request would prove nothing.
-	if newTransport(endpoint{}, nil, &dialer{}).Proxy != nil {
+	if newTransport(endpoint{}, &tlsSource{}, &dialer{}).Proxy != nil {
 		t.Error("the transport asks for a proxy")
 	}
 }

@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -15,24 +14,21 @@ import (
 // that one honours HTTP_PROXY, where Consul never is, and is replaced for
 // unix:// addresses. HTTP/2 stays off, since a context's end then closes no
 // connection, and one that is dead would carry every later request too.
-func newTransport(e endpoint, t *tls.Config, d *dialer) *http.Transport {
-	tr := &http.Transport{
+func newTransport(e endpoint, t *tlsSource, d *dialer) *http.Transport {
+	dial := dialFunc(d.dial)
+	if e.socket != "" {
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", e.socket)
+		}
+	}
+	return &http.Transport{
 		Proxy:                  nil,
-		DialContext:            d.dial,
-		TLSHandshakeTimeout:    5 * time.Second,
+		DialContext:            dial,
+		DialTLSContext:         t.over(dial),
 		MaxIdleConnsPerHost:    16,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	if t != nil {
-		tr.TLSClientConfig = t.Clone()
-	}
-	if e.socket != "" {
-		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", e.socket)
-		}
-	}
-	return tr
 }
 
 // dialer connects to one host. Where its name stands for several servers it

@@ -16,6 +16,11 @@ import (
 // their checks are about 1 MiB.
 const maxBody = 8 << 20
 
+// maxExtra is how many consistent reads of one address, over all labels, may
+// overtake others that hang. An agent takes 200 connections from one host, and
+// everything on that host shares them.
+const maxExtra = 32
+
 // agent is one Consul address: a client agent, a server, or a name that stands
 // for several of them. Safe for concurrent use.
 type agent struct {
@@ -27,6 +32,7 @@ type agent struct {
 	params   url.Values // of every request: data centre, namespace, partition
 	noNear   atomic.Bool
 	health   *health
+	extra    places // for consistent reads that begin while another one of their label is in flight
 }
 
 func newAgent(id int, e endpoint, env environment, datacenter string, lookup lookupFunc, h *health) *agent {
@@ -38,6 +44,7 @@ func newAgent(id int, e endpoint, env environment, datacenter string, lookup loo
 		env:      env,
 		params:   make(url.Values),
 		health:   h,
+		extra:    make(places, maxExtra),
 		client: &http.Client{
 			Transport: newTransport(e, env.tls, d),
 			// Consul does not redirect what is asked here, and the library
@@ -65,9 +72,14 @@ type query struct {
 
 // params are q's as /v1/health/service takes them.
 func (q query) params() url.Values {
-	v := url.Values{"passing": {"1"}, "tag": q.tags}
-	if len(q.tags) == 0 {
-		v.Del("tag")
+	v := url.Values{}
+	if len(q.tags) > 0 {
+		v["tag"] = q.tags
+	}
+	// A consistent read asks for those whose checks fail too: when there is
+	// no master, they are why. A long poll that did would wake for each of them.
+	if !q.consistent {
+		v.Set("passing", "1")
 	}
 	if q.index > 0 {
 		v.Set("index", strconv.FormatUint(q.index, 10))

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // kind is what an answer of Consul amounts to.
@@ -28,21 +30,43 @@ type answer struct {
 	index      uint64      // X-Consul-Index; 0: none that can be used
 	candidates []candidate // those who claim to be master, and might be reached
 	rejects    []reject    // those who claim to be, and cannot be
+	failing    []Failing   // those who would claim to be, if their checks passed
 
 	agent      int       // who was asked
 	consistent bool      // by a non-blocking read that the leader confirmed with a quorum
 	asked      uint64    // the index that the long poll waited on; 0: it did not block
 	began      time.Time // when the request was sent
 	arrived    time.Time // when the last byte of the answer was read
+
+	begun time.Duration // of a consistent read: began, since boot
 }
 
-// candidate is an instance that claims to be master.
+// candidate is an instance that claims to be master, as it is registered.
 type candidate struct {
 	id, node string
-	host     string         // a name that must be resolved; empty when the registration has an IP address
-	port     uint16         // of host
-	addr     netip.AddrPort // not valid: host could not be resolved
+	host     string // a name that must be looked up; empty when the registration has an IP address
+	port     uint16
+	addr     netip.AddrPort // not valid: it has a host
 	modify   uint64         // Service.ModifyIndex
+}
+
+// master is c at addr, as it is handed out.
+func (c candidate) master(addr netip.AddrPort, seen time.Time) Master {
+	return Master{Address: addr, ServiceID: short(c.id), Node: short(c.node), Seen: seen}
+}
+
+// short cuts a name that came from outside to 256 bytes, and never within a
+// character: everything that shows it could otherwise be flooded by a registration.
+func short(s string) string {
+	const most = 256
+	if len(s) <= most {
+		return s
+	}
+	end := most
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
 }
 
 // reject is a claim that cannot be followed.
@@ -68,9 +92,13 @@ type entry struct {
 		Tags        []string
 		ModifyIndex uint64
 	}
-	Checks []struct {
-		Status string
-	}
+	Checks []check
+}
+
+type check struct {
+	CheckID string
+	Name    string
+	Status  string
 }
 
 // decode understands an answer of /v1/health/service: it never panics,
@@ -103,7 +131,13 @@ func decode(status int, header http.Header, body []byte, tags []string, hasToken
 			a.rejects = append(a.rejects, reject{"an entry", "it has no Node or no Service"})
 			continue
 		}
-		if !carries(e.Service.Tags, tags) || failing(e) {
+		if !carries(e.Service.Tags, tags) {
+			continue
+		}
+		if c := failing(e.Checks); c != nil {
+			a.failing = append(a.failing, Failing{
+				ServiceID: short(e.Service.ID), Node: short(e.Node.Node), Check: short(cmp.Or(c.Name, c.CheckID)), Status: c.Status,
+			})
 			continue
 		}
 		c, err := claim(e)
@@ -189,16 +223,21 @@ func (c candidate) reject(err error) reject {
 	return reject{who: quoted(c.id) + " on " + quoted(c.node), why: err.Error()}
 }
 
-// failing reports whether a check of e is not passing. The query asks for
-// passing instances only; this is for a server that did not listen.
-func failing(e *entry) bool {
-	for _, c := range e.Checks {
-		switch c.Status {
-		case "critical", "warning", "maintenance":
-			return true
+// failing answers the worst check that does not pass; nil: all do. A long poll
+// asks for passing instances only, but not every server has listened.
+func failing(checks []check) *check {
+	var worst *check
+	for i := range checks {
+		switch c := &checks[i]; c.Status {
+		case "critical", "maintenance":
+			return c
+		case "warning":
+			if worst == nil {
+				worst = c
+			}
 		}
 	}
-	return false
+	return worst
 }
 
 // claim makes a candidate of e, or says why nobody could connect to it.

@@ -41,8 +41,8 @@ func BenchmarkElect(b *testing.B) {
 	cs := []candidate{master(1, 5), master(2, 9), master(3, 7)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if v := elect(cs); v.winner.ServiceID != "sync-2" {
-			b.Fatalf("got %q; want sync-2", v.winner.ServiceID)
+		if v := elect(cs); v.winner.id != "sync-2" {
+			b.Fatalf("got %q; want sync-2", v.winner.id)
 		}
 	}
 }

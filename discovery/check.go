@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -21,9 +23,10 @@ type AgentCheck struct {
 // LabelCheck is what a Consul address says of one label.
 type LabelCheck struct {
 	Label   string
-	Masters []Master // who claims to be master, the winner first; Address is not valid where its name did not resolve
-	Invalid []string // claims that cannot be followed, and why
-	Err     error    // nil: the answer can be trusted, an empty list of masters too. Else as AgentCheck.Err
+	Masters []Master  // who claims to be master, the winner first; Address is not valid where its name did not resolve
+	Invalid []string  // claims that cannot be followed, and why
+	Failing []Failing // who would claim to be master if its checks passed
+	Err     error     // nil: the answer can be trusted, an empty list of masters too. Else as AgentCheck.Err
 }
 
 // Check asks every address once, all of them at the same time, and answers in
@@ -75,14 +78,24 @@ func (s *Consul) checkLabel(ctx context.Context, a *agent, w *watch) LabelCheck 
 		l.Err = answer.err
 		return l
 	}
-	// Names of its own: what a Run has resolved is not its business.
-	newNames(len(s.agents), w.names.lookup, s.config.ResolveTimeout).resolve(ctx, &answer)
-	for _, c := range answer.candidates { // resolve has put the winner first
-		l.Masters = append(l.Masters, Master{Address: c.addr, ServiceID: c.id, Node: c.node, Seen: answer.arrived})
+	ctx, cancel := context.WithTimeout(ctx, s.config.ResolveTimeout)
+	defer cancel()
+	slices.SortFunc(answer.candidates, func(x, y candidate) int { return newer(y, x) })
+	for _, c := range answer.candidates {
+		addr := c.addr
+		if c.host != "" {
+			if addrs, err := lookupAll(ctx, w.resolver.lookup, c.host); err != nil {
+				answer.rejects = append(answer.rejects, c.reject(err))
+			} else {
+				addr = netip.AddrPortFrom(addrs[0], c.port)
+			}
+		}
+		l.Masters = append(l.Masters, c.master(addr, answer.arrived))
 	}
 	for _, r := range answer.rejects {
 		l.Invalid = append(l.Invalid, r.String())
 	}
+	l.Failing = answer.failing
 	return l
 }
 

@@ -33,12 +33,12 @@ type Config struct {
 	Addresses  []string // HOST:PORT, http(s)://HOST:PORT[/PREFIX] or unix:///PATH; all are watched. Empty: CONSUL_HTTP_ADDR, else CONSUL_HOST and CONSUL_PORT, else 127.0.0.1:8500
 	Datacenter string   // the data centre to ask; empty: the agent's own
 	OnOutage   OutagePolicy
-	FenceAfter time.Duration // with Fence: how long a label goes without an answer that counts; 0: 30s
+	FenceAfter time.Duration // with Fence: how long consistent reads may go unanswered, from the first one on; at least 1s; 0: 30s
 	OnConflict ConflictPolicy
 
 	Wait           time.Duration // one long poll, at most; 0: 10s
-	VerifyEvery    time.Duration // between two non-blocking reads of one label, about; 0: 1.5s
-	VerifyTimeout  time.Duration // one non-blocking read, its body included; 0: 5s
+	VerifyEvery    time.Duration // between two consistent reads of one label at one address, about; 0: 1.5s
+	VerifyTimeout  time.Duration // one consistent read, its body included; 0: 4s. With Fence, FenceAfter at most
 	ResolveTimeout time.Duration // one look-up of a master's host name; 0: 2s
 	// RegressAfter is how long a raft index lower than one already acted on
 	// must stand, confirmed by consistent reads and contradicted by nobody,
@@ -49,6 +49,9 @@ type Config struct {
 	BackoffMax   time.Duration // ceiling of the later ones; 0: 5s
 }
 
+// DefaultVerifyTimeout is what Config.VerifyTimeout is by default.
+const DefaultVerifyTimeout = 4 * time.Second
+
 // withDefaults answers c with every zero duration replaced by what it means.
 func (c Config) withDefaults() Config {
 	for _, d := range []struct {
@@ -58,7 +61,7 @@ func (c Config) withDefaults() Config {
 		{&c.FenceAfter, 30 * time.Second},
 		{&c.Wait, 10 * time.Second},
 		{&c.VerifyEvery, 1500 * time.Millisecond},
-		{&c.VerifyTimeout, 5 * time.Second},
+		{&c.VerifyTimeout, DefaultVerifyTimeout},
 		{&c.ResolveTimeout, 2 * time.Second},
 		{&c.RegressAfter, 30 * time.Second},
 		{&c.Backoff, time.Second},
@@ -67,6 +70,10 @@ func (c Config) withDefaults() Config {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if c.OnOutage == Fence {
+		// A read that takes longer is of no use, and keeps another from its place.
+		c.VerifyTimeout = min(c.VerifyTimeout, c.FenceAfter)
 	}
 	return c
 }
@@ -90,6 +97,9 @@ func (c Config) validate() error {
 		if d < 0 {
 			return fmt.Errorf("a duration of %v is below zero", d)
 		}
+	}
+	if c.FenceAfter > 0 && c.FenceAfter < time.Second {
+		return fmt.Errorf("a time of %v before an outage is fenced is less than 1s", c.FenceAfter)
 	}
 	return nil
 }

@@ -3,10 +3,8 @@ package discovery
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 )
 
 // Consul is a Source that watches the health of a service in Consul, at one or
@@ -82,6 +80,23 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 	return nil
 }
 
+// VerifyNow implements Source.
+func (s *Consul) VerifyNow() {
+	for _, w := range s.watches {
+		w.verifyAll()
+	}
+}
+
+// DialFailed implements Source.
+func (s *Consul) DialFailed(label string) {
+	for _, w := range s.watches {
+		if w.label == label {
+			w.dialFailed()
+			return
+		}
+	}
+}
+
 // Labels implements Source.
 func (s *Consul) Labels() []LabelStatus {
 	out := make([]LabelStatus, len(s.watches))
@@ -98,99 +113,4 @@ func (s *Consul) Agents() []AgentStatus {
 		out[i] = a.health.snapshot()
 	}
 	return out
-}
-
-// poller asks one address about one label: one long poll at a time, since
-// those that are given up live on in the agent and count against its limit
-// (consul#8524), and beside it a non-blocking consistent read every now and
-// then, since a long poll alone may be blind or lied to for long.
-type poller struct {
-	config Config
-	watch  *watch
-	agent  *agent
-	pace   backoff
-	// A service that changes all the time wakes the long poll all the time.
-	// Tokens, not pauses: a first wake is never delayed.
-	wakes, reads *rate.Limiter
-}
-
-func newPoller(c Config, w *watch, a *agent) *poller {
-	return &poller{
-		config: c,
-		watch:  w,
-		agent:  a,
-		pace:   backoff{first: c.Backoff, most: c.BackoffMax},
-		wakes:  rate.NewLimiter(20, 20),
-		reads:  rate.NewLimiter(10, 10),
-	}
-}
-
-// poll keeps a long poll going until ctx ends.
-func (p *poller) poll(ctx context.Context) {
-	index := uint64(0)
-	for p.wakes.Wait(ctx) == nil {
-		a, ok := p.ask(ctx, query{index: index, wait: p.config.Wait, timeout: p.config.pollTimeout()})
-		if !ok {
-			return
-		}
-		if index = nextIndex(a); index > 0 {
-			p.pace.reset()
-			continue
-		}
-		if a.err == nil && a.index > 0 {
-			continue // it went backwards: at once from the beginning
-		}
-		if !sleep(ctx, p.pace.next()) {
-			return
-		}
-	}
-}
-
-// nextIndex is the index to wait on after a: 0, that is not to wait but to
-// read from the beginning, after any error, when there was no index, and when
-// it went backwards (api-docs/features/blocking; an index from a cluster that
-// was wiped would block until the wait ends).
-func nextIndex(a answer) uint64 {
-	if a.err != nil || a.index < a.asked {
-		return 0
-	}
-	return a.index
-}
-
-// verify reads from time to time, and at once when the watch asks for it.
-func (p *poller) verify(ctx context.Context) {
-	wanted := p.watch.verify[p.agent.id]
-	for {
-		timer := time.NewTimer(about(p.config.VerifyEvery))
-		select {
-		case <-ctx.Done():
-		case <-wanted:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if p.reads.Wait(ctx) != nil {
-			return
-		}
-		if _, ok := p.ask(ctx, query{consistent: true, timeout: p.config.VerifyTimeout}); !ok {
-			return
-		}
-	}
-}
-
-// ask puts q, notes how the address fares, resolves names and hands the answer
-// to the watch. It returns false when ctx has ended.
-func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
-	q.service, q.tags = p.config.Service, p.watch.tags
-	a := p.agent.ask(ctx, q)
-	if ctx.Err() != nil {
-		return a, false
-	}
-	p.agent.health.note(question{label: p.watch.id, poll: !q.consistent}, a)
-	p.watch.names.resolve(ctx, &a)
-	select {
-	case p.watch.answers <- a:
-		return a, true
-	case <-ctx.Done():
-		return a, false
-	}
 }

@@ -1,8 +1,8 @@
-// Package discovery finds out who is master of each label and tells a Sink.
 package discovery
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -24,6 +24,17 @@ type Sink interface {
 	// since nothing better exists yet; with cut (a refused conflict, a fenced
 	// outage) they must end.
 	ClearMaster(label string, cut bool)
+	// Confirm: a consistent read that began at begun, a time since boot
+	// (CLOCK_BOOTTIME), has named the master that label has now. So whoever
+	// stood still and goes on (SIGSTOP, a suspended machine) may wait for one
+	// that began afterwards. A static master is never confirmed.
+	Confirm(label string, begun time.Duration)
+	// Lease: from until on, a time since boot, nothing may be passed on for
+	// label until Lease is called again, since Consul has not been heard of
+	// for too long. It holds for a process that stands still, too, and cannot
+	// be told. Only called where an outage is to be fenced; without a call
+	// there is no end.
+	Lease(label string, until time.Duration)
 }
 
 // Source is a source of masters.
@@ -31,8 +42,16 @@ type Sink interface {
 // Run tells sink the full first set as soon as it is known, then every change,
 // and returns when ctx ends, with no goroutine of its own left. It returns an
 // error only for a fault that no retry can mend; a Consul that is away is not one.
+// The other methods never block, and may be called at any time.
 type Source interface {
 	Run(ctx context.Context, sink Sink) error
+	// VerifyNow begins a consistent read of everything that is watched, soon
+	// to be followed by Confirm. Called often, it does no harm.
+	VerifyNow()
+	// DialFailed is a hint: the master of label does not accept connections.
+	// Where it is known by a host name, that is looked up again, and another
+	// of its addresses is tried. Called often, it does no harm.
+	DialFailed(label string)
 	Labels() []LabelStatus // one a label, in the order of the configuration
 	Agents() []AgentStatus // one a Consul address; none for a static source
 }
@@ -54,6 +73,19 @@ type LabelStatus struct {
 	Label       string
 	State       State
 	MastersSeen int
+	Failing     []Failing // with None: who would be master if its checks passed, at most 16. Must not be changed
+}
+
+// Failing is an instance that would be master if its checks passed.
+type Failing struct {
+	ServiceID string
+	Node      string
+	Check     string // the name of the worst that does not pass
+	Status    string // warning, critical or maintenance
+}
+
+func (f Failing) String() string {
+	return fmt.Sprintf("%s on %s: check %s is %s", quoted(f.ServiceID), quoted(f.Node), quoted(f.Check), f.Status)
 }
 
 // AgentStatus is what a source knows of one Consul address.

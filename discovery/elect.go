@@ -8,8 +8,8 @@ import (
 
 // verdict is who of the candidates of one answer is master.
 type verdict struct {
-	winner Master // its Address is not valid when the winner's name could not be resolved
-	seen   int    // how many masters there are, told apart by address:port
+	winner candidate
+	seen   int // how many masters there are, told apart by host:port as registered
 }
 
 // elect chooses the master among cs, which must not be empty: the highest
@@ -23,11 +23,7 @@ type verdict struct {
 // IsSameService). Its weak spot: an old master that registers anew looks
 // newest.
 func elect(cs []candidate) verdict {
-	best := slices.MaxFunc(cs, newer)
-	return verdict{
-		winner: Master{Address: best.addr, ServiceID: best.id, Node: best.node},
-		seen:   distinct(cs),
-	}
+	return verdict{winner: slices.MaxFunc(cs, newer), seen: distinct(cs)}
 }
 
 // newer compares two claims: positive when a beats b.
@@ -43,20 +39,18 @@ func newer(a, b candidate) int {
 }
 
 // distinct counts the masters among cs. Two registrations of one address:port
-// are one master; so are two of one name that could not be resolved.
+// are one master. A host name is told apart from every address: whose it is
+// would have to be looked up, and a losing candidate's silent name server must
+// not delay the winner.
 func distinct(cs []candidate) int {
 	type place struct {
-		addr netip.AddrPort
 		host string
+		addr netip.AddrPort
 		port uint16
 	}
 	places := make(map[place]bool, len(cs))
 	for _, c := range cs {
-		if c.addr.IsValid() {
-			places[place{addr: c.addr}] = true
-		} else {
-			places[place{host: c.host, port: c.port}] = true
-		}
+		places[place{c.host, c.addr, c.port}] = true
 	}
 	return len(places)
 }

@@ -202,13 +202,13 @@ func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {
 		t.Errorf("got path %s; want the service escaped, behind the prefix", r.URL.EscapedPath())
 	}
 	q := r.URL.Query()
-	for name, want := range map[string]string{"dc": "dc2", "ns": "ns1", "partition": "part1", "passing": "1", "consistent": "", "tag": "role=master,a&b"} {
+	for name, want := range map[string]string{"dc": "dc2", "ns": "ns1", "partition": "part1", "consistent": "", "tag": "role=master,a&b"} {
 		if got := strings.Join(q[name], ","); got != want || !q.Has(name) {
 			t.Errorf("got %s=%q; want %q", name, got, want)
 		}
 	}
-	if q.Has("index") || q.Has("wait") || q.Has("near") || q.Has("stale") {
-		t.Errorf("got %v; want a read that does not block", q)
+	if q.Has("passing") || q.Has("index") || q.Has("wait") || q.Has("near") || q.Has("stale") {
+		t.Errorf("got %v; want a read that does not block, of failing instances too", q)
 	}
 	user, password, _ := r.BasicAuth()
 	if r.Header.Get("X-Consul-Token") != "t0ken" || user != "me" || password != "pass:word" {

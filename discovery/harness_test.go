@@ -35,7 +35,9 @@ func await(t testing.TB, what string, done func() bool) {
 type recorder struct {
 	mu      sync.Mutex
 	calls   []string
-	masters []Master // of the set calls
+	masters []Master                 // of the set calls
+	begun   map[string]time.Duration // by label: of the newest confirmation
+	until   map[string]time.Duration // by label: of the last lease
 	busy    map[string]bool
 	overlap bool
 	hold    func(label string) // called within each call; nil: nothing
@@ -70,6 +72,38 @@ func (r *recorder) ClearMaster(label string, cut bool) {
 	} else {
 		r.enter(label, "clear", nil)
 	}
+}
+
+func (r *recorder) Confirm(label string, begun time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.begun == nil {
+		r.begun = make(map[string]time.Duration)
+	}
+	r.begun[label] = max(r.begun[label], begun)
+}
+
+func (r *recorder) Lease(label string, until time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.until == nil {
+		r.until = make(map[string]time.Duration)
+	}
+	r.until[label] = until
+}
+
+// confirmed is when the newest read began that confirmed label's master.
+func (r *recorder) confirmed(label string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.begun[label]
+}
+
+// lease is how long label's last lease lasts; 0: there was none.
+func (r *recorder) lease(label string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until[label]
 }
 
 func (r *recorder) list() []string {

@@ -19,9 +19,10 @@ type health struct {
 
 	mu      sync.Mutex
 	status  AgentStatus
-	failing map[question]string // the latest error of each
-	since   time.Time           // when the trouble began; zero: there is none
-	denied  bool                // the trouble's log says that access is denied
+	failing map[question]string    // the latest error of each
+	began   map[question]time.Time // when the newest of each began that was answered
+	since   time.Time              // when the trouble began; zero: there is none
+	denied  bool                   // the trouble's log says that access is denied
 }
 
 // question tells apart what is asked of one address.
@@ -35,18 +36,27 @@ func newHealth(address string, log zerolog.Logger) *health {
 		log:     log.With().Str("consul", address).Logger(),
 		status:  AgentStatus{Address: address, Error: "not asked yet"},
 		failing: make(map[question]string),
+		began:   make(map[question]time.Time),
 	}
 }
 
-// note takes the answer to q.
+// note takes the answer to q. One that was not obtained is no trouble when a
+// newer one has been: reads overtake each other.
 func (h *health) note(q question, a answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	newer := !a.began.Before(h.began[q])
 	if a.err != nil {
-		h.fail(q, a)
+		h.status.Errors++
+		if newer {
+			h.fail(q, a)
+		}
 		return
 	}
-	delete(h.failing, q)
+	if newer {
+		h.began[q] = a.began
+		delete(h.failing, q)
+	}
 	h.status.LastContact = a.arrived
 	h.status.Index = a.index
 	for _, other := range h.failing {
@@ -62,7 +72,6 @@ func (h *health) note(q question, a answer) {
 
 // fail keeps an error. mu is held.
 func (h *health) fail(q question, a answer) {
-	h.status.Errors++
 	h.status.OK, h.status.Error = false, a.err.Error()
 	h.failing[q] = h.status.Error
 	switch {

@@ -142,7 +142,7 @@ func step(t *testing.T, o, mirror *observer, a answer) {
 	if o.filter.started && o.filter.applied < before.filter.applied && !a.consistent {
 		t.Fatalf("rolled back from index %d to %d by a long poll", before.filter.applied, o.filter.applied)
 	}
-	if got.do == setMaster && (a.kind != claimed || got.master.Address != elect(a.candidates).winner.Address) {
+	if got.do == setMaster && (a.kind != claimed || got.master.Address != elect(a.candidates).winner.addr) {
 		t.Fatalf("made %v master; the answer was %+v", got.master, a)
 	}
 	if (got.do == clearMaster) && !(a.kind == none && a.consistent) {
@@ -172,7 +172,7 @@ func settle(t *testing.T, w *world, o, mirror *observer) {
 		want, seen = Found, v.seen
 		if v.seen > 1 && o.conflict == Refuse {
 			want = Conflict
-		} else if o.master.Address != v.winner.Address {
+		} else if o.master.Address != v.winner.addr {
 			t.Fatalf("ended with master %v; want %v", o.master, v.winner)
 		}
 	}

@@ -3,6 +3,7 @@ package discovery
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -211,57 +212,75 @@ func TestTwoMastersRefused(t *testing.T) {
 	s.state(None, 0)
 }
 
-func TestUnreachableKeepNeverEnds(t *testing.T) {
+func TestFenceNeedsAMasterOrTheKnowledgeThatThereIsNone(t *testing.T) {
 	s := newScript(t, 1)
-	s.want("set 1", says(0, 10, master(1, 10)))
-	if d := s.o.deadline(); !d.IsZero() {
-		t.Errorf("got deadline %v; want none", d)
-	}
-	if do := s.o.tick(s.now.Add(1000 * time.Hour)); do != nothing {
-		t.Errorf("got order %v; want nothing", do)
-	}
-	s.state(Found, 1)
-}
-
-func TestUnreachableFenceCutsAfterFenceAfter(t *testing.T) {
-	fence := func(c *Config) { c.OnOutage, c.FenceAfter = Fence, time.Minute }
-	s := newScript(t, 1, fence)
-	s.check("", order{do: s.o.tick(s.now.Add(time.Hour))})
+	s.check("", order{do: s.o.fence()})
 	s.state(Starting, 0) // nothing to fence before the first answer
 
 	s.want("set 1", says(0, 10, master(1, 10)))
-	heard := s.now
-	for range 59 {
-		s.want("", failed(errors.New("status 500")))
-		s.check("", order{do: s.o.tick(s.now)})
-	}
-	s.now = heard.Add(time.Minute)
-	if d := s.o.deadline(); !d.Equal(s.now) {
-		t.Fatalf("got deadline %v; want %v", d, s.now)
-	}
-	s.check("cut", order{do: s.o.tick(s.now)})
+	s.check("cut", order{do: s.o.fence()})
 	s.state(Unreachable, 1)
-	s.check("", order{do: s.o.tick(s.now.Add(time.Hour))})
-	s.want("set 1", says(0, 10, master(1, 10))) // the same master, after all
+	s.check("", order{do: s.o.fence()})
+	s.want("set 1", read(says(0, 10, master(1, 10)))) // the same master, after all
 	s.state(Found, 1)
-}
 
-func TestMasterGoneThenUnreachableFenceCuts(t *testing.T) {
-	s := newScript(t, 1, func(c *Config) { c.OnOutage, c.FenceAfter = Fence, time.Minute })
-	s.want("set 1", says(0, 10, master(1, 10)))
 	s.want("clear", read(says(0, 11)))
-	s.check("cut", order{do: s.o.tick(s.now.Add(time.Minute))})
+	s.check("cut", order{do: s.o.fence()})
 	s.want("clear", read(says(0, 11)))
 	s.state(None, 0)
 }
 
-func TestDeniedCountsAsUnreachableForTheFence(t *testing.T) {
-	s := newScript(t, 1, func(c *Config) { c.OnOutage, c.FenceAfter = Fence, 30*time.Second })
+func TestOnlyAConsistentReadEndsAFence(t *testing.T) {
+	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))
-	for range 30 {
-		s.want("", answer{kind: denied, err: errors.New("denied")})
+	s.check("cut", order{do: s.o.fence()})
+	s.want(" verify", polled(10, says(0, 11, master(1, 10))))
+	s.state(Unreachable, 1)
+	s.want("set 1", read(says(0, 11, master(1, 10))))
+}
+
+// TestOnlyConsistentReadsThatCountAreAnswers, and so end an outage.
+func TestOnlyConsistentReadsThatCountAreAnswers(t *testing.T) {
+	s := newScript(t, 2)
+	for _, step := range []struct {
+		a    answer
+		want bool
+	}{
+		{says(0, 10, master(1, 10)), false},
+		{read(says(0, 10, master(1, 10))), true},
+		{polled(10, says(0, 11, master(1, 10))), false},
+		{read(says(1, 10, master(1, 10))), false}, // it lags
+		{read(failed(errors.New("status 500"))), false},
+		{read(answer{kind: denied, err: errors.New("denied")}), false},
+		{read(says(0, 12)), true},
+	} {
+		if got := s.give(step.a).answered; got != step.want {
+			t.Errorf("%+v: got answered %v; want %v", step.a, got, step.want)
+		}
 	}
-	s.check("cut", order{do: s.o.tick(s.now)})
+}
+
+// TestMasterIsConfirmedByConsistentReads: by those that name it, as of when they began.
+func TestMasterIsConfirmedByConsistentReads(t *testing.T) {
+	s := newScript(t, 2)
+	begun := func(at time.Duration, a answer) answer { a.begun = at; return a }
+	for _, step := range []struct {
+		a    answer
+		want time.Duration
+	}{
+		{says(0, 10, master(1, 10)), 0},
+		{begun(5, read(says(0, 10, master(1, 10)))), 5},
+		{says(0, 10, master(1, 10)), 0},
+		{begun(4, read(says(0, 10, master(1, 10)))), 5}, // it was overtaken, and takes nothing back
+		{begun(6, read(says(1, 9, master(1, 9)))), 0},   // it lags
+		{begun(7, read(says(0, 11))), 0},
+		{begun(8, read(says(0, 12, master(2, 12)))), 8},
+		{polled(12, says(0, 13, master(3, 13))), 0}, // nobody has confirmed this one
+	} {
+		if got := s.give(step.a).confirm; got != step.want {
+			t.Errorf("%+v: got confirmed %v; want %v", step.a, got, step.want)
+		}
+	}
 }
 
 func TestInvalidMasterKeepsTheLastOne(t *testing.T) {
@@ -280,17 +299,43 @@ func TestInvalidMasterKeepsTheLastOne(t *testing.T) {
 	}
 }
 
-func TestUnresolvedWinnerKeepsTheLastMaster(t *testing.T) {
+func TestWinnerWithAHostNameIsMasterOnceThatIsLookedUp(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))
 	named := candidate{node: "n2", id: "sync-2", host: "sync-2", port: 7800, modify: 11}
-	s.want("", polled(10, says(0, 11, master(1, 10), named)))
+	first := read(says(0, 11, master(1, 10), named))
+	first.begun = 7
+	s.want("", first)
 	s.state(Found, 2)
-	named.addr = addr("10.0.0.2:7800") // it resolves now, and nothing else has changed
-	s.want("set 2", read(says(0, 11, master(1, 10), named)))
+	if s.o.master.Address != addr("10.0.0.1:7800") {
+		t.Errorf("got master %v; want the last one until the name is known", s.o.master.Address)
+	}
+	o := s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now.Add(time.Second))
+	s.check("set 2", o)
+	if !o.master.Seen.Equal(s.now) || o.confirm != 7 {
+		t.Errorf("got master seen at %v, confirmed as of %v; want the time of the answer that named it and 7", o.master.Seen, o.confirm)
+	}
+	s.want("", says(0, 11, master(1, 10), named))
+	again := named
+	again.modify = 12
+	s.want("", polled(11, says(0, 12, again))) // its address stays while it is looked up again
+	s.check("", s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now))
+	moved := s.now.Add(time.Hour)
+	o = s.o.resolved(netip.MustParseAddr("10.0.0.3"), moved)
+	s.check("set 3", o)
+	if !o.master.Seen.Equal(moved) {
+		t.Errorf("got master seen at %v; want %v, when its name moved", o.master.Seen, moved)
+	}
+	again.port = 7801
+	s.want("", polled(12, says(0, 13, again)))
+	s.check("set 3", s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now))
+	s.want("clear", read(says(0, 14)))
+	s.check("", s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now)) // too late
+	s.state(None, 0)
+	s.check("", s.o.resolved(netip.Addr{}, s.now))
 }
 
-func TestStaleAnswerRaceBetweenPollAndRead(t *testing.T) {
+func TestReadThatWasOvertakenByALongPollIsNotActedOn(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))
 	early := read(says(0, 10, master(1, 10)))

@@ -43,3 +43,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// signal leaves a wish in c, which holds one at most: it is wished already if
+// there is one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -223,3 +223,31 @@ func TestRealClusterLosesAgentsAndItsLeader(t *testing.T) {
 	register(t, cl.Client, 1, "master")
 	ends(r, from, 1)
 }
+
+// TestRealLeaderThatIsFrozenHoldsUpNoFailover: what was asked of it hangs, and
+// what is asked after the servers have elected another is answered at once.
+func TestRealLeaderThatIsFrozenHoldsUpNoFailover(t *testing.T) {
+	t.Parallel()
+	cl := realconsul.StartCluster(t, 3)
+	register(t, cl.Client, 1, "master")
+	register(t, cl.Client, 2, "slave")
+	frozen := cl.Leader()
+	follower := cl.Servers[(frozen+1)%3]
+	c := realQuick(follower.Addr)
+	// Whoever waits for what hangs waits longer than this test.
+	c.Wait, c.VerifyEvery, c.VerifyTimeout = 10*time.Minute, 5*time.Second, 4*testTimeout
+	r := start(t, c)
+	r.calls(set1)
+	await(t, "a long poll", func() bool { return r.agent(0).OK })
+
+	cl.Servers[frozen].Freeze()
+	retry(t, "another leader, and a failover", func() error {
+		_, err := follower.Impatient().Catalog().Register(worker(2, "master"), nil)
+		return err
+	})
+	retry(t, "the old master's role", func() error {
+		_, err := follower.Impatient().Catalog().Register(worker(1, "slave"), nil)
+		return err
+	})
+	ends(r, 1, 2)
+}

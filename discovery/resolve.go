@@ -17,113 +17,226 @@ func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
-// resolveOne asks for the address of host. Of several it takes the lowest,
-// IPv4 before IPv6, whatever the order they come in: every instance of a tier
-// must arrive at the same master.
-func resolveOne(ctx context.Context, lookup lookupFunc, host string) (netip.Addr, error) {
+// maxAddresses is how many addresses of one name are tried.
+const maxAddresses = 16
+
+// lookupAll asks for the addresses of host that can be connected to, the
+// lowest first and IPv4 before IPv6, whatever the order they come in: every
+// instance of a tier must begin with the same one. There is at least one.
+func lookupAll(ctx context.Context, lookup lookupFunc, host string) ([]netip.Addr, error) {
 	addrs, err := lookup(ctx, host)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("resolve %s: %w", host, err)
+		return nil, fmt.Errorf("resolve %s: %w", host, err)
 	}
+	addrs = slices.Clone(addrs)
 	for i := range addrs {
 		addrs[i] = addrs[i].Unmap()
 	}
 	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() })
 	if len(addrs) == 0 {
-		return netip.Addr{}, fmt.Errorf("resolve %s: it has no usable address", host)
+		return nil, fmt.Errorf("resolve %s: it has no usable address", host)
 	}
-	return slices.MinFunc(addrs, netip.Addr.Compare), nil
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	return addrs[:min(len(addrs), maxAddresses)], nil
 }
 
-// names keeps what the host names of one label's candidates resolved to.
-//
-// A name is resolved when a candidate appears or changes in the answers of an
-// address, and not again while it stays: DNS that answers by turns must not
-// make failovers. When that fails the old resolution stays. Safe for
-// concurrent use; nobody waits for another's look-up.
-type names struct {
-	lookup  lookupFunc
-	timeout time.Duration
+// connectFunc reports whether an address accepts connections.
+type connectFunc func(ctx context.Context, to netip.AddrPort) error
 
-	mu      sync.Mutex
-	addrs   map[string]netip.Addr // the last successful look-up of each name
-	settled []map[candidate]bool  // by agent: the candidates of its last answer that were looked up as they stand
-}
-
-func newNames(agents int, lookup lookupFunc, timeout time.Duration) *names {
-	return &names{lookup: lookup, timeout: timeout, addrs: make(map[string]netip.Addr), settled: make([]map[candidate]bool, agents)}
-}
-
-// resolve fills in the addresses of a's candidates, within the timeout for
-// all of them together, those that would win first. One whose name never
-// resolved keeps an address that is not valid, and a.rejects says so.
-func (n *names) resolve(ctx context.Context, a *answer) {
-	if a.kind != claimed && a.kind != none {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, n.timeout)
-	defer cancel()
-	slices.SortFunc(a.candidates, func(x, y candidate) int { return newer(y, x) })
-	settled := make(map[candidate]bool)
-	for i := range a.candidates {
-		c := &a.candidates[i]
-		if c.host == "" {
-			continue
-		}
-		addr, err := n.find(ctx, a.agent, *c)
-		if err == nil {
-			settled[*c] = true
-		}
-		if addr.IsValid() {
-			c.addr = netip.AddrPortFrom(addr, c.port)
-		} else {
-			a.rejects = append(a.rejects, c.reject(err))
-		}
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.settled[a.agent] = settled
-	n.forget()
-}
-
-// find answers what the name of c resolves to: what is known, while c is
-// unchanged in the agent's answers; else a new look-up; else what was known,
-// with the error. The address is not valid when there never was one.
-func (n *names) find(ctx context.Context, agent int, c candidate) (netip.Addr, error) {
-	n.mu.Lock()
-	known, settled := n.addrs[c.host], n.settled[agent][c]
-	n.mu.Unlock()
-	if settled && known.IsValid() {
-		return known, nil
-	}
-	addr, err := resolveOne(ctx, n.lookup, c.host)
+func systemConnect(ctx context.Context, to netip.AddrPort) error {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
 	if err != nil {
-		return known, err
+		return err
 	}
-	n.mu.Lock()
-	n.addrs[c.host] = addr
-	n.mu.Unlock()
-	return addr, nil
+	return c.Close()
 }
 
-// maxNames bounds the resolutions that are kept of names that are gone.
-const maxNames = 1024
+// resolver knows what the host name of one label's master stands for.
+//
+// A name is looked up when it becomes the master's, or when the master's
+// registration changes, and again while dials fail; not while all is well,
+// since name servers that answer by turns must not make failovers. Of several
+// addresses the lowest is taken, until it refuses and another one accepts: the
+// addresses of one name are taken for ways to one and the same master. What
+// was found stays as long as the name stands for it, and while nothing can be
+// looked up.
+//
+// One goroutine owns it: it calls the methods and takes what comes from found.
+// Look-ups run beside it, one at a time.
+type resolver struct {
+	lookup  lookupFunc
+	connect connectFunc
+	timeout time.Duration // of one look-up
+	pace    backoff       // between look-ups that fail; copied by each task
+	often   time.Duration // at least, between two searches for another address
 
-// forget drops names that no agent's last answer holds, once there are many:
-// a name that is gone for a moment keeps its resolution. mu is held.
-func (n *names) forget() {
-	if len(n.addrs) <= maxNames {
+	found chan found
+	known map[string]netip.Addr // by host: what it was found to stand for
+	task  int                   // number of the task that counts: what others find is ignored
+	busy  bool                  // it is running
+	stop  context.CancelFunc    // of the one that was begun last; nil: there was none
+	tried time.Time             // when another address was searched last
+	tasks sync.WaitGroup
+}
+
+// found is what a task of a resolver has to say.
+type found struct {
+	task int
+	host string
+	addr netip.Addr // not valid: nothing was found
+	err  error      // why it could not be looked up
+	more bool       // the task goes on
+	at   time.Time
+}
+
+func newResolver(lookup lookupFunc, timeout time.Duration, pace backoff) *resolver {
+	return &resolver{
+		lookup: lookup, connect: systemConnect, timeout: timeout, pace: pace, often: time.Second,
+		found: make(chan found), known: make(map[string]netip.Addr),
+	}
+}
+
+// start looks host up, again and again until that succeeds; no other host
+// counts any more. An empty host is none.
+func (r *resolver) start(ctx context.Context, host string) {
+	r.cancel()
+	if host == "" {
 		return
 	}
-	inUse := make(map[string]bool)
-	for _, settled := range n.settled {
-		for c := range settled {
-			inUse[c.host] = true
+	r.run(ctx, host, r.find)
+}
+
+// retry looks host up once more, since dials to it fail at its port, unless
+// that is being done or was done a moment ago. Of several addresses
+// one that accepts connections is taken.
+func (r *resolver) retry(ctx context.Context, host string, port uint16) {
+	if r.busy || host == "" || time.Since(r.tried) < r.often {
+		return
+	}
+	r.tried = time.Now()
+	r.run(ctx, host, func(ctx context.Context, f found, present netip.Addr) { r.search(ctx, f, present, port) })
+}
+
+func (r *resolver) run(ctx context.Context, host string, do func(context.Context, found, netip.Addr)) {
+	ctx, r.stop = context.WithCancel(ctx)
+	r.task++
+	r.busy = true
+	f, present := found{task: r.task, host: host}, r.known[host]
+	r.tasks.Go(func() { do(ctx, f, present) })
+}
+
+// accept notes what a task found, and reports whether it counts.
+func (r *resolver) accept(f found) bool {
+	if f.task != r.task {
+		return false
+	}
+	r.busy = f.more
+	if f.addr.IsValid() {
+		r.remember(f.host, f.addr)
+	}
+	return true
+}
+
+// maxNames bounds the hosts that are remembered.
+const maxNames = 64
+
+func (r *resolver) remember(host string, addr netip.Addr) {
+	if _, ok := r.known[host]; !ok && len(r.known) >= maxNames {
+		for other := range r.known {
+			delete(r.known, other)
+			break
 		}
 	}
-	for host := range n.addrs {
-		if !inUse[host] {
-			delete(n.addrs, host)
+	r.known[host] = addr
+}
+
+// cancel ends the task that is running; nothing it finds counts any more.
+func (r *resolver) cancel() {
+	if r.stop != nil {
+		r.stop()
+	}
+	r.task++
+	r.busy = false
+}
+
+// close ends all tasks, and returns when none runs any more.
+func (r *resolver) close() {
+	r.cancel()
+	r.tasks.Wait()
+}
+
+// find reports the first failure to look a name up, and the first success.
+func (r *resolver) find(ctx context.Context, f found, present netip.Addr) {
+	pace := r.pace
+	for first := true; ; first = false {
+		addrs, err := r.ask(ctx, f.host)
+		if err == nil {
+			f.addr, f.err, f.more = addrs[0], nil, false
+			if slices.Contains(addrs, present) {
+				f.addr = present
+			}
+			r.send(ctx, f)
+			return
 		}
+		if first {
+			f.err, f.more = err, true
+			r.send(ctx, f)
+		}
+		if !sleep(ctx, pace.next()) {
+			return
+		}
+	}
+}
+
+// search reports which address of the name to go on with.
+func (r *resolver) search(ctx context.Context, f found, present netip.Addr, port uint16) {
+	addrs, err := r.ask(ctx, f.host)
+	if err != nil {
+		f.addr = present // as good as any
+	} else {
+		f.addr = r.choose(ctx, addrs, present, port)
+	}
+	r.send(ctx, f)
+}
+
+// choose picks one of addrs: the present one if it accepts connections after
+// all, since a failover would cut those who are well on it; else the first
+// that does; and where none does, the present one while the name stands for it.
+func (r *resolver) choose(ctx context.Context, addrs []netip.Addr, present netip.Addr, port uint16) netip.Addr {
+	const oneAttempt = time.Second // the present one has just had the time of a dial
+	stands := slices.Contains(addrs, present)
+	if len(addrs) == 1 {
+		return addrs[0]
+	}
+	ctx, cancel := context.WithTimeout(ctx, oneAttempt)
+	defer cancel()
+	accepts := make([]bool, len(addrs))
+	var dialing sync.WaitGroup
+	for i, addr := range addrs {
+		dialing.Go(func() { accepts[i] = r.connect(ctx, netip.AddrPortFrom(addr, port)) == nil })
+	}
+	dialing.Wait()
+	switch i := slices.Index(accepts, true); {
+	case stands && (i < 0 || accepts[slices.Index(addrs, present)]):
+		return present
+	case i < 0:
+		return addrs[0]
+	default:
+		return addrs[i]
+	}
+}
+
+func (r *resolver) ask(ctx context.Context, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	return lookupAll(ctx, r.lookup, host)
+}
+
+func (r *resolver) send(ctx context.Context, f found) {
+	f.at = time.Now()
+	select {
+	case r.found <- f:
+	case <-ctx.Done():
 	}
 }

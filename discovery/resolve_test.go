@@ -67,17 +67,17 @@ func TestMasterWithAHostName(t *testing.T) {
 	const first, second = "default set 127.0.0.4:7801", "default set 127.0.0.7:7801"
 	r.calls(first)
 
-	// A new answer of the resolver alone is no failover.
+	// A new answer of the name server alone is no failover.
 	dns.set("worker.example", "127.0.0.7")
 	r.heard(0)
 	asked := dns.count("worker.example")
 	r.heard(0)
 	r.calls(first)
 	if again := dns.count("worker.example"); again != asked {
-		t.Errorf("resolved %d times more while nothing changed; want none", again-asked)
+		t.Errorf("looked up %d times more while nothing changed; want none", again-asked)
 	}
 
-	// A change of the registration is looked up; when that fails the old resolution stays.
+	// A change of the registration is looked up; when that fails the old address stays.
 	dns.set("worker.example")
 	s.SetTags("sync-1", "role=master", "changed")
 	await(t, "a look-up", func() bool { return dns.count("worker.example") > asked })
@@ -89,45 +89,49 @@ func TestMasterWithAHostName(t *testing.T) {
 	r.calls(first, "default clear", first)
 	dns.set("worker.example", "127.0.0.7")
 	r.calls(first, "default clear", first, second)
+	if warned, ended := r.log.count("warn", "worker.example"), r.log.count("info", "worker.example"); warned != 1 || ended != 1 {
+		t.Errorf("got %d warnings and %d ends of trouble; want one of each", warned, ended)
+	}
 }
 
-func TestNameOfTheWinnerIsResolvedFirst(t *testing.T) {
-	a := answer{kind: claimed, candidates: []candidate{
-		{id: "old", host: "hangs.example", port: 1, modify: 5},
-		{id: "new", host: "worker.example", port: 2, modify: 6},
-	}}
+// TestSilentNameServerOfALosingCandidateDelaysNobody: neither at the start nor
+// when another one wins.
+func TestSilentNameServerOfALosingCandidateDelaysNobody(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-1", "silent.example", 7801) })
+	s.SetTags("sync-2", "role=master") // newer
 	dns := newFakeDNS()
-	dns.set("worker.example", "127.0.0.4")
-	n := newNames(1, func(ctx context.Context, host string) ([]netip.Addr, error) {
-		if host == "hangs.example" {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return dns.lookup(ctx, host)
-	}, 50*time.Millisecond)
-	n.resolve(t.Context(), &a)
-	if m := elect(a.candidates).winner; m.Address != addr("127.0.0.4:2") {
-		t.Errorf("got winner %+v; want that at 127.0.0.4:2", m)
+	dns.hang = true
+	c := quick(s.Addr)
+	c.ResolveTimeout = time.Hour
+	r := startWith(t, c, dns.lookup)
+	r.calls(set2)
+	s.Register(consultest.Service{ID: "sync-3", Name: "sync", Port: 7803, Tags: []string{"role=master"}})
+	r.calls(set2, "default set 127.0.0.1:7803")
+	if n := dns.count("silent.example"); n != 0 {
+		t.Errorf("looked the losing candidate up %d times; want never", n)
 	}
-	if len(a.rejects) != 1 || !strings.Contains(a.rejects[0].String(), "hangs.example") {
-		t.Errorf("got rejects %v; want the one that hangs", a.rejects)
-	}
+	r.state(Found, 3)
 }
 
-func TestNamesThatAreGoneAreForgottenOnceThereAreMany(t *testing.T) {
-	n := newNames(1, func(context.Context, string) ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("127.0.0.4")}, nil
-	}, time.Second)
-	for i := range 3 * maxNames {
-		a := answer{kind: claimed, candidates: []candidate{{id: "x", host: fmt.Sprintf("w%d.example", i), port: 1}}}
-		n.resolve(t.Context(), &a)
-	}
-	if len(n.addrs) > maxNames+1 {
-		t.Errorf("got %d resolutions kept; want at most %d", len(n.addrs), maxNames+1)
-	}
+// TestWinnerWhoseNameServerIsSilentIsOvertaken by the next winner, whose
+// address is known.
+func TestWinnerWhoseNameServerIsSilentIsOvertaken(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	dns := newFakeDNS()
+	dns.hang = true
+	c := quick(s.Addr)
+	c.ResolveTimeout = time.Hour
+	r := startWith(t, c, dns.lookup)
+	r.calls(set1)
+	s.Register(consultest.Service{ID: "sync-3", Name: "sync", Address: "silent.example", Port: 7803, Tags: []string{"role=master"}})
+	r.state(Found, 2)
+	await(t, "a look-up", func() bool { return dns.count("silent.example") > 0 })
+	r.calls(set1)
+	s.SetTags("sync-2", "role=master")
+	r.calls(set1, set2)
 }
 
 func TestMasterWhoseNameDoesNotResolveIsUnknown(t *testing.T) {
@@ -143,6 +147,123 @@ func TestMasterWhoseNameDoesNotResolveIsUnknown(t *testing.T) {
 	r.state(Found, 1)
 	dns.set("worker.example", "127.0.0.4")
 	r.calls(set1, "default set 127.0.0.4:7801")
+}
+
+// accepting says who accepts connections. Safe for concurrent use.
+type accepting struct {
+	mu    sync.Mutex
+	who   []string
+	tried int
+}
+
+func (a *accepting) set(who ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.who = who
+}
+
+func (a *accepting) connect(_ context.Context, to netip.AddrPort) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tried++
+	if slices.Contains(a.who, to.String()) {
+		return nil
+	}
+	return errors.New("connection refused")
+}
+
+func (a *accepting) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tried
+}
+
+// dialsFail keeps saying that dials to label fail, as a proxy with clients does, until the test ends.
+func dialsFail(t *testing.T, s Source, label string) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				s.DialFailed(label)
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
+}
+
+// TestAddressesOfANameAreTriedWhileDialsFail: the next one that accepts is the
+// master; one that still accepts stays, whatever the hints say.
+func TestAddressesOfANameAreTriedWhileDialsFail(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	dns, up := newFakeDNS(), &accepting{}
+	dns.set("worker.example", "127.0.0.6", "127.0.0.5", "127.0.0.4")
+	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-1", "worker.example", 7801) })
+	up.set("127.0.0.4:7801", "127.0.0.5:7801")
+	r := startWith(t, quick(s.Addr), dns.lookup, func(c *Consul, _ *recorder) {
+		c.watches[0].resolver.connect, c.watches[0].resolver.often = up.connect, 10*time.Millisecond
+	})
+	const four, five, six = "default set 127.0.0.4:7801", "default set 127.0.0.5:7801", "default set 127.0.0.6:7801"
+	r.calls(four)
+	dialsFail(t, r.Consul, "default")
+	searched := func() {
+		t.Helper()
+		n := up.count()
+		await(t, "all addresses tried", func() bool { return up.count() >= n+6 })
+	}
+	searched()
+	r.calls(four) // it accepts
+	up.set()
+	searched()
+	r.calls(four) // nobody does
+	up.set("127.0.0.6:7801")
+	r.calls(four, six)
+	up.set("127.0.0.6:7801", "127.0.0.4:7801")
+	searched()
+	r.calls(four, six) // and not back again
+
+	// A new registration of the same name keeps the way that works, and so does a return.
+	s.SetTags("sync-1", "role=master", "changed")
+	r.heard(0)
+	s.SetTags("sync-1")
+	r.calls(four, six, "default clear")
+	s.SetTags("sync-1", "role=master")
+	r.calls(four, six, "default clear", six)
+
+	// The name moves, and has one address only: nobody needs to be asked.
+	dns.set("worker.example", "127.0.0.5")
+	r.calls(four, six, "default clear", six, five)
+}
+
+func TestHintOfFailedDialsIsNothingForAnAddress(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	up := &accepting{}
+	r := start(t, quick(s.Addr), func(c *Consul, _ *recorder) {
+		c.watches[0].resolver.connect, c.watches[0].resolver.often = up.connect, 10*time.Millisecond
+	})
+	r.calls(set1)
+	dialsFail(t, r.Consul, "default")
+	r.DialFailed("no such label")
+	r.heard(0)
+	r.calls(set1)
+	if up.count() > 0 {
+		t.Errorf("tried %d addresses; want none", up.count())
+	}
+}
+
+func TestHostsThatAreRememberedAreBounded(t *testing.T) {
+	r := newResolver(systemLookup, time.Second, backoff{})
+	for i := range 3 * maxNames {
+		r.accept(found{host: fmt.Sprintf("w%d.example", i), addr: netip.MustParseAddr("127.0.0.4")})
+	}
+	if len(r.known) > maxNames {
+		t.Errorf("got %d hosts remembered; want at most %d", len(r.known), maxNames)
+	}
 }
 
 func TestHangingResolverDoesNotHoldUpAnotherLabel(t *testing.T) {
@@ -167,23 +288,32 @@ func TestHangingResolverDoesNotHoldUpAnotherLabel(t *testing.T) {
 	}
 }
 
-func TestResolveOneIsTheSameInAnyOrder(t *testing.T) {
+func TestLookupIsTheSameInAnyOrder(t *testing.T) {
+	var many []string
+	for i := range 2 * maxAddresses {
+		many = append(many, fmt.Sprintf("10.0.0.%d", i+1))
+	}
 	for _, tc := range []struct {
 		addrs []string
-		want  string
+		want  []string
 	}{
-		{[]string{"10.0.0.2", "10.0.0.1", "10.0.0.3"}, "10.0.0.1"},
-		{[]string{"::1", "fd00::1", "10.0.0.9"}, "10.0.0.9"},
-		{[]string{"::ffff:10.0.0.1", "10.0.0.2"}, "10.0.0.1"},
-		{[]string{"0.0.0.0", "10.0.0.2"}, "10.0.0.2"},
-		{[]string{"0.0.0.0"}, ""},
-		{nil, ""},
+		{[]string{"10.0.0.2", "10.0.0.1", "10.0.0.3"}, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}},
+		{[]string{"::1", "fd00::1", "10.0.0.9"}, []string{"10.0.0.9", "::1", "fd00::1"}},
+		{[]string{"::ffff:10.0.0.1", "10.0.0.2", "10.0.0.1"}, []string{"10.0.0.1", "10.0.0.2"}},
+		{[]string{"0.0.0.0", "10.0.0.2", "ff02::1"}, []string{"10.0.0.2"}},
+		{many, many[:maxAddresses]},
+		{[]string{"0.0.0.0"}, nil},
+		{nil, nil},
 	} {
 		dns := newFakeDNS()
 		dns.set("h", tc.addrs...)
-		got, err := resolveOne(t.Context(), dns.lookup, "h")
-		if (err == nil) != (tc.want != "") || err == nil && got.String() != tc.want {
-			t.Errorf("%v: got %v, %v; want %q", tc.addrs, got, err, tc.want)
+		addrs, err := lookupAll(t.Context(), dns.lookup, "h")
+		var got []string
+		for _, a := range addrs {
+			got = append(got, a.String())
+		}
+		if (err == nil) != (tc.want != nil) || !slices.Equal(got, tc.want) {
+			t.Errorf("%v: got %v, %v; want %v", tc.addrs, got, err, tc.want)
 		}
 		if err != nil && !strings.Contains(err.Error(), "resolve h") {
 			t.Errorf("%v: got error %v; want it to name the host", tc.addrs, err)
@@ -192,5 +322,20 @@ func TestResolveOneIsTheSameInAnyOrder(t *testing.T) {
 		if tc.addrs == nil && !errors.As(err, &dnsErr) {
 			t.Errorf("got error %v; want it to wrap the resolver's", err)
 		}
+	}
+}
+
+func TestConnectReportsWhoAccepts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := netip.MustParseAddrPort(l.Addr().String())
+	if err := systemConnect(t.Context(), to); err != nil {
+		t.Errorf("somebody listens: got error %v; want none", err)
+	}
+	l.Close()
+	if err := systemConnect(t.Context(), to); err == nil {
+		t.Error("nobody listens: got no error")
 	}
 }

@@ -3,9 +3,9 @@ package discovery
 import (
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
@@ -211,19 +211,90 @@ func TestBusySinkOfOneLabelDoesNotHoldUpAnother(t *testing.T) {
 	await(t, "b's failover", func() bool { return slices.Contains(r.list(), "b set 127.0.0.2:7811") })
 }
 
-func TestFenceCutsAfterAnOutage(t *testing.T) {
+// TestCandidatesWithFailingChecksSayWhyThereIsNoMaster: in the status and in
+// one line of the log, at the start too.
+func TestCandidatesWithFailingChecksSayWhyThereIsNoMaster(t *testing.T) {
+	for _, status := range []string{consultest.Warning, consultest.Critical} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			s := double(t)
+			s.SetCheck("sync-2", consultest.Critical, "a slave's is nobody's business")
+			s.SetCheck("sync-1", status, "slow")
+			r := start(t, quick(s.Addr))
+			want := Failing{ServiceID: "sync-1", Node: "consultest", Check: "Service check", Status: status}
+			why := func() {
+				t.Helper()
+				await(t, "the reason in the status", func() bool {
+					l := r.Labels()[0]
+					return l.State == None && slices.Equal(l.Failing, []Failing{want})
+				})
+			}
+			why()
+			r.heard(0)
+			line := "no master, since the checks"
+			if n := r.log.count("warn", line); n != 1 || !strings.Contains(r.log.String(), "Service check") || !strings.Contains(r.log.String(), "is "+status) {
+				t.Errorf("got %d warnings; want one that names the check, and that it is %s", n, status)
+			}
+			s.SetCheck("sync-1", consultest.Passing, "")
+			r.calls("default clear", set1)
+			if l := r.Labels()[0]; l.State != Found || l.Failing != nil {
+				t.Errorf("got %+v; want a master and no reason why there is none", l)
+			}
+			s.SetCheck("sync-1", status, "slow")
+			r.calls("default clear", set1, "default clear")
+			why()
+			if n := r.log.count("warn", line); n != 2 {
+				t.Errorf("got %d warnings; want a second one", n)
+			}
+			s.SetTags("sync-1", "role=slave") // now there is no candidate
+			await(t, "no reason", func() bool { return r.Labels()[0].Failing == nil })
+		})
+	}
+}
+
+// TestNamesAreCutWhereTheyAreHandedOut, so that a registration floods nobody.
+func TestNamesAreCutWhereTheyAreHandedOut(t *testing.T) {
 	t.Parallel()
 	s := double(t)
-	c := quick(s.Addr)
-	c.OnOutage, c.FenceAfter = Fence, 3*time.Second
-	r := start(t, c)
-	r.calls(set1)
-	r.heard(0)
-	r.calls(set1)
-	s.Stop()
-	r.calls(set1, "default cut")
-	r.state(Unreachable, 1)
-	s.Start()
-	r.calls(set1, "default cut", set1)
+	long := strings.Repeat("x", 255) + strings.Repeat("é", 1000) // the 256th byte is the first half of a letter
+	register := func(status string) {
+		s.Register(consultest.Service{ID: long, Name: "sync", Node: long, Port: 7805, Tags: []string{"role=master"}, Status: status})
+	}
+	register(consultest.Passing)
+	s.SetTags("sync-1")
+	r := start(t, quick(s.Addr))
+	r.calls("default set 127.0.0.1:7805")
+	if m := r.lastMaster(); m.ServiceID != long[:255] || m.Node != long[:255] {
+		t.Errorf("got a service id of %d bytes and a node of %d; want 255 of each", len(m.ServiceID), len(m.Node))
+	}
+	register(consultest.Critical)
+	await(t, "the reason", func() bool { return len(r.Labels()[0].Failing) == 1 })
+	if f := r.Labels()[0].Failing[0]; f.ServiceID != long[:255] || f.Node != long[:255] {
+		t.Errorf("got a service id of %d bytes and a node of %d; want 255 of each", len(f.ServiceID), len(f.Node))
+	}
+}
+
+// TestStatusNeverNamesAMasterThatTheSinkDoesNotHave: none before the sink has
+// taken it, and none any more when the sink learns that it is gone.
+func TestStatusNeverNamesAMasterThatTheSinkDoesNotHave(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	entered, release := make(chan struct{}), make(chan struct{})
+	r := start(t, quick(s.Addr), func(_ *Consul, r *recorder) {
+		r.hold = func(string) { entered <- struct{}{}; <-release }
+	})
+	within := func(want State, call func()) {
+		t.Helper()
+		call()
+		<-entered
+		if got := r.Labels()[0].State; got != want {
+			t.Errorf("while the sink is told: got state %q; want %q", got, want)
+		}
+		release <- struct{}{}
+	}
+	within(Starting, func() {})
+	r.state(Found, 1)
+	within(None, func() { s.SetTags("sync-1") })
+	within(None, func() { s.SetTags("sync-1", "role=master") })
 	r.state(Found, 1)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -19,10 +20,7 @@ type Static struct {
 	timeout time.Duration // of one look-up
 	pace    backoff       // between them; copied by each label
 
-	masters []staticMaster // one a label, in their order
-
-	mu     sync.Mutex
-	states []State
+	masters []*staticMaster // one a label, in their order
 }
 
 // staticMaster is the master of one label as the operator named it.
@@ -31,11 +29,14 @@ type staticMaster struct {
 	host  string
 	port  uint16
 	addr  netip.Addr // not valid: host is a name
+
+	redial chan struct{} // holds one hint at most: dials fail
+	known  atomic.Bool   // the sink has it
 }
 
 // NewStatic makes a source out of masters, HOST:PORT by label name. A host
-// name is resolved when Run begins, and again until that succeeds, and keeps
-// that address.
+// name is looked up when Run begins, again until that succeeds, and again
+// while dials fail.
 //
 // It fails, naming the culprit, when a label has no master, a master no label,
 // or an address cannot be understood or connected to.
@@ -58,7 +59,6 @@ func NewStatic(masters map[string]string, labels []Label, log zerolog.Logger) (*
 		}
 		known[l.Name] = true
 		s.masters = append(s.masters, m)
-		s.states = append(s.states, Starting)
 	}
 	for name := range masters {
 		if !known[name] {
@@ -68,19 +68,19 @@ func NewStatic(masters map[string]string, labels []Label, log zerolog.Logger) (*
 	return s, nil
 }
 
-func parseStatic(label, address string) (staticMaster, error) {
-	m := staticMaster{label: label}
+func parseStatic(label, address string) (*staticMaster, error) {
+	m := &staticMaster{label: label, redial: make(chan struct{}, 1)}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return m, fmt.Errorf("static master %q: %w", address, err)
+		return nil, fmt.Errorf("static master %q: %w", address, err)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return m, fmt.Errorf("static master %q: port %q is not between 1 and 65535", address, port)
+		return nil, fmt.Errorf("static master %q: port %q is not between 1 and 65535", address, port)
 	}
 	addr, isIP, err := parseHost(host)
 	if err != nil {
-		return m, fmt.Errorf("static master %q: %w", address, err)
+		return nil, fmt.Errorf("static master %q: %w", address, err)
 	}
 	m.host, m.port = host, uint16(n)
 	if isIP {
@@ -91,52 +91,71 @@ func parseStatic(label, address string) (staticMaster, error) {
 
 // Run implements Source. It never returns an error.
 func (s *Static) Run(ctx context.Context, sink Sink) error {
-	var resolving sync.WaitGroup
-	for i := range s.masters {
-		resolving.Go(func() { s.serve(ctx, i, sink) })
+	var serving sync.WaitGroup
+	for _, m := range s.masters {
+		serving.Go(func() { s.serve(ctx, m, sink) })
 	}
-	resolving.Wait()
-	<-ctx.Done()
+	serving.Wait()
 	return nil
 }
 
-// serve tells sink the master of one label, as soon as its address is known.
-func (s *Static) serve(ctx context.Context, i int, sink Sink) {
-	m, addr := s.masters[i], s.masters[i].addr
-	for pace, warned := s.pace, false; !addr.IsValid(); {
-		lctx, cancel := context.WithTimeout(ctx, s.timeout)
-		found, err := resolveOne(lctx, s.lookup, m.host)
-		cancel()
-		if err == nil {
-			addr = found
-			break
+// serve tells sink the master of one label, as soon as its address is known,
+// and each time that its host name is found to stand for another one.
+func (s *Static) serve(ctx context.Context, m *staticMaster, sink Sink) {
+	log := s.log.With().Str("label", m.label).Logger()
+	r := newResolver(s.lookup, s.timeout, s.pace)
+	defer r.close()
+	host, addr := m.host, m.addr
+	if addr.IsValid() {
+		host = ""
+		m.set(sink, addr)
+	}
+	r.start(ctx, host)
+	var reported reported
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-r.found:
+			if !r.accept(f) {
+				continue
+			}
+			reported.lookup(log, f, r.known[host])
+			if f.addr.IsValid() && f.addr != addr {
+				addr = f.addr
+				m.set(sink, addr)
+			}
+		case <-m.redial:
+			r.retry(ctx, host, m.port)
 		}
-		if ctx.Err() == nil && !warned {
-			s.log.Warn().Str("label", m.label).Err(err).Msg("static master not known yet")
-			warned = true
-		}
-		if !sleep(ctx, pace.next()) {
+	}
+}
+
+func (m *staticMaster) set(sink Sink, addr netip.Addr) {
+	sink.SetMaster(m.label, Master{Address: netip.AddrPortFrom(addr, m.port)})
+	m.known.Store(true)
+}
+
+// VerifyNow implements Source: there is nothing to ask.
+func (s *Static) VerifyNow() {}
+
+// DialFailed implements Source.
+func (s *Static) DialFailed(label string) {
+	for _, m := range s.masters {
+		if m.label == label {
+			signal(m.redial)
 			return
 		}
 	}
-	if ctx.Err() != nil {
-		return
-	}
-	sink.SetMaster(m.label, Master{Address: netip.AddrPortFrom(addr, m.port)})
-	s.mu.Lock()
-	s.states[i] = Found
-	s.mu.Unlock()
 }
 
 // Labels implements Source.
 func (s *Static) Labels() []LabelStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	out := make([]LabelStatus, len(s.masters))
 	for i, m := range s.masters {
-		out[i] = LabelStatus{Label: m.label, State: s.states[i]}
-		if s.states[i] == Found {
-			out[i].MastersSeen = 1
+		out[i] = LabelStatus{Label: m.label, State: Starting}
+		if m.known.Load() {
+			out[i].State, out[i].MastersSeen = Found, 1
 		}
 	}
 	return out

@@ -28,7 +28,8 @@ func TestStaticMastersAreTold(t *testing.T) {
 
 	await(t, "a and c", func() bool { return len(r.list()) == 2 })
 	await(t, "look-ups", func() bool { return dns.count("worker.example") > 3 })
-	if l := s.Labels(); l[0] != (LabelStatus{Label: "b", State: Starting}) || l[1] != (LabelStatus{Label: "a", State: Found, MastersSeen: 1}) {
+	await(t, "a found", func() bool { return s.Labels()[1].State == Found })
+	if l := s.Labels(); l[0].Label != "b" || l[0].State != Starting || l[1].Label != "a" || l[1].MastersSeen != 1 {
 		t.Errorf("got labels %v; want b starting and a found", l)
 	}
 	dns.set("worker.example", "127.0.0.3", "127.0.0.2")

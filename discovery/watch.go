@@ -17,19 +17,29 @@ type watch struct {
 	label    string
 	tags     []string
 	agents   []*agent
-	names    *names
+	config   Config
 	observer *observer
+	resolver *resolver
+	outage   *outage
 	log      zerolog.Logger
 
 	answers chan answer
 	verify  []chan struct{} // by agent; each holds one wish at most
+	redial  chan struct{}   // holds one hint at most: dials to the master fail
 
-	conflict bool     // the log says that several claim to be master
-	invalid  []string // whose claims the log says cannot be followed
+	lookedUp candidate     // whose host name the resolver was given
+	lease    time.Duration // what the sink was told last; 0: nothing
+	grace    time.Time     // when an outage that is long enough is fenced; zero: there is none
+	reported reported
 
 	mu     sync.Mutex
 	status LabelStatus
 }
+
+// fenceGrace is what an answer that has come may take to be looked at, on a
+// machine that is busy, before an outage is fenced. Nothing is passed on
+// meanwhile: the lease is over.
+const fenceGrace = 200 * time.Millisecond
 
 func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log zerolog.Logger) *watch {
 	w := &watch{
@@ -37,10 +47,13 @@ func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log
 		label:    l.Name,
 		tags:     c.tags(l),
 		agents:   agents,
-		names:    newNames(len(agents), lookup, c.ResolveTimeout),
+		config:   c,
 		observer: newObserver(c, len(agents)),
+		resolver: newResolver(lookup, c.ResolveTimeout, backoff{first: c.Backoff, most: c.BackoffMax}),
+		outage:   newOutage(),
 		log:      log.With().Str("label", l.Name).Logger(),
 		answers:  make(chan answer),
+		redial:   make(chan struct{}, 1),
 		status:   LabelStatus{Label: l.Name, State: Starting},
 	}
 	for range agents {
@@ -49,54 +62,85 @@ func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log
 	return w
 }
 
-// run obeys the observer until ctx ends.
+// run does what the observer orders until ctx ends.
 func (w *watch) run(ctx context.Context, sink Sink) {
+	defer w.resolver.close()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		var due <-chan time.Time
-		if d := w.observer.deadline(); !d.IsZero() {
-			timer.Reset(time.Until(d))
+		if wait, ok := w.wait(); ok {
+			timer.Reset(wait)
 			due = timer.C
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case a := <-w.answers:
-			w.take(a, sink)
+			w.take(ctx, a, sink)
+		case f := <-w.resolver.found:
+			w.resolved(f, sink)
+		case <-w.redial:
+			w.resolver.retry(ctx, w.observer.winner.host, w.observer.winner.port)
+		case <-w.outage.changed:
+			w.extend(sink)
 		case <-due:
 			// What waited while the sink was busy comes first: it may be
-			// the answer whose absence this timer punishes.
+			// the answer whose absence is to be punished.
 			select {
 			case a := <-w.answers:
-				w.take(a, sink)
+				w.take(ctx, a, sink)
 			default:
-				w.obey(order{do: w.observer.tick(time.Now())}, sink)
+				w.expire(ctx, sink)
 			}
 		}
 	}
 }
 
 // take gives one answer to the observer and carries out what it orders.
-func (w *watch) take(a answer, sink Sink) {
+func (w *watch) take(ctx context.Context, a answer, sink Sink) {
 	o := w.observer.observe(a)
 	if o.reset {
 		w.agents[a.agent].health.reset()
 		w.log.Debug().Str("consul", w.agents[a.agent].endpoint.name).Uint64("index", a.index).Msg("raft index went backwards")
 	}
 	if o.verify {
-		select {
-		case w.verify[a.agent] <- struct{}{}:
-		default: // wished already
-		}
+		w.verifyAt(a.agent)
+	}
+	if o.answered {
+		w.outage.end(a.begun)
+		w.grace = time.Time{}
 	}
 	w.report()
-	w.obey(o, sink)
+	w.apply(o, sink)
+	w.follow(ctx)
 }
 
-// obey tells the sink. The status says that there is a master only after the
+// follow has the host name of the winner looked up, when that is another one
+// or its registration has changed.
+func (w *watch) follow(ctx context.Context) {
+	if c := w.observer.winner; c != w.lookedUp {
+		w.lookedUp = c
+		w.resolver.start(ctx, c.host)
+	}
+}
+
+// resolved takes what the resolver found. While a name cannot be looked up, it
+// stands for what it stood for last.
+func (w *watch) resolved(f found, sink Sink) {
+	if !w.resolver.accept(f) {
+		return
+	}
+	w.reported.lookup(w.log, f, w.resolver.known[f.host])
+	w.apply(w.observer.resolved(w.resolver.known[f.host], f.at), sink)
+}
+
+// apply tells the sink. The status says that there is a master only after the
 // sink has taken it, and that there is none before.
-func (w *watch) obey(o order, sink Sink) {
+func (w *watch) apply(o order, sink Sink) {
+	if o.answered || o.do == setMaster {
+		w.extend(sink)
+	}
 	switch o.do {
 	case setMaster:
 		sink.SetMaster(w.label, o.master)
@@ -107,35 +151,90 @@ func (w *watch) obey(o order, sink Sink) {
 	default:
 		w.publish()
 	}
+	if o.confirm > 0 {
+		sink.Confirm(w.label, o.confirm)
+	}
 }
 
-// report logs what an operator should look at: once when it begins, and once
-// when it is over.
-func (w *watch) report() {
-	if conflict := w.observer.seen > 1; conflict != w.conflict {
-		w.conflict = conflict
-		if conflict {
-			w.log.Warn().Int("masters_seen", w.observer.seen).Msg("several instances claim to be master")
-		} else {
-			w.log.Info().Int("masters_seen", w.observer.seen).Msg("no longer several masters")
-		}
+// fenceDue answers when the outage of now is long enough to be fenced, since
+// boot; 0: there is none, or the policy is another.
+func (w *watch) fenceDue() time.Duration {
+	if w.config.OnOutage != Fence || w.observer.state == Starting || w.observer.state == Unreachable {
+		return 0
 	}
-	var who, all []string
-	for _, r := range w.observer.rejects {
-		who, all = append(who, r.who), append(all, r.String())
+	if first, _ := w.outage.since(); first > 0 {
+		return first + w.config.FenceAfter
 	}
-	slices.Sort(who) // the order of an answer is arbitrary, and the reasons (of a resolver) vary
-	if !slices.Equal(who, w.invalid) {
-		w.invalid = who
-		if len(all) > 0 {
-			w.log.Warn().Strs("invalid", all[:min(len(all), 10)]).Msg("invalid master")
-		}
+	return 0
+}
+
+// extend tells the sink how long the lease lasts that the last answer gave:
+// until the outage is long enough that began with the first read unanswered
+// since, or with the next one.
+func (w *watch) extend(sink Sink) {
+	if w.config.OnOutage != Fence || w.observer.state == Unreachable {
+		return
+	}
+	first, answered := w.outage.since()
+	if answered == 0 {
+		return
+	}
+	if next := answered + w.config.VerifyEvery*5/4; first == 0 || first > next {
+		first = next
+	}
+	if until := first + w.config.FenceAfter; until != w.lease {
+		w.lease = until
+		sink.Lease(w.label, until)
 	}
 }
+
+// wait answers how long until expire has something to do; false: nothing
+// before the next answer.
+func (w *watch) wait() (time.Duration, bool) {
+	if !w.grace.IsZero() {
+		return time.Until(w.grace), true
+	}
+	due := w.fenceDue()
+	return due - sinceBoot(), due > 0
+}
+
+// expire fences an outage that has lasted for long enough, after a last look
+// at every address.
+func (w *watch) expire(ctx context.Context, sink Sink) {
+	due := w.fenceDue()
+	switch {
+	case due == 0 || sinceBoot() < due:
+		w.grace = time.Time{}
+	case w.grace.IsZero():
+		w.grace = time.Now().Add(fenceGrace)
+		w.verifyAll()
+	case !time.Now().Before(w.grace):
+		w.grace = time.Time{}
+		w.apply(order{do: w.observer.fence()}, sink)
+		w.follow(ctx)
+	}
+}
+
+// verifyAt asks for a consistent read of one address, at once.
+func (w *watch) verifyAt(agent int) { signal(w.verify[agent]) }
+
+// verifyAll asks for a consistent read of every address, at once.
+func (w *watch) verifyAll() {
+	for i := range w.verify {
+		w.verifyAt(i)
+	}
+}
+
+// dialFailed takes the hint that the master does not accept connections.
+func (w *watch) dialFailed() { signal(w.redial) }
 
 func (w *watch) publish() {
+	status := LabelStatus{Label: w.label, State: w.observer.state, MastersSeen: w.observer.seen}
+	if status.State == None {
+		status.Failing = slices.Clip(w.observer.failing[:min(len(w.observer.failing), maxFailing)])
+	}
 	w.mu.Lock()
-	w.status.State, w.status.MastersSeen = w.observer.state, w.observer.seen
+	w.status = status
 	w.mu.Unlock()
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -51,6 +52,12 @@ func (s sink) ClearMaster(label string, cut bool) {
 	}
 	s.proxy.Suspend(label)
 }
+
+// Confirm implements discovery.Sink.
+func (s sink) Confirm(label string, begun time.Duration) {}
+
+// Lease implements discovery.Sink.
+func (s sink) Lease(label string, until time.Duration) {}
 
 // target is the data plane as a drain sees it.
 type target struct{ proxy *proxy.Proxy }

@@ -81,6 +81,20 @@ func TestMasterGoneKeepsLiveConnectionsAndHoldsNewOnes(t *testing.T) {
 	}
 }
 
+// TestStatusSaysWhyThereIsNoMaster: the only candidate's check does not pass.
+func TestStatusSaysWhyThereIsNoMaster(t *testing.T) {
+	consul, _, p := follows(t)
+	if l := p.label(); len(l.Failing) != 0 {
+		t.Errorf("got failing %+v with a master; want none", l.Failing)
+	}
+	consul.SetCheck("one", consultest.Warning, "slow")
+	p.awaitReason("no master")
+	eventually(t, "the reason", func() bool {
+		f := p.label().Failing
+		return len(f) == 1 && f[0].ServiceID == "one" && f[0].Status == "warning" && f[0].Check != "" && f[0].Node != ""
+	})
+}
+
 func TestMasterBackAtTheSameAddressIsNoFailover(t *testing.T) {
 	consul, one, p := follows(t)
 	live := p.connected(one)
@@ -199,7 +213,7 @@ func TestOutageKeepsTheLastMaster(t *testing.T) {
 }
 
 func TestOutageFences(t *testing.T) {
-	consul, one, p := follows(t, "--on-outage=fence", "--fence-after=200ms")
+	consul, one, p := follows(t, "--on-outage=fence", "--fence-after=1s")
 	live := p.connected(one)
 	consul.Stop()
 	live.isReset()

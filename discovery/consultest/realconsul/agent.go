@@ -224,8 +224,8 @@ func (a *Agent) ClientWithToken(token string) *api.Client {
 	return c
 }
 
-// impatient makes a client that gives up on an agent that does not answer.
-func (a *Agent) impatient() *api.Client {
+// Impatient makes a client that gives up on an agent that does not answer.
+func (a *Agent) Impatient() *api.Client {
 	a.t.Helper()
 	c, err := api.NewClient(&api.Config{
 		Address: a.Addr, Token: a.Token,
@@ -240,7 +240,7 @@ func (a *Agent) impatient() *api.Client {
 // awaitReady waits until there is a leader and the agent's own node is alive in the catalog.
 func (a *Agent) awaitReady() {
 	a.t.Helper()
-	c := a.impatient()
+	c := a.Impatient()
 	a.poll("become ready", func() error {
 		if leader, err := c.Status().Leader(); err != nil || leader == "" {
 			return fmt.Errorf("leader %q, error %v", leader, err)

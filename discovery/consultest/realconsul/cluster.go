@@ -55,7 +55,7 @@ func (cl *Cluster) Leader() int {
 				continue
 			}
 			// Each server is asked what it is itself: one that has just lost its leader still names it.
-			self, err := s.impatient().Agent().Self()
+			self, err := s.Impatient().Agent().Self()
 			if err != nil {
 				continue
 			}

@@ -15,7 +15,7 @@ const ServiceOnlyRules = `service_prefix "" { policy = "read" }`
 // CreateToken makes a token with the rules given; the agent must have been started with ACL.
 func (a *Agent) CreateToken(rules string) *api.ACLToken {
 	a.t.Helper()
-	acl := a.impatient().ACL()
+	acl := a.Impatient().ACL()
 	a.tokens++
 	var policy *api.ACLPolicy
 	a.poll("make a policy", func() (err error) { // access control comes up after the leader

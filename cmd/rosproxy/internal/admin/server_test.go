@@ -325,7 +325,7 @@ func TestStatusHasTheContractsShape(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"accepted_total":90,"active":12,"failovers_total":1,"held":2,"label":"default",` +
+	const want = `{"accepted_total":90,"active":12,"failing":[],"failovers_total":1,"held":2,"label":"default",` +
 		`"last_failover":{"at":"2026-01-02T03:04:05.678Z","cut_ms":1.2,"dropped":12,"fence_us":80,"from":"10.0.0.2:7800","id":"f-1","to":"10.0.0.1:7800"},` +
 		`"listen":"[::]:7800",` +
 		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1}`

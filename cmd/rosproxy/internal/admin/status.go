@@ -32,6 +32,15 @@ type LabelStatus struct {
 	MastersSeen  int           `json:"masters_seen"`
 	Master       *MasterInfo   `json:"master"`        // null: none
 	LastFailover *FailoverInfo `json:"last_failover"` // null: never
+	Failing      []FailingInfo `json:"failing"`       // without a master: who would be one if its checks passed
+}
+
+// FailingInfo is one candidate of a LabelStatus whose checks do not pass.
+type FailingInfo struct {
+	ServiceID string `json:"service_id"`
+	Node      string `json:"node"`
+	Check     string `json:"check"`
+	Status    string `json:"status"`
 }
 
 // MasterInfo is the master of a LabelStatus.
@@ -81,9 +90,12 @@ func (a *Server) status(now time.Time) Status {
 		Labels:     []LabelStatus{},
 		Consul:     []ConsulStatus{},
 	}
-	seen := mastersSeen(a.source.Labels())
+	found := map[string]discovery.LabelStatus{}
+	for _, l := range a.source.Labels() {
+		found[l.Label] = l
+	}
 	for _, l := range a.data.Snapshot().Labels {
-		s.Labels = append(s.Labels, newLabelStatus(l, seen[l.Label]))
+		s.Labels = append(s.Labels, newLabelStatus(l, found[l.Label]))
 	}
 	for _, c := range a.source.Agents() {
 		s.Consul = append(s.Consul, newConsulStatus(c, now))
@@ -91,7 +103,7 @@ func (a *Server) status(now time.Time) Status {
 	return s
 }
 
-func newLabelStatus(l proxy.LabelSnapshot, seen int) LabelStatus {
+func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelStatus {
 	s := LabelStatus{
 		Label:       l.Label,
 		Listen:      l.Listen,
@@ -99,7 +111,11 @@ func newLabelStatus(l proxy.LabelSnapshot, seen int) LabelStatus {
 		Held:        l.Held,
 		Accepted:    l.Accepted,
 		Failovers:   l.Failovers,
-		MastersSeen: seen,
+		MastersSeen: found.MastersSeen,
+		Failing:     []FailingInfo{},
+	}
+	for _, f := range found.Failing {
+		s.Failing = append(s.Failing, FailingInfo(f))
 	}
 	if l.Master.Address.IsValid() {
 		s.Master = &MasterInfo{

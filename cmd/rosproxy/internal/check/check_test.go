@@ -95,6 +95,12 @@ func TestCheckSaysWhatIsWrongWithConsul(t *testing.T) {
 	}
 	wantLine(t, out, "FAIL master of default at consul "+consul.Addr+": none found")
 
+	consul.Register(consultest.Service{ID: "a", Name: "sync", Address: "10.0.0.1", Port: 1, Tags: tags, Status: consultest.Warning})
+	if ok, out = checked(t, "--consul-addr="+consul.Addr); ok {
+		t.Error("a candidate whose check warns: got success; want a failure")
+	}
+	wantLine(t, out, "FAIL master of default at consul "+consul.Addr+`: none whose checks pass: "a" on `)
+
 	undo := consul.Inject(consultest.Denied())
 	if ok, out = checked(t, "--consul-addr="+consul.Addr); ok || strings.Contains(out, "none found") {
 		t.Errorf("denied: got %t\n%s\nwant a failure, and not that there is none", ok, out)

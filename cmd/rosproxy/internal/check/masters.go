@@ -58,8 +58,10 @@ func reportLabel(r *report, address string, l discovery.LabelCheck) {
 	switch {
 	case l.Err != nil:
 		r.fail("master of %s at consul %s: %v", l.Label, address, l.Err)
+	case len(l.Masters) == 0 && len(l.Failing) > 0:
+		r.fail("master of %s at consul %s: none whose checks pass: %s", l.Label, address, describeFailing(l.Failing))
 	case len(l.Masters) == 0:
-		r.fail("master of %s at consul %s: none found; check --service and --tag, and that its health check passes", l.Label, address)
+		r.fail("master of %s at consul %s: none found; check --service and --tag", l.Label, address)
 	case len(l.Masters) > 1:
 		r.warn("master of %s at consul %s: %d claim to be it: %s", l.Label, address, len(l.Masters), describeAll(l.Masters))
 	default:
@@ -75,6 +77,15 @@ func describeAll(masters []discovery.Master) string {
 			where = m.Address.String()
 		}
 		s = append(s, fmt.Sprintf("%s (%s on %s)", where, orUnknown(m.ServiceID), orUnknown(m.Node)))
+	}
+	return strings.Join(s, ", ")
+}
+
+func describeFailing(failing []discovery.Failing) string {
+	const most = 16
+	var s []string
+	for _, f := range failing[:min(len(failing), most)] {
+		s = append(s, f.String())
 	}
 	return strings.Join(s, ", ")
 }

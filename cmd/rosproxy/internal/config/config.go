@@ -143,11 +143,11 @@ func loadPolicies(s settings, d *discovery.Config) error {
 	if outage == "fence" {
 		d.OnOutage = discovery.Fence
 	}
-	if d.FenceAfter, err = parseDuration(s, "fence-after", 0, 30*day); err != nil {
+	if d.FenceAfter, err = parseDuration(s, "fence-after", time.Second, 30*day); err != nil {
 		return err
 	}
-	if d.FenceAfter == 0 {
-		d.FenceAfter = time.Nanosecond // 0 would be the package's default; here it means at once
+	if d.VerifyEvery, err = parseDuration(s, "verify-every", 100*time.Millisecond, time.Hour); err != nil {
+		return err
 	}
 	conflict, err := parseChoice(s, "on-conflict", "newest", "refuse")
 	if err != nil {

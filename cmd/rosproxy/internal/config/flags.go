@@ -35,7 +35,8 @@ type grammar struct {
 	ConsulDatacenter string   `placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
 	StaticMaster     []string `sep:"none" placeholder:"[LABEL=]HOST:PORT" help:"No Consul: a fixed master, for trials and benchmarks. Repeatable."`
 	OnOutage         string   `default:"keep" placeholder:"keep|fence" help:"Consul unreachable: keep the last master, or reset and hold after --fence-after (${default})."`
-	FenceAfter       string   `default:"30s" placeholder:"D" help:"How long an outage of Consul lasts before it fences (${default})."`
+	FenceAfter       string   `default:"30s" placeholder:"D" help:"How long consistent reads of Consul go unanswered, from the first one on, before that fences; at least 1s (${default})."`
+	VerifyEvery      string   `default:"1500ms" placeholder:"D" help:"Between two consistent reads of one label at one Consul address (${default})."`
 	OnConflict       string   `default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
 	HoldTimeout      string   `default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
 	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`

@@ -1,0 +1,18 @@
+package discovery
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sinceBoot is the time since the machine was started, as CLOCK_BOOTTIME
+// counts it: it goes on while this process is stopped and while the machine is
+// suspended, which Go's monotonic clock does not.
+func sinceBoot() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic("read CLOCK_BOOTTIME: " + err.Error()) // every Linux that Go runs on has it
+	}
+	return time.Duration(t.Nano())
+}

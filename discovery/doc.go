@@ -1,0 +1,50 @@
+// Package discovery finds out who is master of each label, and tells a Sink.
+//
+// A Source is one of two: Consul follows the health of a service in Consul,
+// Static repeats what the operator said. Either is made once, checked there and
+// then for what no retry can mend, and run once:
+//
+//	source, err := discovery.NewConsul(discovery.Config{
+//		Service: "sync",
+//		Tags:    []string{"role=master"},
+//		Labels:  []discovery.Label{{Name: "europe", Tagged: true}},
+//	}, log)
+//	...
+//	err = source.Run(ctx, sink) // returns when ctx ends
+//
+// # The path of a master change
+//
+// A poller for each label and Consul address keeps one long poll going, which
+// is how a change is usually learned, within milliseconds; and beside it reads
+// consistently now and then, since a long poll alone can be blind. Every answer
+// goes, one at a time, to the watch of its label:
+//
+//	agent.ask -> decode -> watch.take -> observer.observe -> Sink
+//	                                     indexFilter: does the answer count?
+//	                                     elect: who is master by it?
+//
+// decode turns what Consul said into candidates, or into "unknown" when it said
+// nothing that can be understood. The index filter drops what is older than
+// what was acted on, and asks for a consistent read where an answer is no proof.
+// elect is a pure function of the candidates, so that every instance of a tier
+// chooses the same master. Where the winner is registered by a host name, a
+// resolver looks that up; it does so beside the watch, and for nobody but the
+// winner. Then the watch, which alone calls the Sink for its label, orders the
+// change. There is no queue on this path that could go stale, and no second path.
+//
+// # When Consul is away
+//
+// An answer that was not obtained is no answer: it changes nothing. How long
+// consistent reads may go unanswered before the master no longer counts is a
+// matter of policy (Config.OnOutage). While all is well Sink.Confirm says, read
+// by read, as of when the master is known to be right, and Sink.Lease how long
+// that lasts, so that a process that stood still need not wait for this package
+// to find out.
+//
+// # What it does not do
+//
+// It moves no bytes and knows no connection; it registers nothing, takes no
+// lock and writes nothing to Consul; it does not judge whether a master works,
+// which is the business of Consul's checks; and it remembers nothing from one
+// process to the next.
+package discovery

@@ -1,0 +1,202 @@
+package discovery
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+)
+
+// fencing is quick, with the policy to fence an outage of two seconds.
+func fencing(addresses ...string) Config {
+	c := quick(addresses...)
+	c.OnOutage, c.FenceAfter = Fence, 2*time.Second
+	return c
+}
+
+func TestOutageBeginsWithTheFirstReadThatGoesUnanswered(t *testing.T) {
+	o := newOutage()
+	check := func(first, answered time.Duration) {
+		t.Helper()
+		if f, a := o.since(); f != first || a != answered {
+			t.Fatalf("got an outage since %d, the last answer to the read of %d; want %d and %d", f, a, first, answered)
+		}
+	}
+	check(0, 0)
+	o.add(10)
+	check(10, 0)
+	o.end(10)
+	check(0, 10)
+	o.add(20)
+	o.add(21)
+	o.add(22)
+	check(20, 10)
+	o.end(21) // any later answer will do for the earlier reads
+	check(22, 21)
+	o.end(5) // overtaken
+	check(22, 21)
+}
+
+func TestLongOutageIsKeptInBoundedSpace(t *testing.T) {
+	o := newOutage()
+	for i := range 10 * maxUnanswered {
+		o.add(time.Duration(i + 1))
+	}
+	if len(o.unanswered) > maxUnanswered {
+		t.Errorf("got %d reads kept; want at most %d", len(o.unanswered), maxUnanswered)
+	}
+	if first, _ := o.since(); first != 1 {
+		t.Errorf("got an outage since %d; want 1", first)
+	}
+	o.end(10*maxUnanswered - 1)
+	if first, _ := o.since(); first != 10*maxUnanswered {
+		t.Errorf("the read before the last is answered: got an outage since %d; want %d", first, 10*maxUnanswered)
+	}
+}
+
+func TestBootTimeGoesOn(t *testing.T) {
+	a := sinceBoot()
+	time.Sleep(2 * time.Millisecond)
+	if b := sinceBoot(); a <= 0 || b-a < 2*time.Millisecond {
+		t.Errorf("got %v, and 2ms later %v", a, b)
+	}
+}
+
+func TestFenceCutsAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	r := start(t, fencing(s.Addr))
+	r.calls(set1)
+	r.heard(0)
+	r.calls(set1)
+	s.Stop()
+	stopped := sinceBoot()
+	r.calls(set1, "default cut")
+	r.state(Unreachable, 1)
+	if until, cut := r.lease("default"), sinceBoot(); until < stopped || until > cut {
+		t.Errorf("stopped at %v, cut at %v: got a lease until %v; want it to have ended in between", stopped, cut, until)
+	}
+	s.Start()
+	r.calls(set1, "default cut", set1)
+	r.state(Found, 1)
+	if until := r.lease("default"); until < sinceBoot()-time.Minute || until < stopped+2*time.Second {
+		t.Errorf("got a lease until %v; want it to have been extended", until)
+	}
+}
+
+// TestConsulThatAnswersIsNeverFenced, whatever --fence-after: here reads begin
+// less often than that, and some are answered late, or by one address only.
+func TestConsulThatAnswersIsNeverFenced(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		agents int
+		ill    func(*consultest.Server)
+	}{
+		{"reads are far apart", 1, func(*consultest.Server) {}},
+		{"every other read hangs", 1, func(s *consultest.Server) {
+			var mu sync.Mutex
+			n := 0
+			s.Inject(consistent(consultest.Fault{Name: "hang every other", Do: func(x *consultest.Exchange) (*consultest.Answer, error) {
+				mu.Lock()
+				n++
+				odd := n%2 == 1
+				mu.Unlock()
+				if odd {
+					<-x.Context.Done()
+					return nil, x.Context.Err()
+				}
+				return x.Next()
+			}}))
+		}},
+		{"one address of two is dead", 2, (*consultest.Server).Stop},
+		{"one address of two hangs", 2, func(s *consultest.Server) { s.Inject(consultest.Hang()) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			all := doubles(t, tc.agents)
+			c := fencing(addresses(all)...)
+			c.VerifyEvery, c.VerifyTimeout = 3*time.Second, 4*time.Second
+			r := start(t, c)
+			r.calls(set1)
+			tc.ill(all[tc.agents-1])
+			for begin := sinceBoot(); sinceBoot()-begin < 8*time.Second; time.Sleep(10 * time.Millisecond) {
+				if calls := r.list(); !slices.Equal(calls, []string{set1}) {
+					t.Fatalf("got calls %q; want nothing but the master", calls)
+				}
+			}
+			if r.lease("default") < sinceBoot()-time.Second {
+				t.Errorf("got a lease that ended %v ago", sinceBoot()-r.lease("default"))
+			}
+		})
+	}
+}
+
+// TestWaitingAnswerComesBeforeTheFence: both are there when the watch looks.
+func TestWaitingAnswerComesBeforeTheFence(t *testing.T) {
+	for range 20 { // which of them a select would take is a matter of chance
+		r := &confirmations{recorder: &recorder{}}
+		w := newWatch(0, Label{Name: "default"}, fencing("127.0.0.1:1").withDefaults(), []*agent{{health: newHealth("", nopLog)}}, systemLookup, nopLog)
+		w.answers = make(chan answer, 1)
+		named := read(says(0, 10, master(1, 10)))
+		named.begun = 1
+		w.take(t.Context(), named, r)
+		w.outage.add(2)
+		w.grace = time.Now().Add(-time.Second) // over
+		named.begun = 2
+		w.answers <- named
+		ctx, cancel := context.WithCancel(t.Context())
+		r.confirmed = cancel
+		w.run(ctx, r)
+		if calls := r.list(); len(calls) != 1 {
+			t.Fatalf("got calls %q; want the master alone", calls)
+		}
+	}
+}
+
+// confirmations is a recorder that says when it is told that a master is confirmed.
+type confirmations struct {
+	*recorder
+	confirmed func()
+}
+
+func (c *confirmations) Confirm(string, time.Duration) {
+	if c.confirmed != nil {
+		c.confirmed()
+	}
+}
+
+// consistent narrows a fault to consistent reads.
+func consistent(f consultest.Fault) consultest.Fault {
+	return f.When(func(r *http.Request) bool { return r.URL.Query().Has("consistent") })
+}
+
+func TestMasterIsConfirmedAsLongAsConsulAnswers(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.VerifyTimeout = time.Hour
+	r := start(t, c)
+	r.calls(set1)
+	confirmed := func() {
+		t.Helper()
+		now := sinceBoot()
+		await(t, "a confirmation", func() bool { return r.confirmed("default") > now })
+	}
+	confirmed()
+	confirmed()
+	undo := s.Inject(consistent(consultest.Hang()))
+	r.heard(0) // by long polls, until the reads hang
+	last := r.confirmed("default")
+	failover(s)
+	r.calls(set1, set2) // a long poll says so, which confirms nothing
+	r.heard(0)
+	if now := r.confirmed("default"); now != last {
+		t.Errorf("got a confirmation as of %v; want none after %v", now, last)
+	}
+	undo()
+	confirmed()
+}

@@ -1,0 +1,156 @@
+package discovery
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// poller asks one address about one label: one long poll at a time, since
+// those that are given up live on in the agent and count against its limit
+// (consul#8524), and beside it non-blocking consistent reads every now and
+// then, since a long poll alone may be blind or lied to for long.
+type poller struct {
+	config Config
+	watch  *watch
+	agent  *agent
+	pace   backoff
+	// A service that changes all the time wakes the long poll all the time.
+	// Tokens, not pauses: a first wake is never delayed.
+	wakes, reads *rate.Limiter
+	polled       atomic.Pointer[time.Time] // when the present long poll began
+}
+
+func newPoller(c Config, w *watch, a *agent) *poller {
+	p := &poller{
+		config: c,
+		watch:  w,
+		agent:  a,
+		pace:   backoff{first: c.Backoff, most: c.BackoffMax},
+		wakes:  rate.NewLimiter(20, 20),
+		reads:  rate.NewLimiter(10, 10),
+	}
+	p.polled.Store(new(time.Time))
+	return p
+}
+
+// poll keeps a long poll going until ctx ends.
+func (p *poller) poll(ctx context.Context) {
+	index := uint64(0)
+	for p.wakes.Wait(ctx) == nil {
+		p.polled.Store(new(time.Now()))
+		a, ok := p.ask(ctx, query{index: index, wait: p.config.Wait, timeout: p.config.pollTimeout()})
+		if !ok {
+			return
+		}
+		if index = nextIndex(a); index > 0 {
+			p.pace.reset()
+			continue
+		}
+		if a.err == nil && a.index > 0 {
+			continue // it went backwards: at once from the beginning
+		}
+		if !sleep(ctx, p.pace.next()) {
+			return
+		}
+	}
+}
+
+// nextIndex is the index to wait on after a: 0, that is not to wait but to
+// read from the beginning, after any error, when there was no index, and when
+// it went backwards (api-docs/features/blocking; an index from a cluster that
+// was wiped would block until the wait ends).
+func nextIndex(a answer) uint64 {
+	if a.err != nil || a.index < a.asked {
+		return 0
+	}
+	return a.index
+}
+
+// verify reads consistently from time to time, and at once when the watch asks
+// for it, until ctx ends. No read waits for another.
+func (p *poller) verify(ctx context.Context) {
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	ended := make(chan answer)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	s := schedule{last: time.Now(), every: about(p.config.VerifyEvery)}
+	for {
+		var due <-chan time.Time
+		if wait, ok := s.next(time.Now(), p.sooner(), *p.polled.Load()); ok {
+			timer.Reset(wait)
+			due = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.watch.verify[p.agent.id]:
+			s.wanted = true
+			continue
+		case a := <-ended:
+			s.end(a.began, a.err == nil)
+			continue
+		case <-due:
+		}
+		extra := s.inFlight > 0
+		if extra && !p.agent.extra.take() {
+			s.earliest = time.Now().Add(p.sooner())
+			continue
+		}
+		if p.reads.Wait(ctx) != nil {
+			return
+		}
+		s.begin(time.Now(), about(p.config.VerifyEvery))
+		reading.Go(func() { p.read(ctx, ended, extra) })
+	}
+}
+
+// sooner is the time between two reads while one is unanswered. Where an
+// outage is to be fenced, that gives several a chance before it is; once it
+// is, there is no more hurry.
+func (p *poller) sooner() time.Duration {
+	d := p.config.VerifyTimeout / maxReads
+	if p.watch.snapshot().State == Unreachable {
+		d = max(d, time.Second)
+	}
+	return atMost(d)
+}
+
+// read puts one consistent read, and hands the answer to ended once the watch
+// has it. extra: it holds a place among the reads that may overtake others.
+func (p *poller) read(ctx context.Context, ended chan<- answer, extra bool) {
+	if extra {
+		defer p.agent.extra.leave()
+	}
+	a, _ := p.ask(ctx, query{consistent: true, timeout: p.config.VerifyTimeout})
+	select {
+	case ended <- a:
+	case <-ctx.Done():
+	}
+}
+
+// ask puts q, notes how the address fares, and hands the answer to the watch.
+// It returns false when ctx has ended.
+func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
+	q.service, q.tags = p.config.Service, p.watch.tags
+	var begun time.Duration
+	if q.consistent {
+		begun = p.watch.outage.begin()
+	}
+	a := p.agent.ask(ctx, q)
+	if ctx.Err() != nil {
+		return a, false
+	}
+	a.begun = begun
+	p.agent.health.note(question{label: p.watch.id, poll: !q.consistent}, a)
+	select {
+	case p.watch.answers <- a:
+		return a, true
+	case <-ctx.Done():
+		return a, false
+	}
+}

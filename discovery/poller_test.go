@@ -1,0 +1,260 @@
+package discovery
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+)
+
+func TestReadsAreScheduled(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	const every, sooner = 10 * time.Second, time.Second
+	polled := now
+	s := schedule{last: now, every: every}
+	next := func(step string, want time.Duration, wantOK bool) {
+		t.Helper()
+		if wait, ok := s.next(now, sooner, polled); wait != want || ok != wantOK {
+			t.Fatalf("%s: got %v, %v; want %v, %v", step, wait, ok, want, wantOK)
+		}
+	}
+	next("all is well", every, true)
+	now = now.Add(every)
+	next("it is time", 0, true)
+	first := now
+	s.begin(now, every)
+	next("one is unanswered", sooner, true)
+	now = now.Add(10 * time.Millisecond)
+	s.end(first, true)
+	next("it is answered in time", every-10*time.Millisecond, true)
+
+	s.wanted = true
+	next("one is wanted", 0, true)
+	s.begin(now, every)
+	for range maxReads - 1 {
+		next("one hangs", sooner, true)
+		now = now.Add(sooner)
+		s.begin(now, every)
+	}
+	next("as many as may be hang", 0, false)
+	s.wanted = true
+	next("and one is wanted", 0, false)
+	s.end(now.Add(-3*sooner), false)
+	next("there is room for it", 0, true)
+	good := now
+	s.begin(now, every)
+	s.end(good, true)
+	s.end(now.Add(-time.Millisecond), false)
+	s.end(now.Add(-time.Millisecond), false)
+	s.end(now.Add(-time.Millisecond), false)
+	next("the long poll is from before", sooner, true)
+	polled = good.Add(-1)
+	next("the long poll is from just before", sooner, true)
+	polled = good
+	next("the long poll is from after", every, true)
+
+	now = now.Add(every)
+	s.begin(now, every)
+	s.end(now, false)
+	next("one failed", sooner, true)
+	s.earliest = now.Add(every)
+	next("there was no place", every, true)
+}
+
+func TestPlacesAreBounded(t *testing.T) {
+	p := make(places, 2)
+	if !p.take() || !p.take() || p.take() {
+		t.Fatal("want two places")
+	}
+	p.leave()
+	if !p.take() {
+		t.Error("want the place that was left")
+	}
+}
+
+// reading counts the consistent reads that a double has in flight.
+func reading(s *consultest.Server) int {
+	n := 0
+	for _, q := range s.Requests() {
+		if q.Query.Has("consistent") && q.Took == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestHangingReadsKeepNoOtherFromStarting: a failover is seen while four hang.
+func TestHangingReadsKeepNoOtherFromStarting(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.Wait, c.VerifyEvery, c.VerifyTimeout = time.Hour, 2*time.Second, 4*time.Second
+	r := start(t, c)
+	r.calls(set1)
+	// All that is asked hangs, as in a leader that is frozen, until there is another one.
+	s.Inject(consultest.Hang().Times(4)) // the long poll that waits, and three reads
+	await(t, "four requests that hang", func() bool { return reading(s) == 3 && s.LongPolls() == 1 })
+	failover(s)
+	r.calls(set1, set2)
+	if n := reading(s); n == 0 {
+		t.Error("the reads that hang have ended, and proved nothing")
+	}
+}
+
+func TestReadsInFlightAreBounded(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.Labels = nil
+	for i := range 2 * maxExtra {
+		c.Labels = append(c.Labels, Label{Name: fmt.Sprintf("l%d", i), Tagged: true})
+	}
+	c.VerifyEvery, c.VerifyTimeout = 10*time.Millisecond, time.Hour
+	s.Inject(consistent(consultest.Hang()))
+	r := start(t, c)
+	const want = 2*maxExtra + maxExtra // one of each label, and the extra ones
+	await(t, fmt.Sprintf("%d reads", want), func() bool { return reading(s) >= want })
+	for range 20 {
+		r.VerifyNow()
+		time.Sleep(10 * time.Millisecond)
+	}
+	byLabel := make(map[string]int)
+	for _, q := range s.Requests() {
+		if q.Query.Has("consistent") && q.Took == 0 {
+			byLabel[strings.Join(q.Query["tag"], " ")]++
+		}
+	}
+	if n := reading(s); n != want {
+		t.Errorf("got %d reads in flight; want %d", n, want)
+	}
+	for tags, n := range byLabel {
+		if n > maxReads {
+			t.Errorf("%s: got %d reads in flight; want at most %d", tags, n, maxReads)
+		}
+	}
+}
+
+func TestVerifyNowReadsAtOnce(t *testing.T) {
+	t.Parallel()
+	all := doubles(t, 2)
+	c := quick(addresses(all)...)
+	c.VerifyEvery = time.Hour
+	c.Labels = []Label{{Name: "default"}, {Name: "b", Tagged: true}}
+	r := start(t, c)
+	await(t, "both labels", func() bool { return len(r.list()) == 2 })
+	reads := func() (n int) {
+		for _, s := range all {
+			for _, q := range s.Requests() {
+				if q.Query.Has("consistent") {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	before, now := reads(), sinceBoot()
+	r.VerifyNow()
+	await(t, "a read of each label at each address", func() bool { return reads() >= before+4 })
+	await(t, "a confirmation", func() bool { return r.confirmed("default") > now })
+	for range 100_000 { // a caller that does nothing else
+		r.VerifyNow()
+	}
+	if n := reads(); n > before+1000 {
+		t.Errorf("got %d reads; want no flood", n-before)
+	}
+}
+
+// changing answers every long poll at once, with an index that has risen by one.
+func changing(t *testing.T) (address string, polls *atomic.Int64) {
+	polls = new(atomic.Int64)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		index, _ := strconv.ParseInt(q.URL.Query().Get("index"), 10, 64)
+		if index > 0 {
+			polls.Add(1)
+		}
+		w.Header().Set("X-Consul-Index", strconv.FormatInt(max(index+1, polls.Load()), 10))
+		w.Write(cluster(2))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, polls
+}
+
+// TestServiceThatAlwaysChangesWakesNotAllTheTime: 20 times a second, and 20 times more in a burst.
+func TestServiceThatAlwaysChangesWakesNotAllTheTime(t *testing.T) {
+	t.Parallel()
+	address, polls := changing(t)
+	begin := time.Now()
+	start(t, quick(address))
+	await(t, "many polls", func() bool { return polls.Load() > 30 })
+	time.Sleep(500 * time.Millisecond)
+	n := polls.Load()
+	if most := 21 + int64(20*time.Since(begin).Seconds()); n > most {
+		t.Errorf("got %d long polls in %v; want at most %d", n, time.Since(begin), most)
+	}
+}
+
+// TestLongPollMayTakeASixteenthMoreThanItsWait, as Consul's servers let it.
+func TestLongPollMayTakeASixteenthMoreThanItsWait(t *testing.T) {
+	t.Parallel()
+	const wait = time.Second
+	var polls atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Query().Has("index") {
+			select {
+			case <-time.After(wait + wait/16):
+			case <-q.Context().Done():
+			}
+		}
+		w.Header().Set("X-Consul-Index", "7")
+		fmt.Fprint(w, "[]")
+		if q.URL.Query().Has("index") {
+			polls.Add(1)
+		}
+	}))
+	t.Cleanup(s.Close)
+	c := quick(s.URL)
+	c.Wait = wait
+	r := start(t, c)
+	for range 2 { // each of which would have been an error
+		polled := polls.Load()
+		await(t, "a long poll that took its time", func() bool { return polls.Load() > polled })
+	}
+	if a := r.agent(0); a.Errors > 0 {
+		t.Errorf("got %d errors, the last %q; want none", a.Errors, a.Error)
+	}
+	for _, d := range []time.Duration{time.Second, 10 * time.Second, 5 * time.Minute} {
+		if got := (Config{Wait: d}).pollTimeout(); got < d+d/16+time.Second {
+			t.Errorf("a wait of %v: got a deadline of %v; want at least a second more than the server may take", d, got)
+		}
+	}
+}
+
+func TestServerIsAskedWithNearAgainOnceItWasRestarted(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	undo := s.Inject(consultest.NearUnsupported())
+	r := start(t, quick(s.Addr))
+	near := func(want bool) func() bool {
+		return func() bool {
+			for _, q := range s.Requests() {
+				if q.Blocking() && q.Query.Has("near") == want {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	await(t, "a long poll without near", near(false))
+	s.Stop()
+	await(t, "errors", func() bool { return r.agent(0).Errors > 3 })
+	undo() // who comes back is newer
+	s.ForgetRequests()
+	s.Start()
+	await(t, "a long poll with near", near(true))
+}

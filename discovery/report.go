@@ -1,0 +1,85 @@
+package discovery
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/rs/zerolog"
+)
+
+// reported is what the log says of one label, so that each trouble is one line
+// when it begins and one when it is over, and none a retry.
+type reported struct {
+	conflict bool     // several claim to be master
+	invalid  []string // whose claims cannot be followed
+	failing  []string // who would be master if its checks passed
+	unknown  string   // the host name that cannot be looked up; empty: none
+}
+
+// maxFailing is how many candidates with failing checks are named.
+const maxFailing = 16
+
+// report logs what an operator should look at.
+func (w *watch) report() {
+	o := w.observer
+	w.reported.conflicts(w.log, o.seen)
+	w.reported.claims(w.log, o.rejects)
+	w.reported.checks(w.log, o.failing)
+}
+
+func (r *reported) conflicts(log zerolog.Logger, seen int) {
+	if conflict := seen > 1; conflict != r.conflict {
+		r.conflict = conflict
+		if conflict {
+			log.Warn().Int("masters_seen", seen).Msg("several instances claim to be master")
+		} else {
+			log.Info().Int("masters_seen", seen).Msg("no longer several masters")
+		}
+	}
+}
+
+func (r *reported) claims(log zerolog.Logger, rejects []reject) {
+	var who, all []string
+	for _, reject := range rejects {
+		who, all = append(who, reject.who), append(all, reject.String())
+	}
+	slices.Sort(who) // the order of an answer is arbitrary
+	if !slices.Equal(who, r.invalid) {
+		r.invalid = who
+		if len(all) > 0 {
+			log.Warn().Strs("invalid", all[:min(len(all), 10)]).Msg("invalid master")
+		}
+	}
+}
+
+// checks says why there is no master, where it is because of failing checks.
+func (r *reported) checks(log zerolog.Logger, failing []Failing) {
+	var all []string
+	for _, f := range failing {
+		all = append(all, f.String())
+	}
+	slices.Sort(all)
+	if !slices.Equal(all, r.failing) {
+		r.failing = all
+		if len(all) > 0 {
+			log.Warn().Strs("failing", all[:min(len(all), maxFailing)]).Msg("no master, since the checks of its candidates do not pass")
+		}
+	}
+}
+
+// lookup logs what became of looking up a master's host name. kept is what it
+// stands for meanwhile, if anything.
+func (r *reported) lookup(log zerolog.Logger, f found, kept netip.Addr) {
+	switch {
+	case f.err != nil && r.unknown != f.host:
+		r.unknown = f.host
+		e := log.Warn().Str("host", f.host).Err(f.err)
+		if kept.IsValid() {
+			e = e.Stringer("kept", kept)
+		}
+		e.Msg("master's host name cannot be looked up")
+	case f.err == nil && r.unknown == f.host:
+		r.unknown = ""
+		log.Info().Str("host", f.host).Stringer("address", f.addr).Msg("master's host name is looked up again")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,11 +37,8 @@ func newSource(c config.Config, log zerolog.Logger) (discovery.Source, error) {
 // sink passes on to the data plane what a source of masters decides.
 type sink struct{ proxy *proxy.Proxy }
 
-// SetMaster implements discovery.Sink. What names the master is shown in many
-// places, and is as long as whoever registered it likes.
+// SetMaster implements discovery.Sink.
 func (s sink) SetMaster(label string, m discovery.Master) {
-	m.ServiceID = config.Trim(m.ServiceID, config.MaxServiceID)
-	m.Node = config.Trim(m.Node, config.MaxServiceID)
 	s.proxy.SetMaster(label, proxy.Master(m))
 }
 
@@ -54,10 +52,31 @@ func (s sink) ClearMaster(label string, cut bool) {
 }
 
 // Confirm implements discovery.Sink.
-func (s sink) Confirm(label string, begun time.Duration) {}
+func (s sink) Confirm(label string, begun time.Duration) { s.proxy.Confirm(label, begun) }
 
 // Lease implements discovery.Sink.
-func (s sink) Lease(label string, until time.Duration) {}
+func (s sink) Lease(label string, until time.Duration) { s.proxy.Lease(label, until) }
+
+// withHints is c for a data plane that tells source what it notices: that
+// dials to a master fail, and that the process stood still. Then it waits until
+// Consul has confirmed the master: for as long as one answer may take, or
+// however long it takes where an outage is to be fenced.
+func withHints(c config.Config, source discovery.Source) proxy.Config {
+	p := c.Proxy
+	p.OnDialFailure = func(label string, _ error) { source.DialFailed(label) }
+	p.OnStandstill = source.VerifyNow
+	if c.Static != nil {
+		return p
+	}
+	p.Listeners = slices.Clone(p.Listeners)
+	for i := range p.Listeners {
+		p.Listeners[i].Revalidate = discovery.DefaultVerifyTimeout
+		if c.Discovery.OnOutage == discovery.Fence {
+			p.Listeners[i].Revalidate = -1
+		}
+	}
+	return p
+}
 
 // target is the data plane as a drain sees it.
 type target struct{ proxy *proxy.Proxy }

@@ -104,6 +104,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 		return nil, err
 	}
 	c.Proxy.Reserved = c.Descriptors(c.Proxy.Shards) + limits.Descriptors()
+	c.Proxy = withHints(c, source)
 	endpoints, err := i.openSockets(ctx, c, limits, log)
 	if err != nil {
 		return nil, err

@@ -88,7 +88,7 @@ func TestStatusSaysWhyThereIsNoMaster(t *testing.T) {
 		t.Errorf("got failing %+v with a master; want none", l.Failing)
 	}
 	consul.SetCheck("one", consultest.Warning, "slow")
-	p.awaitReason("no master")
+	p.awaitReason("no master: default")
 	eventually(t, "the reason", func() bool {
 		f := p.label().Failing
 		return len(f) == 1 && f[0].ServiceID == "one" && f[0].Status == "warning" && f[0].Check != "" && f[0].Node != ""

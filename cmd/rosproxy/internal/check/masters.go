@@ -91,5 +91,5 @@ func describeFailing(failing []discovery.Failing) string {
 }
 
 func orUnknown(s string) string {
-	return cmp.Or(config.Trim(s, config.MaxServiceID), "unknown")
+	return cmp.Or(s, "unknown")
 }

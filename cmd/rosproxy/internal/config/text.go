@@ -10,10 +10,6 @@ func OneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
 }
 
-// MaxServiceID is how many bytes of a Consul service id or node are shown;
-// Consul has no limit for them.
-const MaxServiceID = 256
-
 // Trim is the first most bytes of s, without half a character at the end.
 func Trim(s string, most int) string {
 	if len(s) <= most {

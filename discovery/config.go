@@ -122,3 +122,11 @@ func (c Config) tags(l Label) []string {
 	}
 	return tags
 }
+
+// Connections is how many connections to Consul a source has open at a time,
+// at most, besides those that are being closed.
+func (c Config) Connections() int {
+	labels := len(c.Labels)
+	atOne := 2*labels + min(maxExtra, (maxReads-1)*labels) // the long polls, the reads beside them, and those that overtake others
+	return atOne * max(len(c.Addresses), 1)
+}

@@ -130,8 +130,12 @@ func TestReadsInFlightAreBounded(t *testing.T) {
 			byLabel[strings.Join(q.Query["tag"], " ")]++
 		}
 	}
-	if n := reading(s); n != want {
+	n := reading(s)
+	if n != want {
 		t.Errorf("got %d reads in flight; want %d", n, want)
+	}
+	if most := n + s.LongPolls(); most > c.Connections() {
+		t.Errorf("got %d requests in flight; want at most the %d that Connections says", most, c.Connections())
 	}
 	for tags, n := range byLabel {
 		if n > maxReads {

@@ -51,11 +51,10 @@ func (c Config) Descriptors(shards int) int {
 		ofShard    = 4
 		ofListener = 2 // and the copy for a successor
 		ofAgent    = 8 // a Consul address: checks, connections that are being closed
-		ofQuestion = 2 // a label at one address: the long poll, and the read that verifies
 	)
 	n := base + ofShard*shards + ofListener*(len(c.Proxy.Listeners)+2)
 	if c.Static == nil {
-		n += max(len(c.Discovery.Addresses), 1) * (ofAgent + ofQuestion*len(c.Discovery.Labels))
+		n += max(len(c.Discovery.Addresses), 1)*ofAgent + c.Discovery.Connections()
 	}
 	return n
 }

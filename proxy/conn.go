@@ -221,8 +221,8 @@ func (c *conn) onEvent(l *loop, which int, ready uint32) {
 	}
 }
 
-// goOn is for a connection that was ready to go on without an event.
-func (c *conn) goOn(l *loop) {
+// proceed is for a connection that was ready to go on without an event.
+func (c *conn) proceed(l *loop) {
 	switch c.state {
 	case relaying:
 		c.relay(l)

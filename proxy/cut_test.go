@@ -164,8 +164,8 @@ func TestUrgentMailIsReadWithinEachPass(t *testing.T) {
 // /status said "no master" for as long as a cut took.
 func TestTheNewMasterIsKnownFromTheStoreOn(t *testing.T) {
 	p, a, _ := twoLabels(t)
-	blocked, goOn := make(chan struct{}), make(chan struct{})
-	p.shards[0].mail.post(func() (more bool) { close(blocked); <-goOn; return false })
+	blocked, proceed := make(chan struct{}), make(chan struct{})
+	p.shards[0].mail.post(func() (more bool) { close(blocked); <-proceed; return false })
 	<-blocked
 	cut := make(chan Cut)
 	next := Master{Address: elsewhere.Address, ServiceID: "next"}
@@ -174,7 +174,7 @@ func TestTheNewMasterIsKnownFromTheStoreOn(t *testing.T) {
 	if got := p.describeLabel(a, p.histories[a.index]).Master; got != next {
 		t.Errorf("master during the cut: got %+v; want %+v", got, next)
 	}
-	close(goOn)
+	close(proceed)
 	<-cut
 }
 

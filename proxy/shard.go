@@ -189,7 +189,7 @@ func (s *shard) runReady() {
 			continue
 		}
 		c.queued = false
-		c.goOn(s.loop)
+		c.proceed(s.loop)
 		s.lookAtClock()
 	}
 	s.noteShortage()

@@ -41,7 +41,7 @@ type election struct {
 	registered string // role in Consul; empty: not known
 	view       view
 	readAt     time.Time // when view was read
-	office     *office   // nil unless master
+	term       *term     // nil unless master
 	replica    *replica  // nil unless following
 	trouble    string    // last error logged, so that it is logged once
 }
@@ -59,8 +59,8 @@ func (e *election) run(ctx context.Context) {
 		stale = err != nil
 		e.note(ctx, err)
 		var over <-chan struct{}
-		if e.office != nil {
-			over = e.office.ctx.Done()
+		if e.term != nil {
+			over = e.term.ctx.Done()
 		}
 		select {
 		case <-ctx.Done():
@@ -99,7 +99,7 @@ func (e *election) watch(ctx context.Context, ended chan<- struct{}) {
 // step brings the worker one step nearer to what Consul says it should be. It
 // is called often and does nothing where nothing is to be done.
 func (e *election) step(ctx context.Context, stale bool) error {
-	if e.office != nil && e.office.ctx.Err() != nil {
+	if e.term != nil && e.term.ctx.Err() != nil {
 		e.stepDown("deposed")
 	}
 	if !e.lease.valid() {
@@ -118,7 +118,7 @@ func (e *election) step(ctx context.Context, stale bool) error {
 			return err
 		}
 	}
-	if e.office != nil && e.view.master.session != e.session {
+	if e.term != nil && e.view.master.session != e.session {
 		e.stepDown("lock is lost")
 		e.doubtful = true
 	}
@@ -195,7 +195,7 @@ func (e *election) runFor(ctx context.Context, key string) error {
 
 // lead makes this worker, which holds the lock, the master.
 func (e *election) lead(ctx context.Context) error {
-	if e.office == nil {
+	if e.term == nil {
 		if !e.view.mayLead(e.self) {
 			e.log.Warn().Msg("copy is incomplete: lock is given back")
 			return e.registry.release(ctx, e.registry.masterKey(), e.session)
@@ -204,7 +204,7 @@ func (e *election) lead(ctx context.Context) error {
 			return err
 		}
 	}
-	if e.office == nil {
+	if e.term == nil {
 		return nil
 	}
 	if err := e.register(ctx, "master"); err != nil {
@@ -220,7 +220,7 @@ func (e *election) lead(ctx context.Context) error {
 	return nil
 }
 
-// takeOver begins this worker's time in office.
+// takeOver begins this worker's term.
 func (e *election) takeOver(ctx context.Context) error {
 	// Before the swap: from it on the former master must get no
 	// acknowledgement from here any more.
@@ -234,22 +234,22 @@ func (e *election) takeOver(ctx context.Context) error {
 	if !now.equal(next) {
 		return nil // somebody was faster; the next step looks again
 	}
-	e.office = newOffice(ctx, now, index, e.self, e.store, e.lease, e.registry, e.alone, e.log)
-	e.server.office.Store(e.office)
+	e.term = newTerm(ctx, now, index, e.self, e.store, e.lease, e.registry, e.alone, e.log)
+	e.server.term.Store(e.term)
 	e.log.Info().Uint64("epoch", now.Epoch).Int("records", e.store.size()).Msg("elected master")
 	return nil
 }
 
-// stepDown ends this worker's time in office, if it has one. When it returns
+// stepDown ends this worker's term, if it has one. When it returns
 // nothing is acknowledged any more.
 func (e *election) stepDown(why string) {
-	if e.office == nil {
+	if e.term == nil {
 		return
 	}
-	e.server.office.Store(nil)
-	e.office.close()
-	e.log.Warn().Uint64("epoch", e.office.epoch).Str("why", why).Msg("stepped down")
-	e.office = nil
+	e.server.term.Store(nil)
+	e.term.close()
+	e.log.Warn().Uint64("epoch", e.term.epoch).Str("why", why).Msg("stepped down")
+	e.term = nil
 }
 
 // follow follows the master that holds the lock, or the one that held it last:

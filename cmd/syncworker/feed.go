@@ -12,25 +12,25 @@ import (
 
 // feed is the master's side of a replication connection: it sends f the full
 // copy and every record after it, and takes its acknowledgements, until the
-// connection or the office ends.
-func (o *office) feed(conn net.Conn, in *bufio.Reader, f *follower, asSlave bool) error {
-	ctx, cancel := context.WithCancelCause(o.ctx)
+// connection or the term ends.
+func (tm *term) feed(conn net.Conn, in *bufio.Reader, f *follower, asSlave bool) error {
+	ctx, cancel := context.WithCancelCause(tm.ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 
-	o.join(f, asSlave)
-	defer o.leave(f)
+	tm.join(f, asSlave)
+	defer tm.leave(f)
 	ended := make(chan struct{})
-	go o.takeAcks(in, f, cancel, ended)
-	cancel(o.send(ctx, conn))
+	go tm.takeAcks(in, f, cancel, ended)
+	cancel(tm.send(ctx, conn))
 	<-ended
 	return context.Cause(ctx)
 }
 
 // send writes the log from its beginning, and on as it grows.
-func (o *office) send(ctx context.Context, conn net.Conn) error {
-	log, _ := o.store.after(0)
-	batch := fmt.Appendf(nil, "COPY %d %d\n", o.epoch, len(log))
+func (tm *term) send(ctx context.Context, conn net.Conn) error {
+	log, _ := tm.store.after(0)
+	batch := fmt.Appendf(nil, "COPY %d %d\n", tm.epoch, len(log))
 	for position := 0; ; {
 		for _, r := range log {
 			batch = appendRecord(batch, r)
@@ -44,7 +44,7 @@ func (o *office) send(ctx context.Context, conn net.Conn) error {
 			return err
 		}
 		position += len(log)
-		if log = o.store.await(ctx, position); log == nil {
+		if log = tm.store.await(ctx, position); log == nil {
 			return context.Cause(ctx)
 		}
 	}
@@ -66,7 +66,7 @@ func flush(conn net.Conn, batch *[]byte) error {
 
 // takeAcks takes f's acknowledgements until its connection ends; then it ends
 // the sending too, and closes ended.
-func (o *office) takeAcks(in *bufio.Reader, f *follower, end context.CancelCauseFunc, ended chan<- struct{}) {
+func (tm *term) takeAcks(in *bufio.Reader, f *follower, end context.CancelCauseFunc, ended chan<- struct{}) {
 	defer close(ended)
 	for {
 		line, err := readLine(in)
@@ -80,6 +80,6 @@ func (o *office) takeAcks(in *bufio.Reader, f *follower, end context.CancelCause
 			end(fmt.Errorf("follower said %q: want ACK <position>", line))
 			return
 		}
-		o.ack(f, position)
+		tm.ack(f, position)
 	}
 }

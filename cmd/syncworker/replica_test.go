@@ -134,22 +134,22 @@ func TestRecordOutOfPlaceStartsANewCopy(t *testing.T) {
 
 func TestFollowerGetsTheCopyAndThenEveryRecord(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 0)
+	tm := startTerm(t, a, 0)
 	for n := uint64(1); n <= 5000; n++ {
-		o.store.put(record{"c", n})
+		tm.store.put(record{"c", n})
 	}
-	srv := &server{id: "1", store: o.store, log: zerolog.Nop(), conns: make(map[net.Conn]bool)}
-	srv.office.Store(o)
+	srv := &server{id: "1", store: tm.store, log: zerolog.Nop(), conns: make(map[net.Conn]bool)}
+	srv.term.Store(tm)
 	addr := startServer(t, srv)
 	r := startReplica(t, addr, 1)
-	wantAcknowledged(t, put(o, 1))
+	wantAcknowledged(t, put(tm, 1))
 	for n := uint64(5001); n <= 5100; n++ {
-		wantAcknowledged(t, put(o, n))
+		wantAcknowledged(t, put(tm, n))
 		if got := r.store.size(); got < int(n) {
 			t.Fatalf("record %d is acknowledged and the slave has %d", n, got)
 		}
 	}
-	if !slices.Equal(r.store.all(), o.store.all()) {
+	if !slices.Equal(r.store.all(), tm.store.all()) {
 		t.Error("the slave's records differ from the master's")
 	}
 }

@@ -26,7 +26,7 @@ type server struct {
 	store *store
 	log   zerolog.Logger
 
-	office  atomic.Pointer[office]  // nil unless this worker is master
+	term    atomic.Pointer[term]    // nil unless this worker is master
 	replica atomic.Pointer[replica] // nil unless it follows one
 
 	mu    sync.Mutex
@@ -129,16 +129,16 @@ func (s *server) put(out io.Writer, rest string) {
 		fmt.Fprintf(out, "ERR %v\n", err)
 		return
 	}
-	o := s.office.Load()
-	if o == nil {
+	tm := s.term.Load()
+	if tm == nil {
 		fmt.Fprintf(out, "ERR worker %s is not master\n", s.id)
 		return
 	}
-	if err := o.put(r); err != nil {
+	if err := tm.put(r); err != nil {
 		fmt.Fprintf(out, "ERR worker %s: %v\n", s.id, err)
 		return
 	}
-	fmt.Fprintf(out, "OK %d %s %d\n", r.n, s.id, o.epoch)
+	fmt.Fprintf(out, "OK %d %s %d\n", r.n, s.id, tm.epoch)
 }
 
 func (s *server) dump(out *bufio.Writer) {
@@ -155,8 +155,8 @@ func (s *server) dump(out *bufio.Writer) {
 
 func (s *server) status(out io.Writer) {
 	role, epoch, whole, slave := "none", uint64(0), false, ""
-	if o := s.office.Load(); o != nil {
-		role, epoch, whole, slave = "master", o.epoch, true, o.inSyncSlave()
+	if tm := s.term.Load(); tm != nil {
+		role, epoch, whole, slave = "master", tm.epoch, true, tm.inSyncSlave()
 	} else if r := s.replica.Load(); r != nil {
 		role, whole = "spare", r.whole()
 		if r.asSlave {
@@ -170,17 +170,17 @@ func (s *server) status(out io.Writer) {
 // replicate feeds a follower until its connection ends.
 func (s *server) replicate(conn net.Conn, in *bufio.Reader, out *bufio.Writer, rest string) {
 	w := strings.Fields(rest)
-	o := s.office.Load()
+	tm := s.term.Load()
 	switch {
 	case len(w) != 3 || !isWord(w[0]) || !isWord(w[1]) || (w[2] != "slave" && w[2] != "spare"):
 		fmt.Fprint(out, "ERR want REPLICATE <id> <incarnation> slave|spare\n")
-	case o == nil:
+	case tm == nil:
 		fmt.Fprintf(out, "ERR worker %s is not master\n", s.id)
 	default:
 		f := &follower{member: member{ID: w[0], Incarnation: w[1]}}
 		log := s.log.With().Str("follower", w[0]).Str("as", w[2]).Logger()
 		log.Info().Msg("follower joined")
-		err := o.feed(conn, in, f, w[2] == "slave")
+		err := tm.feed(conn, in, f, w[2] == "slave")
 		log.Info().AnErr("reason", err).Msg("follower left")
 		return
 	}

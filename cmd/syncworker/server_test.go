@@ -53,9 +53,9 @@ func TestWorkerThatIsNotMasterRefusesWrites(t *testing.T) {
 
 func TestMalformedRequestsAreAnsweredAndLongOnesEndTheConnection(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, time.Millisecond)
-	s := &server{id: "1", store: o.store, log: zerolog.Nop(), conns: make(map[net.Conn]bool)}
-	s.office.Store(o)
+	tm := startTerm(t, a, time.Millisecond)
+	s := &server{id: "1", store: tm.store, log: zerolog.Nop(), conns: make(map[net.Conn]bool)}
+	s.term.Store(tm)
 	c := dial(t, startServer(t, s))
 	for _, line := range []string{"", "GET", "PUT", "PUT c", "PUT c -1", "PUT c 1 2", "PUT c/d 1", "PUT " + strings.Repeat("c", 65) + " 1"} {
 		if got := c.ask(line); !strings.HasPrefix(got, "ERR ") {

@@ -138,10 +138,10 @@ func (l *loop) established(c *conn) {
 func (l *loop) readMail() {
 	l.bell.hush()
 	l.mu.Lock()
-	letters := l.mail
+	messages := l.mail
 	l.mail = nil
 	l.mu.Unlock()
-	for _, f := range letters {
+	for _, f := range messages {
 		f()
 	}
 }

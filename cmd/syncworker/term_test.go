@@ -58,21 +58,21 @@ func (a *fakeArbiter) members() []member {
 
 var master, slaveA, slaveB = member{"1", "a"}, member{"2", "b"}, member{"3", "c"}
 
-// startOffice starts an office of epoch 1 with an hour's lease.
-func startOffice(t *testing.T, a *fakeArbiter, alone time.Duration) *office {
+// startTerm starts a term of epoch 1 with an hour's lease.
+func startTerm(t *testing.T, a *fakeArbiter, alone time.Duration) *term {
 	t.Helper()
 	l := &lease{ttl: time.Hour}
 	l.begin(time.Now())
 	a.now, a.index = inSync{Epoch: 1, Members: []member{master}}, 1
-	o := newOffice(t.Context(), a.now, a.index, master, newStore(), l, a, alone, zerolog.New(zerolog.NewTestWriter(t)))
-	t.Cleanup(o.close)
-	return o
+	tm := newTerm(t.Context(), a.now, a.index, master, newStore(), l, a, alone, zerolog.New(zerolog.NewTestWriter(t)))
+	t.Cleanup(tm.close)
+	return tm
 }
 
 // put begins to write a record; the channel gets the outcome.
-func put(o *office, n uint64) <-chan error {
+func put(tm *term, n uint64) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- o.put(record{"c", n}) }()
+	go func() { done <- tm.put(record{"c", n}) }()
 	return done
 }
 
@@ -120,37 +120,37 @@ func eventually(t *testing.T, what string, cond func() bool) {
 }
 
 // admitted joins m as slave and waits until it is in the set.
-func admitted(t *testing.T, o *office, a *fakeArbiter, m member) *follower {
+func admitted(t *testing.T, tm *term, a *fakeArbiter, m member) *follower {
 	t.Helper()
 	f := &follower{member: m}
-	o.join(f, true)
+	tm.join(f, true)
 	eventually(t, m.ID+" is admitted", func() bool {
-		o.ack(f, o.store.size())
+		tm.ack(f, tm.store.size())
 		got := a.members()
-		return len(got) == 2 && got[1] == m && o.inSyncSlave() == m.ID
+		return len(got) == 2 && got[1] == m && tm.inSyncSlave() == m.ID
 	})
 	return f
 }
 
 func TestRecordIsAcknowledgedOnlyWhenTheSlaveHasIt(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 0)
-	first := put(o, 1)
+	tm := startTerm(t, a, 0)
+	first := put(tm, 1)
 	wantPending(t, first) // no slave yet
-	f := admitted(t, o, a, slaveA)
+	f := admitted(t, tm, a, slaveA)
 	wantAcknowledged(t, first)
-	second := put(o, 2)
+	second := put(tm, 2)
 	wantPending(t, second)
-	o.ack(f, 2)
+	tm.ack(f, 2)
 	wantAcknowledged(t, second)
-	wantAcknowledged(t, put(o, 1)) // a repeat of what it has
+	wantAcknowledged(t, put(tm, 1)) // a repeat of what it has
 }
 
 func TestFollowerIsRequiredBeforeTheSetNamesItAndHasAllThatWasAcknowledged(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, time.Millisecond) // soon alone
+	tm := startTerm(t, a, time.Millisecond) // soon alone
 	for n := uint64(1); n <= 20; n++ {
-		wantAcknowledged(t, put(o, n))
+		wantAcknowledged(t, put(tm, n))
 	}
 	f := &follower{member: slaveA}
 	a.mu.Lock()
@@ -158,31 +158,31 @@ func TestFollowerIsRequiredBeforeTheSetNamesItAndHasAllThatWasAcknowledged(t *te
 		if len(next.Members) < 2 {
 			return
 		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if !o.required[f] || f.acked < o.commit {
+		tm.mu.Lock()
+		defer tm.mu.Unlock()
+		if !tm.required[f] || f.acked < tm.commit {
 			t.Errorf("set names the slave while required is %v and it has %d of %d acknowledged; want true and all",
-				o.required[f], f.acked, o.commit)
+				tm.required[f], f.acked, tm.commit)
 		}
 	}
 	a.mu.Unlock()
-	o.join(f, true)
-	o.ack(f, 5) // complete as of a while ago
+	tm.join(f, true)
+	tm.ack(f, 5) // complete as of a while ago
 	time.Sleep(moment)
 	if got := a.members(); len(got) != 1 {
 		t.Fatalf("set got %v while the slave has 5 of 20 records; want the master alone", got)
 	}
-	eventually(t, "slave is admitted", func() bool { o.ack(f, 20); return len(a.members()) == 2 })
+	eventually(t, "slave is admitted", func() bool { tm.ack(f, 20); return len(a.members()) == 2 })
 }
 
 func TestBrokenSlaveIsStillWaitedForUntilTheSetDropsIt(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 0) // never alone
-	f := admitted(t, o, a, slaveA)
-	o.leave(f)
-	done := put(o, 1)
+	tm := startTerm(t, a, 0) // never alone
+	f := admitted(t, tm, a, slaveA)
+	tm.leave(f)
+	done := put(tm, 1)
 	wantPending(t, done) // it may live, and take over
-	admitted(t, o, a, slaveB)
+	admitted(t, tm, a, slaveB)
 	wantAcknowledged(t, done)
 	if got := a.members(); got[1] != slaveB {
 		t.Errorf("set got %v; want %v in place of %v", got, slaveB, slaveA)
@@ -191,10 +191,10 @@ func TestBrokenSlaveIsStillWaitedForUntilTheSetDropsIt(t *testing.T) {
 
 func TestMasterGoesAloneOnlyAfterTakingTheSlaveOut(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 50*time.Millisecond)
-	f := admitted(t, o, a, slaveA)
-	o.leave(f)
-	wantAcknowledged(t, put(o, 1))
+	tm := startTerm(t, a, 50*time.Millisecond)
+	f := admitted(t, tm, a, slaveA)
+	tm.leave(f)
+	wantAcknowledged(t, put(tm, 1))
 	if got := a.members(); len(got) != 1 || got[0] != master {
 		t.Errorf("set got %v when the master acknowledged alone; want only the master", got)
 	}
@@ -204,21 +204,21 @@ func TestLostAnswerOfTheArbiterNeverLetsASlaveFallBehind(t *testing.T) {
 	for name, applied := range map[string]bool{"write took effect": true, "write did not": false} {
 		t.Run(name, func(t *testing.T) {
 			a := &fakeArbiter{}
-			o := startOffice(t, a, 20*time.Millisecond)
-			wantAcknowledged(t, put(o, 1)) // alone
+			tm := startTerm(t, a, 20*time.Millisecond)
+			wantAcknowledged(t, put(tm, 1)) // alone
 			a.mu.Lock()
 			a.fail, a.applied = 3, applied
 			a.mu.Unlock()
 			f := &follower{member: slaveA}
-			o.join(f, true)
+			tm.join(f, true)
 			eventually(t, "a swap was tried", func() bool {
-				o.ack(f, o.store.size())
+				tm.ack(f, tm.store.size())
 				a.mu.Lock()
 				defer a.mu.Unlock()
 				return a.fail < 3
 			})
-			o.leave(f)
-			wantAcknowledged(t, put(o, 2)) // when the set is known not to name it any more
+			tm.leave(f)
+			wantAcknowledged(t, put(tm, 2)) // when the set is known not to name it any more
 			if got := a.members(); len(got) != 1 {
 				t.Errorf("set got %v after an acknowledgement without the slave; want the master alone", got)
 			}
@@ -228,12 +228,12 @@ func TestLostAnswerOfTheArbiterNeverLetsASlaveFallBehind(t *testing.T) {
 
 func TestDeposedMasterNeverAcknowledges(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 50*time.Millisecond)
-	f := admitted(t, o, a, slaveA)
-	o.leave(f) // it takes over:
+	tm := startTerm(t, a, 50*time.Millisecond)
+	f := admitted(t, tm, a, slaveA)
+	tm.leave(f) // it takes over:
 	a.set(inSync{Epoch: 2, Members: []member{slaveA}})
-	wantRefused(t, put(o, 1))
-	wantRefused(t, put(o, 2))
+	wantRefused(t, put(tm, 1))
+	wantRefused(t, put(tm, 2))
 	if got := a.now.Epoch; got != 2 {
 		t.Errorf("epoch got %d; want 2", got)
 	}
@@ -241,41 +241,41 @@ func TestDeposedMasterNeverAcknowledges(t *testing.T) {
 
 func TestLapsedLeaseStopsAcknowledgement(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 0)
-	f := admitted(t, o, a, slaveA)
-	done := put(o, 1)
+	tm := startTerm(t, a, 0)
+	f := admitted(t, tm, a, slaveA)
+	done := put(tm, 1)
 	wantPending(t, done)
-	o.lease.begin(time.Now().Add(-2 * time.Hour)) // as for a process that was frozen
-	o.ack(f, 1)
+	tm.lease.begin(time.Now().Add(-2 * time.Hour)) // as for a process that was frozen
+	tm.ack(f, 1)
 	wantRefused(t, done)
 }
 
 func TestNothingIsStoredOnceTheOfficeIsClosed(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 0)
-	done := put(o, 1)
-	eventually(t, "record is stored", func() bool { return o.store.size() == 1 })
-	o.close()
+	tm := startTerm(t, a, 0)
+	done := put(tm, 1)
+	eventually(t, "record is stored", func() bool { return tm.store.size() == 1 })
+	tm.close()
 	wantRefused(t, done)
-	wantRefused(t, put(o, 2))
-	if got := o.store.size(); got != 1 {
+	wantRefused(t, put(tm, 2))
+	if got := tm.store.size(); got != 1 {
 		t.Errorf("store got %d records; want the 1 of before", got)
 	}
 }
 
 func TestHungSlaveIsNotWaitedForTwice(t *testing.T) {
 	a := &fakeArbiter{}
-	o := startOffice(t, a, 50*time.Millisecond)
-	f := admitted(t, o, a, slaveA) // and hangs from now on, connected
-	wantAcknowledged(t, put(o, 1)) // alone, without it
-	o.mu.Lock()
+	tm := startTerm(t, a, 50*time.Millisecond)
+	f := admitted(t, tm, a, slaveA) // and hangs from now on, connected
+	wantAcknowledged(t, put(tm, 1)) // alone, without it
+	tm.mu.Lock()
 	f.heard = time.Now().Add(-time.Hour)
-	o.mu.Unlock()
+	tm.mu.Unlock()
 	for n := uint64(2); n < 30; n++ {
-		wantAcknowledged(t, put(o, n))
+		wantAcknowledged(t, put(tm, n))
 	}
-	if got := o.inSyncSlave(); got != "" {
+	if got := tm.inSyncSlave(); got != "" {
 		t.Errorf("slave in sync got %q; want none", got)
 	}
-	admitted(t, o, a, slaveA) // it is back
+	admitted(t, tm, a, slaveA) // it is back
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// errDeposed ends an office: another worker may be master by now.
+// errDeposed ends a term: another worker may be master by now.
 var errDeposed = errors.New("no longer master")
 
 // arbiter holds the in-sync set; the registry is one.
@@ -19,9 +19,9 @@ type arbiter interface {
 	swap(ctx context.Context, next inSync, index uint64) (now inSync, nowIndex uint64, err error)
 }
 
-// office is one master's time in office, an epoch. It decides when a record is
+// term is one worker's time as master, an epoch. It decides when a record is
 // acknowledged: when every follower that could take over has it.
-type office struct {
+type term struct {
 	epoch   uint64
 	self    member
 	store   *store
@@ -30,7 +30,7 @@ type office struct {
 	alone   time.Duration // as options.AloneAfter
 	log     zerolog.Logger
 
-	ctx  context.Context // ends with the office; its cause says why
+	ctx  context.Context // ends with the term; its cause says why
 	end  context.CancelCauseFunc
 	done chan struct{} // closed when keepInSync has returned
 
@@ -55,7 +55,7 @@ type office struct {
 // follower is the master's side of one replication connection.
 type follower struct {
 	member member
-	acked  int       // position it has said to have; guarded by office.mu, like all below
+	acked  int       // position it has said to have; guarded by term.mu, like all below
 	heard  time.Time // when it said so
 	whole  bool      // it has its full copy
 	gone   bool      // its connection has ended
@@ -68,12 +68,12 @@ type waiter struct {
 	ready    chan struct{} // closed when it may be
 }
 
-// newOffice starts the office of the epoch that now names, which self has just
+// newTerm starts the term of the epoch that now names, which self has just
 // swapped in at index. It lasts until ctx ends, close is called, or the arbiter
 // says that another master's began.
-func newOffice(ctx context.Context, now inSync, index uint64, self member, st *store, le *lease, ar arbiter,
-	alone time.Duration, log zerolog.Logger) *office {
-	o := &office{
+func newTerm(ctx context.Context, now inSync, index uint64, self member, st *store, le *lease, ar arbiter,
+	alone time.Duration, log zerolog.Logger) *term {
+	tm := &term{
 		epoch: now.Epoch, self: self, store: st, lease: le, arbiter: ar, alone: alone,
 		log:    log.With().Uint64("epoch", now.Epoch).Logger(),
 		done:   make(chan struct{}),
@@ -81,35 +81,35 @@ func newOffice(ctx context.Context, now inSync, index uint64, self member, st *s
 		news:     make(chan struct{}, 1),
 		required: make(map[*follower]bool),
 	}
-	o.ctx, o.end = context.WithCancelCause(ctx)
-	go o.keepInSync()
-	return o
+	tm.ctx, tm.end = context.WithCancelCause(ctx)
+	go tm.keepInSync()
+	return tm
 }
 
-// close ends the office. When it returns no record will be stored or
+// close ends the term. When it returns no record will be stored or
 // acknowledged in it any more, and keepInSync has ended.
-func (o *office) close() {
-	o.mu.Lock()
-	o.closed = true
-	o.mu.Unlock()
-	o.end(errDeposed)
-	<-o.done
+func (tm *term) close() {
+	tm.mu.Lock()
+	tm.closed = true
+	tm.mu.Unlock()
+	tm.end(errDeposed)
+	<-tm.done
 }
 
 // put stores r and returns nil when it may be acknowledged: every follower that
 // could take over has it, and nobody can have taken over yet.
-func (o *office) put(r record) error {
-	w, err := o.begin(r)
+func (tm *term) put(r record) error {
+	w, err := tm.begin(r)
 	if err != nil {
 		return err
 	}
 	select {
 	case <-w.ready:
-	case <-o.ctx.Done():
+	case <-tm.ctx.Done():
 		return errDeposed
 	}
 	// Last, and not only before: the worker may have been frozen in between.
-	if !o.lease.valid() || o.ctx.Err() != nil {
+	if !tm.lease.valid() || tm.ctx.Err() != nil {
 		return errDeposed
 	}
 	return nil
@@ -117,31 +117,31 @@ func (o *office) put(r record) error {
 
 // begin stores r. It does so under mu, so that nothing is stored once close has
 // returned: the store is a follower's then, and must be its master's to the letter.
-func (o *office) begin(r record) (waiter, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed || o.ctx.Err() != nil {
+func (tm *term) begin(r record) (waiter, error) {
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	if tm.closed || tm.ctx.Err() != nil {
 		return waiter{}, errDeposed
 	}
-	w := waiter{position: o.store.put(r), since: time.Now(), ready: make(chan struct{})}
-	o.waiting = append(o.waiting, w)
-	o.advanceLocked()
+	w := waiter{position: tm.store.put(r), since: time.Now(), ready: make(chan struct{})}
+	tm.waiting = append(tm.waiting, w)
+	tm.advanceLocked()
 	return w, nil
 }
 
 // advanceLocked moves commit as far as the required followers allow, and
 // releases the waiters up to there.
-func (o *office) advanceLocked() {
-	if !o.open {
+func (tm *term) advanceLocked() {
+	if !tm.open {
 		return
 	}
-	to := o.store.size()
-	for f := range o.required {
+	to := tm.store.size()
+	for f := range tm.required {
 		to = min(to, f.acked)
 	}
-	o.commit = max(o.commit, to)
-	o.waiting = slices.DeleteFunc(o.waiting, func(w waiter) bool {
-		if w.position > o.commit {
+	tm.commit = max(tm.commit, to)
+	tm.waiting = slices.DeleteFunc(tm.waiting, func(w waiter) bool {
+		if w.position > tm.commit {
 			return false
 		}
 		close(w.ready)
@@ -150,44 +150,44 @@ func (o *office) advanceLocked() {
 }
 
 // join adds a follower that begins its full copy.
-func (o *office) join(f *follower, asSlave bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (tm *term) join(f *follower, asSlave bool) {
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
 	if asSlave {
-		o.slave = f
+		tm.slave = f
 	}
 }
 
 // leave says that the follower's connection is gone. It may live on and take
 // over all the same, so while it is required it stays so.
-func (o *office) leave(f *follower) {
-	o.mu.Lock()
+func (tm *term) leave(f *follower) {
+	tm.mu.Lock()
 	f.gone = true
-	if o.slave == f {
-		o.slave = nil
+	if tm.slave == f {
+		tm.slave = nil
 	}
-	o.mu.Unlock()
-	nudge(o.news)
+	tm.mu.Unlock()
+	nudge(tm.news)
 }
 
 // ack says that the follower has every record up to position.
-func (o *office) ack(f *follower, position int) {
-	o.mu.Lock()
-	f.whole, f.acked, f.heard = true, max(f.acked, min(position, o.store.size())), time.Now()
-	o.advanceLocked()
-	settled := o.named == f
-	o.mu.Unlock()
+func (tm *term) ack(f *follower, position int) {
+	tm.mu.Lock()
+	f.whole, f.acked, f.heard = true, max(f.acked, min(position, tm.store.size())), time.Now()
+	tm.advanceLocked()
+	settled := tm.named == f
+	tm.mu.Unlock()
 	if !settled {
-		nudge(o.news)
+		nudge(tm.news)
 	}
 }
 
 // inSyncSlave is the SYNC_ID of the slave that the in-sync set names; empty: none.
-func (o *office) inSyncSlave() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.named == nil {
+func (tm *term) inSyncSlave() string {
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	if tm.named == nil {
 		return ""
 	}
-	return o.named.member.ID
+	return tm.named.member.ID
 }

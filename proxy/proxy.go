@@ -2,8 +2,40 @@
 // current master of its label, moves the bytes, and cuts every connection of
 // an epoch that is over.
 //
-// Nothing in it knows where masters come from: a source of masters is
-// anything that calls SetMaster and Suspend.
+// # Use
+//
+// New opens the listeners, Serve accepts until its context ends. Who is master
+// is told by SetMaster and Suspend; nothing in here knows where masters come
+// from. A source that confirms its masters again and again also calls Confirm,
+// and Lease where the right to connect to a master ends by itself. Shutdown
+// drains. Snapshot and Connections look; Kill ends connections.
+//
+// # The path of a change of master
+//
+// SetMaster stores a new epoch for the label. That store is the fence: before
+// each transfer a connection compares its epoch with the label's. Then every
+// shard gets urgent mail, which it reads between any two events; it orders the
+// cut of the earlier epochs' connections, masters' sides first, and SetMaster
+// returns when the last is closed.
+//
+// # The path of a byte
+//
+// A shard is one goroutine with an epoll instance, which has both sockets of its
+// connections. An event makes a connection readable or writable; relay moves
+// what can be moved both ways, by a copy through the loop's buffer, or, while a
+// direction streams, by splice(2) through a pipe. No byte costs an allocation or
+// a lock.
+//
+// # Floors
+//
+// Each knows only those below it: Proxy (labels, failovers, snapshots,
+// shutdown); the shard (iterations, accepting, mail, cuts); a connection's
+// states; a loop's services; the system calls (internal/sock).
+//
+// # What it is not
+//
+// It does not choose masters, balance between several, look into the bytes, or
+// speak TLS. It knows TCP alone, on Linux alone.
 package proxy
 
 import (

@@ -34,6 +34,7 @@ type collector struct {
 	bytes         *prometheus.Desc
 	master        *prometheus.Desc
 	seen          *prometheus.Desc
+	dialErrors    *prometheus.Desc
 	dialSeconds   *prometheus.Desc
 	fenceSeconds  *prometheus.Desc
 	cutSeconds    *prometheus.Desc
@@ -66,6 +67,7 @@ func newCollector(a *Server) *collector {
 		bytes:         desc("bytes_total", "Bytes moved: up is to the master, down is to the client.", "label", "direction"),
 		master:        desc("master_info", "The current master; no series while there is none.", "label", "address", "service_id"),
 		seen:          desc("masters_seen", "Instances that claim to be master.", "label"),
+		dialErrors:    desc("dial_errors_total", "Failed attempts to connect to the master, by errno; those that have occurred.", "label", "error"),
 		dialSeconds:   desc("dial_seconds", "Time to connect to the master, of dials that did.", "label"),
 		fenceSeconds:  desc("failover_fence_seconds", "From a new master's being set until no event loop serves the old one.", "label"),
 		cutSeconds:    desc("failover_cut_seconds", "From a new master's being set until the last old connection was closed.", "label"),
@@ -114,7 +116,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- m.desc
 	}
 	for _, d := range []*prometheus.Desc{
-		c.closed, c.bytes, c.master, c.seen, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
+		c.closed, c.bytes, c.master, c.seen, c.dialErrors, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
 		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.refused, c.draining, c.build,
 	} {
 		ch <- d
@@ -152,6 +154,9 @@ func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnaps
 	if l.Master.Address.IsValid() {
 		// The id is somebody else's text; one bad byte in it must not cost the whole scrape.
 		ch <- gaugeOf(c.master, 1, l.Label, l.Master.Address.String(), strings.ToValidUTF8(l.Master.ServiceID, "?"))
+	}
+	for name, n := range l.DialErrors {
+		ch <- counterOf(c.dialErrors, n, l.Label, name)
 	}
 	ch <- histogramOf(c.dialSeconds, l.Dial, l.Label)
 	ch <- histogramOf(c.fenceSeconds, l.Fence, l.Label)

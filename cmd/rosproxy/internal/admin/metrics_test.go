@@ -20,6 +20,7 @@ func TestMetricsAreTheContracts(t *testing.T) {
 	l := &data.snapshot.Labels[0]
 	l.BytesUp, l.BytesDown, l.SplicedBytes = 1, 2, 3
 	l.PipesInUse, l.PipeFallbacks, l.DialFailures, l.FailoverDropped = 4, 5, 6, 7
+	l.DialErrors = map[string]uint64{"ECONNREFUSED": 5, "other": 1}
 	l.Closed[proxy.Failover] = 8
 	source.agents[0].LastContact = time.Time{}
 
@@ -50,6 +51,8 @@ func TestMetricsAreTheContracts(t *testing.T) {
 		`rosproxy_pipes_in_use{label="default"} 4`,
 		`rosproxy_pipe_fallbacks_total{label="default"} 5`,
 		`rosproxy_dial_failures_total{label="default"} 6`,
+		`rosproxy_dial_errors_total{error="ECONNREFUSED",label="default"} 5`,
+		`rosproxy_dial_errors_total{error="other",label="default"} 1`,
 		`rosproxy_dial_seconds_bucket{label="default",le="0.01"} 1`,
 		`rosproxy_dial_seconds_bucket{label="default",le="0.1"} 3`,
 		`rosproxy_dial_seconds_bucket{label="default",le="+Inf"} 6`,

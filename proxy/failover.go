@@ -200,19 +200,24 @@ func (p *Proxy) Lease(label string, until time.Duration) {
 }
 
 // isOwnListener reports whether a connection to a would be accepted by one of
-// this proxy's listeners, by whichever of this host's addresses.
+// this proxy's listeners.
 func (p *Proxy) isOwnListener(a netip.AddrPort) bool {
-	ip := a.Addr().Unmap().WithZone("")
 	for i := range p.listeners.sockets { // no copy: its descriptor is not ours to read
-		bound := p.listeners.sockets[i].bound
-		if bound.Port() != a.Port() || !a.IsValid() {
-			continue
-		}
-		if at := bound.Addr(); at == ip || at.IsUnspecified() && (at.Is6() || ip.Is4()) && isOfThisHost(ip) {
+		if LeadsTo(a, p.listeners.sockets[i].bound) {
 			return true
 		}
 	}
 	return false
+}
+
+// LeadsTo reports whether a connection to a would be accepted by a listener of
+// this host that is bound to that address, by whichever of this host's addresses.
+func LeadsTo(a, bound netip.AddrPort) bool {
+	if bound.Port() != a.Port() || !a.IsValid() {
+		return false
+	}
+	ip, at := a.Addr().Unmap().WithZone(""), bound.Addr()
+	return at == ip || at.IsUnspecified() && (at.Is6() || ip.Is4()) && isOfThisHost(ip)
 }
 
 func isOfThisHost(ip netip.Addr) bool {

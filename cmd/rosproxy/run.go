@@ -174,7 +174,7 @@ func (i *instance) openSockets(ctx context.Context, c config.Config, limits list
 	if own := endpoints[0]; !own.IsLocal() && c.Admin.TokenFile == "" {
 		return endpoints, fmt.Errorf("take over the admin socket: %v is not loopback: needs --admin-token-file", own.Addr())
 	}
-	if i.proxy, err = inherited.OpenProxy(c.Proxy, log); err != nil {
+	if i.proxy, err = inherited.OpenProxy(ctx, c.Proxy, log); err != nil {
 		return endpoints, fmt.Errorf("open proxy: %w", err)
 	}
 	return endpoints, nil

@@ -35,7 +35,7 @@ func (r *report) line(grade, format string, args ...any) {
 func Run(ctx context.Context, c config.Config, source discovery.Source, out io.Writer) (ok bool) {
 	r := &report{out: out}
 	checkConfig(r, c)
-	checkDescriptors(r, c)
+	checkPorts(r, checkDescriptors(r, c))
 	checkKernel(r)
 	checkAddresses(ctx, r, c)
 	checkMasters(ctx, r, c, source)

@@ -76,15 +76,93 @@ func wantLine(t *testing.T, out, line string) {
 
 func TestCheckFindsConsulAndItsMaster(t *testing.T) {
 	consul := startConsul(t)
-	consul.Register(consultest.Service{ID: "sync-1", Name: "sync", Address: "10.0.0.1", Port: 7800, Tags: tags})
+	at, port := startMaster(t)
+	consul.Register(consultest.Service{ID: "sync-1", Name: "sync", Address: "127.0.0.1", Port: port, Tags: tags})
 	ok, out := checked(t, "--consul-addr="+consul.Addr)
 	if !ok {
 		t.Errorf("got a failure; want none\n%s", out)
 	}
 	wantLine(t, out, "ok   configuration: listeners default")
 	wantLine(t, out, "ok   consul "+consul.Addr)
-	wantLine(t, out, "ok   master of default at consul "+consul.Addr+": 10.0.0.1:7800 (sync-1 on ")
+	wantLine(t, out, "ok   master of default at consul "+consul.Addr+": "+at+" (sync-1 on ")
+	wantLine(t, out, "ok   master of default at "+at+": accepts connections")
 	wantLine(t, out, "ok   listen default=127.0.0.1:0")
+}
+
+// startMaster starts a listener that accepts.
+func startMaster(t *testing.T) (address string, port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String(), l.Addr().(*net.TCPAddr).Port
+}
+
+func TestCheckDialsEachMaster(t *testing.T) {
+	up, _ := startMaster(t)
+	_, down, err := net.SplitHostPort(unusedAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok, out := checked(t, "--listen=up=127.0.0.1:0", "--listen=down=127.0.0.1:0", "--static-master=up="+up, "--static-master=localhost:"+down)
+	if ok {
+		t.Error("got success; want a failure")
+	}
+	wantLine(t, out, "ok   master of up at "+up+": accepts connections")
+	wantLine(t, out, "FAIL master of down at localhost:"+down+": connect: connection refused")
+	ok, out = checked(t, "--static-master="+up)
+	if !ok {
+		t.Errorf("got a failure; want none\n%s", out)
+	}
+}
+
+func unusedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestCheckFailsForAMasterThatIsOneOfOurOwnListeners, by whatever address: one
+// client would become as many connections as there may be.
+func TestCheckFailsForAMasterThatIsOneOfOurOwnListeners(t *testing.T) {
+	_, port, err := net.SplitHostPort(unusedAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for listen, master := range map[string]string{
+		"127.0.0.1:" + port: "localhost:" + port,
+		":" + port:          "127.0.0.1:" + port,
+		"0.0.0.0:" + port:   "127.0.0.1:" + port,
+		"[::]:" + port:      "[::1]:" + port,
+	} {
+		ok, out := run(t, []string{"--admin-listen=127.0.0.1:0", "--listen=a=" + listen, "--static-master=" + master}, nil)
+		if ok {
+			t.Errorf("%s: got success; want a failure", listen)
+		}
+		wantLine(t, out, "FAIL master of a at "+master+": it is one of our own listeners")
+	}
+}
+
+func TestCheckShowsThePorts(t *testing.T) {
+	at, _ := startMaster(t)
+	ports, err := readProcInts(procPortRange, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("ports: net.ipv4.ip_local_port_range %d to %d has %d for the connections to a master", ports[0], ports[1], ports[1]-ports[0]+1)
+	_, out := checked(t, "--static-master="+at, "--max-conns=10")
+	wantLine(t, out, "ok   "+text)
+	_, out = checked(t, "--static-master="+at, "--max-conns=100000")
+	wantLine(t, out, "warn "+text+"; there is room for 100000 connections")
+	if !strings.Contains(out, "ports: net.ipv4.tcp_tw_reuse is ") {
+		t.Errorf("got\n%s\nwant a line of net.ipv4.tcp_tw_reuse", out)
+	}
 }
 
 func TestCheckSaysWhatIsWrongWithConsul(t *testing.T) {
@@ -107,12 +185,14 @@ func TestCheckSaysWhatIsWrongWithConsul(t *testing.T) {
 	}
 	undo()
 
-	consul.Register(consultest.Service{ID: "a", Name: "sync", Address: "10.0.0.1", Port: 1, Tags: tags},
-		consultest.Service{ID: "b", Name: "sync", Address: "10.0.0.2", Port: 1, Tags: tags})
+	_, onePort := startMaster(t)
+	two, twoPort := startMaster(t)
+	consul.Register(consultest.Service{ID: "a", Name: "sync", Address: "127.0.0.1", Port: onePort, Tags: tags},
+		consultest.Service{ID: "b", Name: "sync", Address: "127.0.0.1", Port: twoPort, Tags: tags})
 	if ok, out = checked(t, "--consul-addr="+consul.Addr); !ok {
 		t.Errorf("two masters: got a failure; want none")
 	}
-	wantLine(t, out, "warn master of default at consul "+consul.Addr+": 2 claim to be it: 10.0.0.2:1 (b on ")
+	wantLine(t, out, "warn master of default at consul "+consul.Addr+": 2 claim to be it: "+two+" (b on ")
 
 	consul.Stop()
 	if ok, out = checked(t, "--consul-addr="+consul.Addr); ok {

@@ -27,15 +27,18 @@ const (
 	lowPipePages  = 16384 // the kernel's default
 	procSomaxconn = "/proc/sys/net/core/somaxconn"
 	procPipePages = "/proc/sys/fs/pipe-user-pages-soft"
+	procPortRange = "/proc/sys/net/ipv4/ip_local_port_range"
+	procTWReuse   = "/proc/sys/net/ipv4/tcp_tw_reuse"
 )
 
-// checkDescriptors holds --max-conns against RLIMIT_NOFILE, as a run does. Go
-// has raised the soft limit to the hard one by now.
-func checkDescriptors(r *report, c config.Config) {
+// checkDescriptors holds --max-conns against RLIMIT_NOFILE, as a run does, and
+// gives how many connections there will be at most. Go has raised the soft
+// limit to the hard one by now.
+func checkDescriptors(r *report, c config.Config) (conns int) {
 	limits, err := listen.CurrentLimits()
 	if err != nil {
 		r.fail("open files: read limit: %v", err)
-		return
+		return c.Proxy.MaxConns
 	}
 	room, err := proxy.RoomFor(c.Descriptors(cmp.Or(c.Proxy.Shards, runtime.GOMAXPROCS(0))) + limits.Descriptors())
 	switch most := c.Proxy.MaxConns; {
@@ -47,6 +50,31 @@ func checkDescriptors(r *report, c config.Config) {
 		r.warn("open files: the limit of %d has room for %d connections", room.Descriptors, room.Conns)
 	default:
 		r.ok("open files: the limit of %d has room for %d connections", room.Descriptors, room.Conns)
+	}
+	return cmp.Or(c.Proxy.MaxConns, room.Conns)
+}
+
+// checkPorts holds that against the ports that connections to one master, from
+// one address of this machine, have between them.
+func checkPorts(r *report, conns int) {
+	ports, err := readProcInts(procPortRange, 2)
+	if err != nil {
+		r.warn("ports: %v", err)
+		return
+	}
+	n := ports[1] - ports[0] + 1
+	if n < conns {
+		r.warn("ports: net.ipv4.ip_local_port_range %d to %d has %d for the connections to a master; there is room for %d connections", ports[0], ports[1], n, conns)
+	} else {
+		r.ok("ports: net.ipv4.ip_local_port_range %d to %d has %d for the connections to a master", ports[0], ports[1], n)
+	}
+	switch reuse, err := readProcInt(procTWReuse); {
+	case err != nil:
+		r.warn("ports: %v", err)
+	case reuse == 0:
+		r.warn("ports: net.ipv4.tcp_tw_reuse is 0; a port whose connection was closed from here first is not used again for a minute, 1 is better")
+	default:
+		r.ok("ports: net.ipv4.tcp_tw_reuse is %d", reuse)
 	}
 }
 
@@ -80,26 +108,56 @@ func isPrivileged() bool {
 }
 
 func readProcInt(path string) (int, error) {
-	b, err := os.ReadFile(path)
+	n, err := readProcInts(path, 1)
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	return n[0], nil
+}
+
+func readProcInts(path string, want int) ([]int, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", path, err)
+		return nil, err
 	}
-	return n, nil
+	fields := strings.Fields(string(b))
+	if len(fields) != want {
+		return nil, fmt.Errorf("read %s: got %d fields; want %d", path, len(fields), want)
+	}
+	numbers := make([]int, want)
+	for i, f := range fields {
+		if numbers[i], err = strconv.Atoi(f); err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+	return numbers, nil
 }
 
 // checkAddresses reports whether the listeners could be opened. An address in use
 // is no fault: it may well be this proxy, running.
 func checkAddresses(ctx context.Context, r *report, c config.Config) {
 	for _, l := range c.Proxy.Listeners {
-		checkAddress(ctx, r, "listen "+l.Label+"="+l.Address, l.Address)
+		checkListener(ctx, r, "listen "+l.Label+"="+l.Address, l.Address)
 	}
 	checkEndpoint(ctx, r, "admin listen", c.Admin.Endpoint)
 	if c.AgentCheck.Network != "" {
 		checkEndpoint(ctx, r, "agent check listen", c.AgentCheck)
+	}
+}
+
+// checkListener looks at every address that the listener's stands for.
+func checkListener(ctx context.Context, r *report, subject, address string) {
+	all, err := listen.Addresses(ctx, address)
+	if err != nil {
+		r.fail("%s: %v", subject, err)
+		return
+	}
+	for _, one := range all {
+		if one != address {
+			checkAddress(ctx, r, subject+" at "+one, one)
+		} else {
+			checkAddress(ctx, r, subject, one)
+		}
 	}
 }
 
@@ -140,37 +198,9 @@ func tryBind(ctx context.Context, address string) error {
 		}
 		ip = ips[0].Unmap()
 	}
-	err := bindAndClose(ip, port)
+	err := listen.TryBind(netip.AddrPortFrom(ip, port))
 	if host == "" && errors.Is(err, unix.EAFNOSUPPORT) { // a machine without IPv6
-		err = bindAndClose(netip.IPv4Unspecified(), port)
+		err = listen.TryBind(netip.AddrPortFrom(netip.IPv4Unspecified(), port))
 	}
 	return err
-}
-
-func bindAndClose(ip netip.Addr, port uint16) error {
-	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Addr: as4(ip), Port: int(port)})
-	if ip.Is6() {
-		zone := uint32(0)
-		if i, err := net.InterfaceByName(ip.Zone()); err == nil {
-			zone = uint32(i.Index)
-		}
-		family, address = unix.AF_INET6, &unix.SockaddrInet6{Addr: ip.As16(), Port: int(port), ZoneId: zone}
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	// As the listener will, so that connections in TIME_WAIT are no hindrance.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return os.NewSyscallError("setsockopt", err)
-	}
-	return os.NewSyscallError("bind", unix.Bind(fd, address))
-}
-
-func as4(ip netip.Addr) [4]byte {
-	if ip.Is4() {
-		return ip.As4()
-	}
-	return [4]byte{}
 }

@@ -24,18 +24,20 @@ type agentChecker interface {
 
 // checkMasters reports whether the source can be read and who is master.
 func checkMasters(ctx context.Context, r *report, c config.Config, source discovery.Source) {
+	var found masters
 	for _, label := range slices.Sorted(maps.Keys(c.Static)) {
 		r.ok("master of %s: %s (static)", label, c.Static[label])
+		found.add(label, c.Static[label])
 	}
-	consul, ok := source.(agentChecker)
-	if !ok {
-		return
+	if consul, ok := source.(agentChecker); ok {
+		asking, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		for _, a := range consul.Check(asking) {
+			reportAgent(r, a)
+			found.addAll(a.Labels)
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	for _, a := range consul.Check(ctx) {
-		reportAgent(r, a)
-	}
+	found.check(ctx, r, c)
 }
 
 func reportAgent(r *report, a discovery.AgentCheck) {

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,7 +46,7 @@ func NewInherited(handedOver []handover.Socket, activated []*os.File, listeners 
 	}
 	seen := map[string]bool{}
 	for _, s := range i.sockets {
-		if seen[s.Name] {
+		if seen[s.Name] && !strings.HasPrefix(s.Name, forLabel) { // a label may have several
 			return nil, errors.Join(fmt.Errorf("two sockets were given for %s", s.Name), i.Close())
 		}
 		seen[s.Name] = true
@@ -80,15 +81,28 @@ func (i *Inherited) take(name string) (handover.Socket, bool) {
 	return handover.Socket{}, false
 }
 
-// OpenProxy makes the data plane, of inherited sockets where there are some.
-func (i *Inherited) OpenProxy(c proxy.Config, log zerolog.Logger) (*proxy.Proxy, error) {
-	listeners := make([]proxy.Listener, len(c.Listeners))
-	for at, l := range c.Listeners {
-		if s, ok := i.take(forLabel + l.Label); ok {
-			l.File, l.Shared = s.File, s.Shared
+// OpenProxy makes the data plane, of a label's inherited sockets where there are
+// some, else of all addresses that its listener's stands for.
+func (i *Inherited) OpenProxy(ctx context.Context, c proxy.Config, log zerolog.Logger) (*proxy.Proxy, error) {
+	var listeners []proxy.Listener
+	for _, l := range c.Listeners {
+		inherited := false
+		for s, ok := i.take(forLabel + l.Label); ok; s, ok = i.take(forLabel + l.Label) {
 			defer s.File.Close() // the proxy has made a copy
+			inherited = true
+			l.File, l.Shared = s.File, s.Shared
+			listeners = append(listeners, l)
 		}
-		listeners[at] = l
+		if inherited {
+			continue
+		}
+		addresses, err := Addresses(ctx, l.Address)
+		if err != nil {
+			return nil, fmt.Errorf("listener %q: %w", l.Label, err)
+		}
+		for _, l.Address = range addresses {
+			listeners = append(listeners, l)
+		}
 	}
 	c.Listeners = listeners
 	return proxy.New(c, log)

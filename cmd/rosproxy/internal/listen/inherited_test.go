@@ -23,8 +23,9 @@ func TestInheritedSocketsAreMatchedByName(t *testing.T) {
 		{"of two listeners none takes what has no name", two, "rosproxy.socket", "rosproxy.socket"},
 		{"what has a name is not somebody else's", two[:1], "africa", "africa"},
 		{"a label comes before the endpoint", []proxy.Listener{{Label: "admin"}}, "admin", "listen admin"},
-		{"two for one label", two, "asia asia", ""},
-		{"two without a name", two[:1], "unknown unknown", ""},
+		{"two for one label", two, "asia asia", "listen asia,listen asia"},
+		{"two without a name, of the only listener", two[:1], "unknown unknown", "listen europe,listen europe"},
+		{"two for one endpoint", two, "admin admin", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var activated []*os.File

@@ -1,0 +1,104 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/proxy"
+)
+
+// stubLookup makes every name stand for those addresses.
+func stubLookup(t *testing.T, addresses ...string) {
+	old := lookup
+	lookup = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		var ips []netip.Addr
+		for _, a := range addresses {
+			ips = append(ips, netip.MustParseAddr(a))
+		}
+		if len(ips) == 0 {
+			return nil, errors.New("no such host")
+		}
+		return ips, nil
+	}
+	t.Cleanup(func() { lookup = old })
+}
+
+func TestNameStandsForAllItsAddressesThatAreOurs(t *testing.T) {
+	stubLookup(t, "203.0.113.1", "127.0.0.2", "::ffff:127.0.0.1", "127.0.0.2")
+	for at, want := range map[string][]string{
+		"localhost:7": {"127.0.0.1:7", "127.0.0.2:7"},
+		"127.0.0.9:7": {"127.0.0.9:7"},
+		"[::1]:7":     {"[::1]:7"},
+		"[::]:7":      {"[::]:7"},
+		":7":          {":7"},
+	} {
+		if got, err := Addresses(t.Context(), at); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, %v; want %q", at, got, err, want)
+		}
+	}
+	stubLookup(t, "203.0.113.2", "203.0.113.1")
+	if got, err := Addresses(t.Context(), "far.example:7"); err != nil || !slices.Equal(got, []string{"203.0.113.1:7"}) {
+		t.Errorf("none of this machine's: got %q, %v; want the first, whose error says so", got, err)
+	}
+	stubLookup(t)
+	if _, err := Addresses(t.Context(), "none.example:7"); err == nil || !strings.Contains(err.Error(), `"none.example:7"`) {
+		t.Errorf("no address: got %v; want an error that names it", err)
+	}
+}
+
+func TestListenerTakesAllAddressesOfItsName(t *testing.T) {
+	stubLookup(t, "127.0.0.1", "127.0.0.2")
+	p, err := new(Inherited).OpenProxy(t.Context(), proxy.Config{
+		Listeners: []proxy.Listener{{Label: "a", Address: "localhost:0"}, {Label: "b", Address: "127.0.0.3:0"}},
+	}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var hosts []string
+	for _, l := range p.Overview().Labels {
+		for at := range strings.SplitSeq(l.Listen, ", ") {
+			c, err := net.Dial("tcp", at)
+			if err != nil {
+				t.Fatalf("connect to %s: %v", at, err)
+			}
+			c.Close()
+			hosts = append(hosts, l.Label+" "+netip.MustParseAddrPort(at).Addr().String())
+		}
+	}
+	if got, want := fmt.Sprint(hosts), "[a 127.0.0.1 a 127.0.0.2 b 127.0.0.3]"; got != want {
+		t.Errorf("got listeners %s; want %s", got, want)
+	}
+
+	// A successor is given all of them, whatever its configuration says.
+	copies, err := Copies(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listeners := []proxy.Listener{{Label: "a", Address: "127.0.0.4:0"}, {Label: "b", Address: "127.0.0.4:0"}}
+	inherited, err := NewInherited(copies, nil, listeners)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := inherited.OpenProxy(t.Context(), proxy.Config{Listeners: listeners}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	for i, l := range next.Overview().Labels {
+		if want := p.Overview().Labels[i]; l.Label != want.Label || l.Listen != want.Listen {
+			t.Errorf("successor: got %s at %s; want %s at %s", l.Label, l.Listen, want.Label, want.Listen)
+		}
+	}
+	if names := inherited.Names(); len(names) > 0 {
+		t.Errorf("got %q left; want all taken", names)
+	}
+}

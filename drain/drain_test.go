@@ -13,15 +13,15 @@ import (
 
 var configured = Config{Grace: 5 * time.Second, Timeout: 5 * time.Minute}
 
-// inBubble runs f with a running Machine in a bubble of fake time.
-func inBubble(t *testing.T, tg *target, f func(t *testing.T, m *Machine)) {
+// inBubble runs f with a running Lifecycle in a bubble of fake time.
+func inBubble(t *testing.T, tg *target, f func(t *testing.T, l *Lifecycle)) {
 	synctest.Test(t, func(t *testing.T) {
 		tg.idle = make(chan struct{}) // a channel of this bubble
-		m := New(configured, tg, zerolog.Nop())
+		l := New(configured, tg, zerolog.Nop())
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error)
-		go func() { ran <- m.Run(ctx) }()
-		f(t, m)
+		go func() { ran <- l.Run(ctx) }()
+		f(t, l)
 		cancel()
 		if err := <-ran; err != nil {
 			t.Errorf("Run: got %v; want nil", err)
@@ -37,9 +37,9 @@ func (s State) want(t *testing.T, phase Phase, accepting bool, active int) {
 	}
 }
 
-func isDone(m *Machine) bool {
+func isDone(l *Lifecycle) bool {
 	select {
-	case <-m.Done():
+	case <-l.Done():
 		return true
 	default:
 		return false
@@ -47,22 +47,22 @@ func isDone(m *Machine) bool {
 }
 
 func TestServingShowsNoStartAndNoDeadline(t *testing.T) {
-	inBubble(t, newTarget(3), func(t *testing.T, m *Machine) {
-		s := m.State()
+	inBubble(t, newTarget(3), func(t *testing.T, l *Lifecycle) {
+		s := l.State()
 		s.want(t, Serving, true, 3)
-		if s.Started != nil || s.Deadline != nil || m.Draining() {
-			t.Errorf("got started %v, deadline %v, draining %t; want none of them", s.Started, s.Deadline, m.Draining())
+		if s.Started != nil || s.Deadline != nil || l.Draining() {
+			t.Errorf("got started %v, deadline %v, draining %t; want none of them", s.Started, s.Deadline, l.Draining())
 		}
 	})
 }
 
 func TestDrainAcceptsForGraceThenWaitsForTheLastConnection(t *testing.T) {
 	tg := newTarget(2)
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
 		begun := time.Now()
-		s := m.Start(Options{})
+		s := l.Start(Options{})
 		s.want(t, Draining, true, 2)
-		if !m.Draining() {
+		if !l.Draining() {
 			t.Error("got ready during grace; want draining at once")
 		}
 		if !s.Started.Equal(begun) || s.Deadline.Sub(begun) != configured.Timeout {
@@ -70,82 +70,82 @@ func TestDrainAcceptsForGraceThenWaitsForTheLastConnection(t *testing.T) {
 		}
 		time.Sleep(configured.Grace - time.Millisecond)
 		synctest.Wait()
-		m.State().want(t, Draining, true, 2)
+		l.State().want(t, Draining, true, 2)
 		if !tg.isAccepting() {
 			t.Error("got target shut before grace was over; want it accepting")
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		m.State().want(t, Draining, false, 2)
+		l.State().want(t, Draining, false, 2)
 		if tg.isAccepting() {
 			t.Error("got target accepting after grace; want it shut")
 		}
 		tg.end()
 		synctest.Wait()
-		m.State().want(t, Drained, false, 0)
-		if isDone(m) {
+		l.State().want(t, Drained, false, 0)
+		if isDone(l) {
 			t.Error("got done; want the process to stay without exit")
 		}
 	})
 }
 
 func TestDeadlineCountsFromTheStartAndCutsTheRest(t *testing.T) {
-	inBubble(t, newTarget(2), func(t *testing.T, m *Machine) {
-		m.Start(Options{Exit: true})
+	inBubble(t, newTarget(2), func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{Exit: true})
 		time.Sleep(configured.Timeout - time.Millisecond)
 		synctest.Wait()
-		m.State().want(t, Draining, false, 2)
+		l.State().want(t, Draining, false, 2)
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		m.State().want(t, Stopping, false, 0)
-		if !isDone(m) {
+		l.State().want(t, Stopping, false, 0)
+		if !isDone(l) {
 			t.Error("got not done; want the process to exit after the deadline")
 		}
 	})
 }
 
 func TestTimeoutShorterThanGraceWins(t *testing.T) {
-	inBubble(t, newTarget(1), func(t *testing.T, m *Machine) {
-		m.Start(Options{Grace: new(time.Minute), Timeout: new(time.Second)})
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{Grace: new(time.Minute), Timeout: new(time.Second)})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		m.State().want(t, Drained, false, 0)
+		l.State().want(t, Drained, false, 0)
 	})
 }
 
 func TestZeroGraceStopsAcceptingAtOnce(t *testing.T) {
-	inBubble(t, newTarget(1), func(t *testing.T, m *Machine) {
-		m.Start(Options{Grace: new(time.Duration(0))}).want(t, Draining, false, 1)
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{Grace: new(time.Duration(0))}).want(t, Draining, false, 1)
 	})
 }
 
 func TestZeroTimeoutCutsAtOnce(t *testing.T) {
-	inBubble(t, newTarget(1), func(t *testing.T, m *Machine) {
-		m.Start(Options{Timeout: new(time.Duration(0))})
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{Timeout: new(time.Duration(0))})
 		synctest.Wait()
-		m.State().want(t, Drained, false, 0)
+		l.State().want(t, Drained, false, 0)
 	})
 }
 
 func TestSecondStartChangesNeitherStartNorDeadline(t *testing.T) {
-	inBubble(t, newTarget(1), func(t *testing.T, m *Machine) {
-		first := m.Start(Options{})
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		first := l.Start(Options{})
 		time.Sleep(time.Second)
-		again := m.Start(Options{Grace: new(time.Hour), Timeout: new(time.Hour)})
+		again := l.Start(Options{Grace: new(time.Hour), Timeout: new(time.Hour)})
 		if !again.Started.Equal(*first.Started) || !again.Deadline.Equal(*first.Deadline) {
 			t.Errorf("got started %v, deadline %v; want %v, %v", again.Started, again.Deadline, first.Started, first.Deadline)
 		}
 		time.Sleep(configured.Grace - time.Second)
 		synctest.Wait()
-		m.State().want(t, Draining, false, 1)
+		l.State().want(t, Draining, false, 1)
 	})
 }
 
 func TestUndoDuringGraceLeavesTheListenersAlone(t *testing.T) {
 	tg := newTarget(1)
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		m.Start(Options{})
-		s, err := m.Undo()
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{})
+		s, err := l.Undo()
 		if err != nil {
 			t.Fatalf("Undo: got %v; want nil", err)
 		}
@@ -158,16 +158,16 @@ func TestUndoDuringGraceLeavesTheListenersAlone(t *testing.T) {
 		}
 		time.Sleep(time.Hour) // neither the grace period nor the deadline of before may fire
 		synctest.Wait()
-		m.State().want(t, Serving, true, 1)
+		l.State().want(t, Serving, true, 1)
 	})
 }
 
 func TestUndoWhileWaitingCutsNothingAndAcceptsAgain(t *testing.T) {
 	tg := newTarget(4)
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		m.Start(Options{})
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{})
 		time.Sleep(time.Minute)
-		s, err := m.Undo()
+		s, err := l.Undo()
 		if err != nil {
 			t.Fatalf("Undo: got %v; want nil", err)
 		}
@@ -180,12 +180,12 @@ func TestUndoWhileWaitingCutsNothingAndAcceptsAgain(t *testing.T) {
 
 func TestUndoAfterTheDrainAcceptsAgain(t *testing.T) {
 	tg := newTarget(0)
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		m.Start(Options{})
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		m.State().want(t, Drained, false, 0)
-		s, err := m.Undo()
+		l.State().want(t, Drained, false, 0)
+		s, err := l.Undo()
 		if err != nil {
 			t.Fatalf("Undo: got %v; want nil", err)
 		}
@@ -197,26 +197,26 @@ func TestUndoAfterTheDrainAcceptsAgain(t *testing.T) {
 }
 
 func TestDrainCanBeRepeatedAfterUndo(t *testing.T) {
-	inBubble(t, newTarget(1), func(t *testing.T, m *Machine) {
-		first := m.Start(Options{})
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		first := l.Start(Options{})
 		time.Sleep(time.Minute)
-		if _, err := m.Undo(); err != nil {
+		if _, err := l.Undo(); err != nil {
 			t.Fatalf("Undo: got %v; want nil", err)
 		}
-		again := m.Start(Options{Exit: true})
+		again := l.Start(Options{Exit: true})
 		if got := again.Started.Sub(*first.Started); got != time.Minute {
 			t.Errorf("got the second drain started %v after the first; want 1m", got)
 		}
 		time.Sleep(configured.Timeout)
-		<-m.Done()
-		m.State().want(t, Stopping, false, 0)
+		<-l.Done()
+		l.State().want(t, Stopping, false, 0)
 	})
 }
 
 func TestUndoWithoutADrainChangesNothing(t *testing.T) {
 	tg := newTarget(1)
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		s, err := m.Undo()
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		s, err := l.Undo()
 		if err != nil || tg.resumes != 0 {
 			t.Errorf("got error %v, %d resumes; want nil, 0", err, tg.resumes)
 		}
@@ -225,10 +225,10 @@ func TestUndoWithoutADrainChangesNothing(t *testing.T) {
 }
 
 func TestUndoIsRefusedWhenTheDrainEndsWithTheProcess(t *testing.T) {
-	inBubble(t, newTarget(1), func(t *testing.T, m *Machine) {
-		m.Start(Options{Exit: true})
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{Exit: true})
 		for range 2 { // during grace, then while waiting
-			s, err := m.Undo()
+			s, err := l.Undo()
 			if !errors.Is(err, ErrStopping) {
 				t.Errorf("got %v; want ErrStopping", err)
 			}
@@ -243,44 +243,44 @@ func TestUndoIsRefusedWhenTheDrainEndsWithTheProcess(t *testing.T) {
 
 func TestExitCanBeAddedToARunningDrain(t *testing.T) {
 	tg := newTarget(1)
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		first := m.Start(Options{})
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		first := l.Start(Options{})
 		time.Sleep(time.Second)
-		s := m.Start(Options{Exit: true})
+		s := l.Start(Options{Exit: true})
 		s.want(t, Draining, true, 1)
 		if !s.Deadline.Equal(*first.Deadline) {
 			t.Errorf("got deadline %v; want %v", s.Deadline, first.Deadline)
 		}
 		time.Sleep(time.Minute)
-		if isDone(m) {
+		if isDone(l) {
 			t.Error("got done with a live connection; want to wait for it")
 		}
 		tg.end()
-		<-m.Done()
-		m.State().want(t, Stopping, false, 0)
+		<-l.Done()
+		l.State().want(t, Stopping, false, 0)
 	})
 }
 
 func TestExitAddedToADrainedProcessEndsItAtOnce(t *testing.T) {
-	inBubble(t, newTarget(0), func(t *testing.T, m *Machine) {
-		m.Start(Options{})
+	inBubble(t, newTarget(0), func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		m.Start(Options{Exit: true}).want(t, Stopping, false, 0)
-		if !isDone(m) {
+		l.Start(Options{Exit: true}).want(t, Stopping, false, 0)
+		if !isDone(l) {
 			t.Error("got not done; want done")
 		}
-		m.Start(Options{Exit: true}).want(t, Stopping, false, 0) // once more is no change
+		l.Start(Options{Exit: true}).want(t, Stopping, false, 0) // once more is no change
 	})
 }
 
 func TestFailedResumeLetsTheDrainGoOn(t *testing.T) {
 	tg := newTarget(2)
 	tg.resumeErr = errors.New("address already in use")
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		first := m.Start(Options{})
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		first := l.Start(Options{})
 		time.Sleep(time.Minute)
-		s, err := m.Undo()
+		s, err := l.Undo()
 		if !errors.Is(err, tg.resumeErr) {
 			t.Errorf("Undo: got %v; want %v", err, tg.resumeErr)
 		}
@@ -289,7 +289,7 @@ func TestFailedResumeLetsTheDrainGoOn(t *testing.T) {
 			t.Errorf("got deadline %v; want %v", s.Deadline, first.Deadline)
 		}
 		tg.failResume(nil)
-		if s, err = m.Undo(); err != nil {
+		if s, err = l.Undo(); err != nil {
 			t.Errorf("second Undo: got %v; want nil", err)
 		}
 		s.want(t, Serving, true, 2)
@@ -299,18 +299,18 @@ func TestFailedResumeLetsTheDrainGoOn(t *testing.T) {
 func TestDrainThatCouldNotBeUndoneStillEnds(t *testing.T) {
 	tg := newTarget(2)
 	tg.resumeErr = errors.New("address already in use")
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		m.Start(Options{})
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{})
 		time.Sleep(time.Minute)
-		if _, err := m.Undo(); err == nil {
+		if _, err := l.Undo(); err == nil {
 			t.Error("Undo: got nil; want an error")
 		}
 		time.Sleep(configured.Timeout - time.Minute - time.Millisecond)
 		synctest.Wait()
-		m.State().want(t, Draining, false, 2)
+		l.State().want(t, Draining, false, 2)
 		time.Sleep(time.Millisecond) // the deadline of before cuts the rest
 		synctest.Wait()
-		m.State().want(t, Drained, false, 0)
+		l.State().want(t, Drained, false, 0)
 	})
 }
 
@@ -318,19 +318,19 @@ func TestLogTellsStartAndEndOfADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b strings.Builder // written by Run alone, read after it
 		tg := newTarget(3)
-		tg.parts = 1
-		m := New(configured, tg, zerolog.New(&b))
+		tg.closes = 1
+		l := New(configured, tg, zerolog.New(&b))
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error)
-		go func() { ran <- m.Run(ctx) }()
-		m.Start(Options{Exit: true})
-		<-m.Done()
+		go func() { ran <- l.Run(ctx) }()
+		l.Start(Options{Exit: true})
+		<-l.Done()
 		cancel()
 		<-ran
 		for _, want := range []string{
 			`"level":"info","component":"drain","grace_ms":5000,`,
 			`"exit":true,"active":3,"message":"drain started"`,
-			`"level":"info","component":"drain","duration_ms":300000,"parted":1,"cut":2,"message":"drain finished"`,
+			`"level":"info","component":"drain","duration_ms":300000,"closed":1,"cut":2,"message":"drain finished"`,
 		} {
 			if !strings.Contains(b.String(), want) {
 				t.Errorf("got %s; want it to hold %s", b.String(), want)
@@ -342,25 +342,25 @@ func TestLogTellsStartAndEndOfADrain(t *testing.T) {
 func TestFailedResumeOfADrainedProcessIsDrainedAgain(t *testing.T) {
 	tg := newTarget(0)
 	tg.resumeErr = errors.New("address already in use")
-	inBubble(t, tg, func(t *testing.T, m *Machine) {
-		m.Start(Options{})
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{})
 		time.Sleep(time.Minute)
-		if _, err := m.Undo(); !errors.Is(err, tg.resumeErr) {
+		if _, err := l.Undo(); !errors.Is(err, tg.resumeErr) {
 			t.Errorf("Undo: got %v; want %v", err, tg.resumeErr)
 		}
 		synctest.Wait()
-		m.State().want(t, Drained, false, 0)
+		l.State().want(t, Drained, false, 0)
 	})
 }
 
 func TestEndOfRunCutsNothingAndAnswersLateAskers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tg := newTarget(2)
-		m := New(configured, tg, zerolog.Nop())
+		l := New(configured, tg, zerolog.Nop())
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error)
-		go func() { ran <- m.Run(ctx) }()
-		m.Start(Options{})
+		go func() { ran <- l.Run(ctx) }()
+		l.Start(Options{})
 		time.Sleep(time.Minute)
 		cancel()
 		if err := <-ran; err != nil {
@@ -369,9 +369,9 @@ func TestEndOfRunCutsNothingAndAnswersLateAskers(t *testing.T) {
 		if tg.Active() != 2 {
 			t.Errorf("got %d active; want 2", tg.Active())
 		}
-		if _, err := m.Undo(); !errors.Is(err, ErrStopping) {
+		if _, err := l.Undo(); !errors.Is(err, ErrStopping) {
 			t.Errorf("Undo after Run: got %v; want ErrStopping", err)
 		}
-		m.Start(Options{Exit: true}) // must return
+		l.Start(Options{Exit: true}) // must return
 	})
 }

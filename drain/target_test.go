@@ -10,10 +10,11 @@ import (
 type target struct {
 	mu        sync.Mutex
 	active    int
-	parts     int // of them end by themselves before a deadline
+	closes    int // of them end by themselves before a deadline
 	accepting bool
 	resumes   int
-	resumeErr error
+	reclaims  int
+	resumeErr error         // of Resume and Reclaim
 	idle      chan struct{} // closed when active has come to 0
 }
 
@@ -40,7 +41,7 @@ func (t *target) Shutdown(ctx context.Context) (Rest, error) {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return Rest{}, ctx.Err()
 	}
-	rest := Rest{Parted: t.parts, Cut: t.active - t.parts}
+	rest := Rest{Closed: t.closes, Cut: t.active - t.closes}
 	t.active = 0
 	return rest, ctx.Err()
 }
@@ -53,6 +54,17 @@ func (t *target) Resume() error {
 	}
 	t.accepting = true
 	t.resumes++
+	return nil
+}
+
+func (t *target) Reclaim() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.resumeErr != nil {
+		return t.resumeErr
+	}
+	t.accepting = true
+	t.reclaims++
 	return nil
 }
 

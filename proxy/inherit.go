@@ -31,23 +31,62 @@ func (p *Proxy) ListenerFiles() ([]*os.File, error) {
 	return files, nil
 }
 
-// Release stops accepting for good, because another process has the same
-// sockets and accepts from them: nothing is done to the sockets themselves, and
-// what is in their queues is the other's. When it returns, no copy of them is
-// open here. Resume is an error from then on; a Shutdown or Pause finds
-// nothing to pause.
-func (p *Proxy) Release() error {
+// Release stops accepting, because another process has the same sockets and
+// accepts from them: nothing is done to the sockets themselves, and what is in
+// their queues is the other's. The copies stay open, so that Reclaim can have
+// them back when that process dies. It does not wait for the shards: left is
+// closed when none of them accepts any more. Resume is an error from then on; a
+// Shutdown or Pause finds nothing to pause.
+func (p *Proxy) Release() (left <-chan struct{}, err error) {
 	l := &p.listeners
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.open.Load() {
-		return errors.New("release the listeners: they are closed")
+		return nil, errors.New("release the listeners: they are closed")
 	}
-	p.leaveListeners()
-	l.closeAll()
 	l.released = true
 	p.logListeners("listener handed over")
+	return p.beginLeaving(), nil
+}
+
+// Reclaim accepts again after a Release: the other process has died. When that
+// has closed the sockets before, for all who have them, it is an error, and
+// changes nothing.
+func (p *Proxy) Reclaim() error {
+	l := &p.listeners
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case p.ended.Load():
+		return ErrClosed
+	case !l.released:
+		return errors.New("reclaim the listeners: they were not released")
+	}
+	for _, s := range l.sockets {
+		if err := sock.CheckListening(s.fd); err != nil {
+			return fmt.Errorf("reclaim the listener %q: %w", s.Label, err)
+		}
+	}
+	for _, s := range l.sockets {
+		sock.AllowNewHandshakes(s.fd) // it may have been killed in its pause
+	}
+	l.released = false
+	l.open.Store(true)
+	p.logListeners("listener taken back")
+	p.broadcast(func(s *shard) { s.acceptAgain() })
 	return nil
+}
+
+// CloseReleased closes the copies that Release has left open: the other
+// process ends in good order, and nobody is to take its place.
+func (p *Proxy) CloseReleased() {
+	l := &p.listeners
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		<-p.beginLeaving() // so that no shard meets another file by the number of one of them
+		l.closeAll()
+	}
 }
 
 // Rearm has the shards look into the listen queues. It is for after

@@ -170,9 +170,11 @@ func handOver(t *testing.T, first *Proxy, c Config) (second *Proxy, end func()) 
 	if err := second.Heartbeat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.Release(); err != nil {
+	left, err := first.Release()
+	if err != nil {
 		t.Fatalf("release: %v", err)
 	}
+	<-left
 	second.Rearm()
 	return second, end
 }
@@ -187,7 +189,7 @@ func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
 	if err := first.Resume(); !errors.Is(err, ErrReleased) {
 		t.Errorf("resume: got %v; want ErrReleased", err)
 	}
-	if err := first.Release(); err == nil {
+	if _, err := first.Release(); err == nil {
 		t.Error("second release: got nil; want an error")
 	}
 	if _, err := first.ListenerFiles(); err == nil {

@@ -50,7 +50,7 @@ type listeners struct {
 	sockets []listeningSocket // as configured
 	open    atomic.Bool
 
-	released bool // guarded by mu: another process has the sockets, for good
+	released bool // guarded by mu: another process has taken the sockets over
 }
 
 type listeningSocket struct {
@@ -60,37 +60,51 @@ type listeningSocket struct {
 	bound netip.AddrPort
 }
 
-// openAll opens every listener that is not, at the address it was bound to
-// before where there is one.
+// openAll opens every listener.
 func (l *listeners) openAll(ctx context.Context) error {
 	for i := range l.sockets {
 		s := &l.sockets[i]
-		if s.fd != sock.NoFD {
-			continue
-		}
-		fd, bound, err := s.openOne(ctx, l.options)
-		if err != nil {
-			l.closeOwn()
+		var err error
+		if s.fd, s.bound, err = s.open(ctx, l.options); err != nil { // bound is written once: readers need no lock
+			l.closeAll()
 			return fmt.Errorf("listener %q: %w", s.Label, err)
-		}
-		s.fd = fd
-		if !s.bound.IsValid() { // written once: readers need no lock
-			s.bound = bound
 		}
 	}
 	l.open.Store(true)
 	return nil
 }
 
-func (s *listeningSocket) openOne(ctx context.Context, o sock.Options) (fd int, bound netip.AddrPort, err error) {
-	switch {
-	case s.bound.IsValid():
-		return sock.Listen(ctx, s.bound.String(), o)
-	case s.File != nil:
+func (s *listeningSocket) open(ctx context.Context, o sock.Options) (fd int, bound netip.AddrPort, err error) {
+	if s.File != nil {
 		return sock.Adopt(s.File, o)
-	default:
-		return sock.Listen(ctx, s.Address, o)
 	}
+	return sock.Listen(ctx, s.Address, o)
+}
+
+// stopAll closes the ports of the listeners, for every process that has the
+// sockets: one that drains keeps copies, and would go on filling a queue of
+// which nobody takes. Those that another process keeps as well stay: a
+// startAll would not get them back.
+func (l *listeners) stopAll() {
+	l.open.Store(false)
+	for _, fd := range l.own() {
+		sock.StopListening(fd)
+	}
+}
+
+// startAll undoes stopAll. The sockets are the same, in every process that has them.
+func (l *listeners) startAll() error {
+	for _, s := range l.sockets {
+		if s.Shared {
+			continue
+		}
+		if err := sock.StartListening(s.fd, s.bound); err != nil {
+			l.stopAll()
+			return fmt.Errorf("listener %q: listen on %q: %w", s.Label, s.bound, err)
+		}
+	}
+	l.open.Store(true)
+	return nil
 }
 
 func (s *listeningSocket) close() {
@@ -108,16 +122,6 @@ func (l *listeners) closeAll() {
 	}
 }
 
-// closeOwn leaves those that another process keeps as well: a Resume could not open them.
-func (l *listeners) closeOwn() {
-	l.open.Store(false)
-	for i := range l.sockets {
-		if !l.sockets[i].Shared {
-			l.sockets[i].close()
-		}
-	}
-}
-
 // own are the sockets that no other process keeps.
 func (l *listeners) own() []int {
 	var own []int
@@ -129,22 +133,24 @@ func (l *listeners) own() []int {
 	return own
 }
 
-// leaveListeners has every shard leave them, and returns when all have.
-func (p *Proxy) leaveListeners() {
+// beginLeaving has every shard leave the listeners; left is closed when all have.
+func (p *Proxy) beginLeaving() (left <-chan struct{}) {
 	p.listeners.open.Store(false)
-	left := make(chan struct{}, len(p.shards))
+	done := make(chan struct{})
+	var remain atomic.Int64
+	remain.Store(int64(len(p.shards)))
 	p.broadcast(func(s *shard) {
 		s.leaveListeners()
-		left <- struct{}{}
+		if remain.Add(-1) == 0 {
+			close(done)
+		}
 	})
-	for range p.shards {
-		<-left
-	}
+	return done
 }
 
 // Pause stops accepting. Every connection whose handshake was complete is
 // accepted first, for which it waits when MaxConns is reached; when Pause
-// returns the listeners are closed. Those that another process keeps as well
+// returns the ports are closed. Those that another process keeps as well
 // (Listener.Shared) are not: their clients wait for Resume, or for that process.
 func (p *Proxy) Pause() { _ = p.pause(context.Background()) }
 
@@ -170,8 +176,8 @@ func (p *Proxy) pause(ctx context.Context) error {
 		}
 		return err
 	}
-	p.leaveListeners()
-	l.closeOwn()
+	<-p.beginLeaving()
+	l.stopAll()
 	p.logListeners("listener closed")
 	return err
 }
@@ -208,7 +214,7 @@ func (p *Proxy) emptyQueues(ctx context.Context) error {
 	}
 }
 
-// Resume opens the listeners again, at the addresses they were bound to.
+// Resume opens the ports again.
 func (p *Proxy) Resume() error {
 	l := &p.listeners
 	l.mu.Lock()
@@ -222,7 +228,7 @@ func (p *Proxy) Resume() error {
 	if l.open.Load() {
 		return nil
 	}
-	if err := l.openAll(context.Background()); err != nil {
+	if err := l.startAll(); err != nil {
 		return err
 	}
 	p.logListeners("listener opened")

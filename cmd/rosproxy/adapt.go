@@ -86,11 +86,14 @@ func (t target) Shutdown(ctx context.Context) (drain.Rest, error) {
 	before := t.ended()
 	err := t.proxy.Shutdown(ctx)
 	after := t.ended()
-	return drain.Rest{Parted: after.Parted - before.Parted, Cut: after.Cut - before.Cut}, err
+	return drain.Rest{Closed: after.Closed - before.Closed, Cut: after.Cut - before.Cut}, err
 }
 
 // Resume implements drain.Target.
 func (t target) Resume() error { return t.proxy.Resume() }
+
+// Reclaim implements drain.Target.
+func (t target) Reclaim() error { return t.proxy.Reclaim() }
 
 // Active implements drain.Target.
 func (t target) Active() int { return t.proxy.Active() }
@@ -99,7 +102,7 @@ func (t target) Active() int { return t.proxy.Active() }
 func (t target) ended() drain.Rest {
 	var n drain.Rest
 	for _, l := range t.proxy.Snapshot().Labels {
-		n.Parted += int(l.ClosedQuiet)
+		n.Closed += int(l.ClosedQuiet)
 		n.Cut += int(l.Closed[proxy.DrainDeadline] - l.ClosedQuiet)
 	}
 	return n

@@ -24,6 +24,7 @@ import (
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/check"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/logging"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain/handover"
 )
@@ -31,6 +32,9 @@ import (
 func main() {
 	signals := make(chan os.Signal, 8) // room for the second one, which ends at once, beside upgrades
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	// Without this a reader of stderr that went away would end the proxy with it.
 	signal.Ignore(syscall.SIGPIPE)
 	p := Program{
@@ -55,6 +59,7 @@ func (p *Program) takeOver() (err error) {
 	if err != nil {
 		return err
 	}
+	p.Parent = upgrade.FindParent(p.Env)
 	if os.Getenv("NOTIFY_SOCKET") != "" {
 		p.Notify = notify
 	}

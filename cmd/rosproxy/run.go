@@ -32,10 +32,11 @@ type Program struct {
 	Env     []string // NAME=VALUE
 	Stdout  io.Writer
 	Stderr  io.Writer
-	Signals <-chan os.Signal // SIGUSR2 upgrades; of the others the first drains and exits, the second ends at once; nil: none
+	Signals <-chan os.Signal // SIGUSR2 and SIGHUP upgrade; of the others the first drains and exits, the second ends at once; nil: none
 
 	Executable  string                   // what an upgrade starts; empty: not known
 	Name        string                   // by which it is started, its argument zero; empty: Executable
+	Parent      upgrade.Parent           // of the process
 	Predecessor *handover.Predecessor    // who serves, and lets this process take over; nil: nobody
 	Activated   []*os.File               // listening sockets of systemd; the files have its names for them
 	Notify      func(state string) error // tells the service manager, as sd_notify(3) does; nil: there is none
@@ -66,7 +67,7 @@ type instance struct {
 	program   Program
 	source    discovery.Source
 	proxy     *proxy.Proxy
-	lifecycle *drain.Machine
+	lifecycle *drain.Lifecycle
 	admin     *admin.Server
 	endpoints *upgrade.Endpoints
 	takeover  *upgrade.Takeover
@@ -117,22 +118,22 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 		Build: build(), Started: time.Now(), Generation: program.generation(),
 		Log: log.With().Str("component", "admin").Logger(),
 	})
-	i.upgrader = upgrade.NewUpgrader(upgrade.Config{
-		Executable: program.Executable, Args: program.argv(), Env: program.Env, Watched: program.Watchdog > 0,
-		Generation: program.generation(), Timeout: c.UpgradeTimeout,
-		Proxy: i.proxy, Endpoints: endpoints, Lifecycle: i.lifecycle, Notifier: i.notifier,
-		Allowed: i.takeover.Allowed(), Log: i.log,
-	})
 	i.endpoints = &upgrade.Endpoints{
-		Allowed: i.takeover.Allowed(), HandedOver: i.upgrader.HandedOver(),
+		Allowed:  i.takeover.Allowed(),
 		OpenOwn:  func(ctx context.Context) (net.Listener, error) { return listen.OpenOwn(ctx, program.Env, limits.Admin) },
 		ServeOwn: i.admin.Serve, Log: i.log,
 	}
 	agent := admin.NewAgentCheck(i.admin, log.With().Str("component", "agent-check").Logger())
 	serve := map[string]upgrade.ServeFunc{listen.Admin: i.admin.Serve, listen.AgentCheck: agent.Serve}
 	for _, e := range endpoints {
-		i.endpoints.All = append(i.endpoints.All, upgrade.Endpoint{Endpoint: e, Serve: serve[e.Name()]})
+		i.endpoints.Add(upgrade.Endpoint{Endpoint: e, Serve: serve[e.Name()]})
 	}
+	i.upgrader = upgrade.NewUpgrader(upgrade.Config{
+		Executable: program.Executable, Args: program.argv(), Env: program.Env, Watched: program.Watchdog > 0,
+		Parent: program.Parent, Predecessor: program.Predecessor, Generation: program.generation(), Timeout: c.UpgradeTimeout,
+		Proxy: i.proxy, Endpoints: i.endpoints, Lifecycle: i.lifecycle, Notifier: i.notifier,
+		Allowed: i.takeover.Allowed(), Log: i.log,
+	})
 	return i, nil
 }
 
@@ -234,7 +235,7 @@ func (i *instance) serveClients(ctx context.Context) error {
 }
 
 // obeySignals turns signals into a drain, a second one into the end, SIGUSR2
-// into an upgrade, and returns errEnd when the process should exit. A process
+// and SIGHUP into an upgrade, and returns errEnd when the process should exit. A process
 // that does not serve yet has nothing to drain.
 func (i *instance) obeySignals(ctx context.Context) error {
 	for signalled := false; ; {
@@ -245,7 +246,7 @@ func (i *instance) obeySignals(ctx context.Context) error {
 			return errEnd
 		case s := <-i.program.Signals:
 			switch {
-			case s == syscall.SIGUSR2:
+			case s == syscall.SIGUSR2, s == syscall.SIGHUP:
 				i.upgrader.Ask()
 				continue
 			case !i.takeover.IsAllowed():

@@ -244,9 +244,8 @@ func TestTerminatedDuringAnUpgradeEndsTheNewProcessAndDrains(t *testing.T) {
 	g.signal(g.first, syscall.SIGTERM)
 	g.awaitLine("drain started")
 	g.await("the end of the new process", func() bool { return !g.isOurs(pid) })
-	// It is told so before it is killed, and may be quick to obey.
-	if line := g.awaitLine("upgrade failed, going on as before"); line["ended"] != "signal: killed" && line["ended"] != "exit status 0" {
-		t.Errorf("got ended %q; want it killed, or gone by itself", line["ended"])
+	if line := g.awaitLine("upgrade failed, going on as before"); line["ended"] != "signal: killed" {
+		t.Errorf("got ended %q; want it killed", line["ended"])
 	}
 	live.isAlive()
 	live.Close()
@@ -320,25 +319,4 @@ func TestLastGenerationRemovesTheAdminSocket(t *testing.T) {
 	if _, err := os.Stat(g.admin); !os.IsNotExist(err) {
 		t.Errorf("got %v; want the admin socket removed", err)
 	}
-}
-
-func TestOldGenerationSaysWhenTheOneThatTookOverFails(t *testing.T) {
-	one := startWorker(t, "one")
-	g := startGenerations(t, "--static-master="+one.l.Addr().String())
-	live := dialProxy(t, g.listen)
-	live.greetedBy(one)
-	next := g.upgrade(g.first)
-	last := g.upgrade(next) // next has no connections: it ends, and nothing is wrong
-	g.await("the end of the second generation", func() bool { return !g.isOurs(next) })
-	second := dialProxy(t, g.listen)
-	second.greetedBy(one)
-	final := g.upgrade(last)
-	g.signal(final, syscall.SIGKILL)
-	const failed = "the process that took over has failed: unless it had a successor nobody accepts connections"
-	lines := g.awaitLines(failed, 1)
-	if len(lines) != 1 || int(lines[0]["pid"].(float64)) != final || lines[0]["ended"] != "signal: killed" {
-		t.Errorf("got %v; want one line, of %d, killed", lines, final)
-	}
-	live.isAlive()
-	second.isAlive()
 }

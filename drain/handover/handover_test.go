@@ -7,80 +7,34 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// roleEnv makes the test binary a successor.
-const roleEnv = "HANDOVER_TEST_ROLE"
-
-func TestMain(m *testing.M) {
-	if role := os.Getenv(roleEnv); role != "" {
-		os.Exit(successor(role))
-	}
-	goleak.VerifyTestMain(m)
-}
-
-// successor is a process that was handed a listening socket, which it greets on.
-func successor(role string) int {
-	if role == "exits" {
-		return 3
-	}
-	p, env, err := Inherit(os.Environ())
-	switch {
-	case err != nil || p == nil:
-		fmt.Fprintln(os.Stderr, "inherit:", err)
-		return 1
-	case slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, Variable+"=") }):
-		fmt.Fprintln(os.Stderr, "the variable is still there")
-		return 1
-	}
-	ready := func(ctx context.Context) error {
-		if role == "never ready" {
-			<-ctx.Done()
-			return context.Cause(ctx)
-		}
-		return nil
-	}
-	switch err := p.Await(context.Background(), ready); {
-	case errors.Is(err, ErrCalledOff):
-		return 5
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "await:", err)
-		return 1
-	}
-	if role == "dies" {
-		return 4
-	}
-	l, err := net.FileListener(p.Sockets[0].File)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "listen:", err)
-		return 1
-	}
-	if role == "serves" {
-		if err := p.Serving(context.Background()); err != nil {
-			return 1
-		}
-	}
-	p.Close()
-	c, err := l.Accept()
-	if err != nil {
-		return 1
-	}
-	fmt.Fprintf(c, "%d %s %t %d\n", p.Generation, p.Sockets[0].Name, p.Sockets[0].Shared, p.PID)
-	c.Close()
-	return 0
-}
-
-// begin starts a successor, and gives the address of its socket.
+// begin starts a successor that is given a listening socket, which nobody else has then.
 func begin(t *testing.T, role string) (s *Successor, address string) {
+	t.Helper()
+	return beginProgram(t, role, os.Args[0])
+}
+
+// beginScript starts a shell script as a successor; $SELF is the test binary.
+func beginScript(t *testing.T, role, script string) (s *Successor, address string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SELF", os.Args[0])
+	return beginProgram(t, role, path)
+}
+
+func beginProgram(t *testing.T, role, path string) (s *Successor, address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,14 +47,29 @@ func begin(t *testing.T, role string) (s *Successor, address string) {
 	}
 	defer file.Close()
 	s, err = Start(Config{
-		Path: os.Args[0], Args: os.Args[:1], Env: append(os.Environ(), roleEnv+"="+role, Variable+"=of before"),
+		Path: path, Args: []string{path}, Env: append(os.Environ(), roleEnv+"="+role, Variable+"=of before"),
 		Generation: 7, Sockets: []Socket{{Name: "the socket", File: file, Shared: true}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.CallOff() })
+	t.Cleanup(func() {
+		_ = syscall.Kill(-s.PID(), syscall.SIGKILL)
+		s.CallOff()
+	})
 	return s, l.Addr().String()
+}
+
+// takesOver has s serve.
+func takesOver(t *testing.T, s *Successor) {
+	t.Helper()
+	if err := s.AwaitReady(soon(t)); err != nil {
+		t.Fatalf("await ready: %v", err)
+	}
+	if err := s.TakeOver(soon(t)); err != nil {
+		t.Fatalf("take over: %v", err)
+	}
+	s.Released()
 }
 
 func soon(t *testing.T) context.Context {
@@ -109,7 +78,8 @@ func soon(t *testing.T) context.Context {
 	return ctx
 }
 
-func wantGreeting(t *testing.T, address string) {
+// ask has a successor do something, and gives what it answers.
+func ask(t *testing.T, address, command string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -117,35 +87,51 @@ func wantGreeting(t *testing.T, address string) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	b, err := io.ReadAll(c)
-	if want := fmt.Sprintf("7 the socket true %d\n", os.Getpid()); err != nil || string(b) != want {
-		t.Errorf("got %q, %v; want %q", b, err, want)
+	fmt.Fprintln(c, command)
+	b, _ := io.ReadAll(c) // one that was told to end resets it
+	return strings.TrimSpace(string(b))
+}
+
+func wantServing(t *testing.T, address string) {
+	t.Helper()
+	if got, want := ask(t, address, "who"), fmt.Sprintf("7 the socket true %d", os.Getpid()); got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+// wantClosed wants that no process has the listening socket.
+func wantClosed(t *testing.T, address string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("tcp", address)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return
+		}
+		if err == nil {
+			c.Close()
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("dial: got %v; want it refused: somebody has the socket", err)
+		}
 	}
 }
 
 func wantEnd(t *testing.T, s *Successor, want string) {
 	t.Helper()
 	select {
-	case <-s.Ended():
+	case <-s.exited:
 	case <-time.After(patience):
 		t.Fatalf("the successor did not end within %v", patience)
 	}
-	if got := s.cmd.ProcessState.String(); got != want {
+	if got := s.CallOff(); got != want {
 		t.Errorf("end: got %s; want %s", got, want)
 	}
 }
 
 func TestSuccessorServesOnTheSocketItWasGiven(t *testing.T) {
 	s, address := begin(t, "serves")
-	if err := s.AwaitReady(soon(t)); err != nil {
-		t.Fatalf("await ready: %v", err)
-	}
-	if err := s.TakeOver(soon(t)); err != nil {
-		t.Fatalf("take over: %v", err)
-	}
-	s.Released()
-	wantGreeting(t, address)
-	wantEnd(t, s, "exit status 0")
+	takesOver(t, s)
+	wantServing(t, address)
 }
 
 func TestSuccessorThatExitsIsGone(t *testing.T) {
@@ -171,33 +157,130 @@ func TestSuccessorThatDiesWhenToldToTakeOverIsGone(t *testing.T) {
 	}
 }
 
-func TestSuccessorThatIsLateIsKilled(t *testing.T) {
-	s, _ := begin(t, "never ready")
-	late := errors.New("late")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, late)
-	defer cancel()
-	if err := s.AwaitReady(ctx); !errors.Is(err, late) {
-		t.Errorf("await ready: got %v; want the cause", err)
+var errLate = errors.New("late")
+
+func late(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errLate)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestSuccessorThatIsNeverReadyIsKilled(t *testing.T) {
+	for _, role := range []string{"never ready", "deaf"} {
+		s, address := begin(t, role)
+		if err := s.AwaitReady(late(t)); !errors.Is(err, errLate) {
+			t.Errorf("%s: await ready: got %v; want the cause", role, err)
+		}
+		if got := s.CallOff(); got != "signal: killed" {
+			t.Errorf("%s: got %s; want it killed", role, got)
+		}
+		wantClosed(t, address)
 	}
-	// Killed, or quicker than the signal.
-	if got := s.CallOff(); got != "signal: killed" && got != "exit status 5" {
+}
+
+func TestSuccessorThatHangsWhenToldToTakeOverIsKilled(t *testing.T) {
+	s, address := begin(t, "hangs")
+	if err := s.AwaitReady(soon(t)); err != nil {
+		t.Fatalf("await ready: %v", err)
+	}
+	if err := s.TakeOver(late(t)); !errors.Is(err, errLate) {
+		t.Errorf("take over: got %v; want the cause", err)
+	}
+	if got := s.CallOff(); got != "signal: killed" {
 		t.Errorf("got %s; want it killed", got)
 	}
+	wantClosed(t, address)
+}
+
+func TestSuccessorThatIsStoppedIsKilled(t *testing.T) {
+	s, address := begin(t, "serves")
+	if err := s.AwaitReady(soon(t)); err != nil {
+		t.Fatalf("await ready: %v", err)
+	}
+	if err := syscall.Kill(s.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.TakeOver(late(t)); !errors.Is(err, errLate) {
+		t.Errorf("take over: got %v; want the cause", err)
+	}
+	if got := s.CallOff(); got != "signal: killed" {
+		t.Errorf("got %s; want it killed", got)
+	}
+	wantClosed(t, address)
+}
+
+func TestWhatASuccessorHasStartedEndsWithIt(t *testing.T) {
+	for name, c := range map[string]struct{ script, ended string }{
+		"a script that waits for a child":        {"sleep 1000; exit 0", "signal: killed"},
+		"a script that has left a child behind":  {"sleep 1000 & exit 0", "exit status 0"},
+		"a script around a program that is deaf": {`"$SELF"; exit 0`, "signal: killed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, address := beginScript(t, "deaf", c.script)
+			if err := s.AwaitReady(late(t)); !errors.Is(err, errLate) {
+				t.Errorf("await ready: got %v; want the cause", err)
+			}
+			if c.ended != "signal: killed" {
+				<-s.exited
+			}
+			if got := s.CallOff(); got != c.ended {
+				t.Errorf("got %s; want %s", got, c.ended)
+			}
+			wantClosed(t, address)
+		})
+	}
+}
+
+func TestSuccessorThatLeftItsProcessGroupEndsWhenCalledOff(t *testing.T) {
+	// It must not take the end of the connection for that of its predecessor.
+	s, address := beginScript(t, "serves", `setsid -f "$SELF"; sleep 1000`)
+	if err := s.AwaitReady(soon(t)); err != nil {
+		t.Fatalf("await ready: %v", err)
+	}
+	if got := s.CallOff(); got != "signal: killed" {
+		t.Errorf("got %s; want the script killed", got)
+	}
+	wantClosed(t, address)
 }
 
 func TestSuccessorTakesOverWhenItsPredecessorIsGoneReadyOrNot(t *testing.T) {
 	s, address := begin(t, "never ready")
-	s.line.close() // as the end of the predecessor would
-	wantGreeting(t, address)
-	wantEnd(t, s, "exit status 0")
+	s.conn.close() // as the end of the predecessor would
+	wantServing(t, address)
 }
 
-func TestSuccessorThatIsNotOurChildEndsWhenCalledOff(t *testing.T) {
+func TestSuccessorThatIsCalledOffEndsWhateverItDoes(t *testing.T) {
+	for _, role := range []string{"never ready", "serves"} {
+		s, _ := begin(t, role)
+		if role == "serves" {
+			if err := s.AwaitReady(soon(t)); err != nil {
+				t.Fatalf("await ready: %v", err)
+			}
+			if err := s.TakeOver(soon(t)); err != nil {
+				t.Fatalf("take over: %v", err)
+			}
+		}
+		if err := s.conn.send(messageCallOff); err != nil { // and it is not killed
+			t.Fatal(err)
+		}
+		wantEnd(t, s, "exit status 5")
+	}
+}
+
+func TestSuccessorThatIsToldToTakeOverBeforeItIsReadyRefuses(t *testing.T) {
 	s, _ := begin(t, "never ready")
-	if err := s.line.say(wordCallOff); err != nil {
+	if err := s.conn.send(messageTakeOver); err != nil {
 		t.Fatal(err)
 	}
-	wantEnd(t, s, "exit status 5")
+	wantEnd(t, s, "exit status 6")
+}
+
+func TestProcessesThatASuccessorStartsInheritNothing(t *testing.T) {
+	s, address := begin(t, "serves")
+	takesOver(t, s)
+	if got := ask(t, address, "sockets of a child"); got != "0" {
+		t.Errorf("sockets of a child: got %s; want none", got)
+	}
 }
 
 func TestProgramThatCannotBeStartedIsAnError(t *testing.T) {
@@ -207,47 +290,10 @@ func TestProgramThatCannotBeStartedIsAnError(t *testing.T) {
 	}
 }
 
-func TestProcessWithoutTheVariableIsNoSuccessor(t *testing.T) {
-	p, env, err := Inherit([]string{"A=1", "B=2"})
-	if p != nil || err != nil || len(env) != 2 {
-		t.Errorf("got %v, %v, %v; want nobody and the environment", p, env, err)
+func dialOrNil(address string) net.Conn {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil
 	}
-}
-
-func TestVariableThatIsWrongIsAnError(t *testing.T) {
-	good := letter{Protocol: protocol, PID: 1, Generation: 2}
-	for name, text := range map[string]string{
-		"empty":              "",
-		"no JSON":            "x",
-		"another protocol":   strings.Replace(good.String(), `"protocol":1`, `"protocol":2`, 1),
-		"no pid":             strings.Replace(good.String(), `"pid":1`, `"pid":0`, 1),
-		"first generation":   strings.Replace(good.String(), `"generation":2`, `"generation":1`, 1),
-		"too long":           good.String() + strings.Repeat(" ", mostLetter),
-		"too many sockets":   letter{Protocol: protocol, PID: 1, Generation: 2, Sockets: make([]letterSocket, mostSockets+1)}.String(),
-		"descriptors not of": letter{Protocol: protocol, PID: 1, Generation: 2, Sockets: make([]letterSocket, mostSockets)}.String(),
-	} {
-		p, _, err := Inherit([]string{Variable + "=" + text})
-		if err == nil || p != nil || !strings.Contains(err.Error(), Variable) {
-			t.Errorf("%s: got %v, %v; want an error that names the variable", name, p, err)
-		}
-	}
-}
-
-func FuzzLetter(f *testing.F) {
-	f.Add(letter{Protocol: protocol, PID: 1, Generation: 2, Sockets: []letterSocket{{Name: "admin", Shared: true}}}.String())
-	f.Add(`{"protocol":1,"pid":-1}`)
-	f.Add(`[]`)
-	f.Fuzz(func(t *testing.T, text string) {
-		l, err := parseLetter(text)
-		if err != nil {
-			return
-		}
-		if l.Generation < 2 || l.PID < 1 || len(l.Sockets) > mostSockets {
-			t.Errorf("got %+v; want an error", l)
-		}
-		again, err := parseLetter(l.String())
-		if err != nil || again.String() != l.String() {
-			t.Errorf("got %v, %v; want it to be read as written, %v", again, err, l)
-		}
-	})
+	return c
 }

@@ -4,17 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// Predecessor is the process that started this one to be replaced by it.
+// Predecessor is the process that started this one to be replaced by it, and
+// those that came before and still live.
 type Predecessor struct {
 	PID        int
 	Generation int      // of this process
 	Sockets    []Socket // the caller's to close
-	line       *line
+
+	conn *conn
+
+	mu        sync.Mutex
+	ancestors []net.Conn // to earlier generations, the youngest first
+	isClosed  bool
 }
 
 // Inherit looks whether env says that this process is a successor: nil when it
@@ -25,21 +33,31 @@ func Inherit(env []string) (p *Predecessor, rest []string, err error) {
 	if !found {
 		return nil, rest, nil
 	}
-	l, err := parseLetter(text)
+	m, err := parseManifest(text)
 	if err != nil {
 		return nil, rest, fmt.Errorf("read %s: %w", Variable, err)
 	}
-	for i := range len(l.Sockets) + 1 { // all, before one is touched
-		if err := checkSocket(lineFD + i); err != nil {
-			return nil, rest, fmt.Errorf("read %s: descriptor %d: %w", Variable, lineFD+i, err)
+	for i := range m.descriptors() { // all, before one is touched
+		if err := checkSocket(connFD + i); err != nil {
+			return nil, rest, fmt.Errorf("read %s: descriptor %d: %w", Variable, connFD+i, err)
 		}
 	}
-	p = &Predecessor{PID: l.PID, Generation: l.Generation}
-	if p.line, err = newLine(takeFile(lineFD, "line")); err != nil {
-		return nil, rest, fmt.Errorf("open the line to the predecessor: %w", err)
+	p = &Predecessor{PID: m.PID, Generation: m.Generation}
+	if p.conn, err = newConn(takeFile(connFD, "handover")); err != nil {
+		return nil, rest, fmt.Errorf("open the connection to the predecessor: %w", err)
 	}
-	for i, s := range l.Sockets {
-		p.Sockets = append(p.Sockets, Socket{Name: s.Name, Shared: s.Shared, File: takeFile(firstSocket+i, s.Name)})
+	next := firstSocket
+	for _, s := range m.Sockets {
+		p.Sockets = append(p.Sockets, Socket{Name: s.Name, Shared: s.Shared, File: takeFile(next, s.Name)})
+		next++
+	}
+	for range m.Ancestors {
+		f := takeFile(next, "handover")
+		next++
+		if c, err := net.FileConn(f); err == nil { // else that generation learns nothing of us
+			p.ancestors = append(p.ancestors, c)
+		}
+		_ = f.Close() // FileConn has made a copy
 	}
 	return p, rest, nil
 }
@@ -62,54 +80,152 @@ func (p *Predecessor) Await(ctx context.Context, ready func(context.Context) err
 	inner, cancel := context.WithCancel(ctx)
 	prepared := make(chan error, 1)
 	go func() { prepared <- ready(inner) }()
-	said := false
+	isReady := false
 	defer func() {
 		cancel()
-		if !said {
+		if !isReady {
 			<-prepared
 		}
 	}()
 	for {
 		var preparing <-chan error
-		if !said {
+		if !isReady {
 			preparing = prepared
 		}
 		select {
 		case err := <-preparing:
-			said = true
+			isReady = true
 			if err != nil {
 				return err
 			}
-			_ = p.line.say(wordReady) // if it has ended, the line says so
-		case w, ok := <-p.line.words:
+			_ = p.conn.send(messageReady) // when it has ended, the connection says so
+		case m, ok := <-p.conn.messages:
 			switch {
 			case !ok:
 				return nil
-			case w == wordCallOff:
+			case m == messageCallOff:
 				return ErrCalledOff
-			case w == wordTakeOver && said:
+			case m == messageTakeOver && isReady:
 				return nil
 			}
-			return fmt.Errorf("the predecessor said %q at the wrong time", w)
+			return fmt.Errorf("the predecessor said %q at the wrong time", m)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// Serving tells the predecessor that this process serves, and returns when it
-// has let go of the sockets, or has ended; or, with its cause, when ctx ends.
+// Serving tells the predecessor that this process serves, and returns nil when
+// this process alone accepts from the sockets: the predecessor has stopped, or
+// has ended. It returns ErrCalledOff when the predecessor goes on instead,
+// net.ErrClosed after Ending or Close, and the cause of ctx's end.
 func (p *Predecessor) Serving(ctx context.Context) error {
-	if err := p.line.say(wordServing); errors.Is(err, ErrGone) {
+	if p.hasClosed() {
+		return net.ErrClosed
+	}
+	if err := p.conn.send(messageServing); errors.Is(err, ErrGone) {
 		return nil
 	}
 	select {
-	case <-p.line.words: // released, or its end
-		return nil
+	case m, ok := <-p.conn.messages:
+		switch {
+		case !ok && p.hasClosed():
+			return net.ErrClosed
+		case !ok || m == messageReleased:
+			return nil
+		case m == messageCallOff:
+			return ErrCalledOff
+		}
+		return fmt.Errorf("the predecessor said %q at the wrong time", m)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// Close hangs up.
-func (p *Predecessor) Close() { p.line.close() }
+// HandedOver tells the generations of before that the sockets have gone on to a
+// successor of this process, with the connections to them: the end of this
+// process tells them nothing then. Without a Predecessor it does nothing, as
+// Ending and Close.
+func (p *Predecessor) HandedOver() { p.tell(messageHandedOver) }
+
+// Ending tells the generations of before that still live that whoever serves
+// ends in good order, so that none of them takes its place, and closes the
+// connections to them. After Close it does nothing.
+func (p *Predecessor) Ending() {
+	p.tell(messageEnding)
+	p.Close()
+}
+
+// Close closes the connections to the generations of before without a word: for
+// them this process is dead, unless a successor of its own keeps them.
+func (p *Predecessor) Close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return
+	}
+	p.isClosed = true
+	p.conn.close()
+	for _, c := range p.ancestors {
+		_ = c.Close()
+	}
+}
+
+func (p *Predecessor) hasClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.isClosed
+}
+
+// tell says message to every generation of before.
+func (p *Predecessor) tell(message byte) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return
+	}
+	for _, c := range p.all() {
+		_ = send(c, message) // when that has ended, there is nobody to tell
+	}
+}
+
+// all are the connections to the generations of before.
+func (p *Predecessor) all() []net.Conn { return append([]net.Conn{p.conn.Conn}, p.ancestors...) }
+
+// earlier gives copies of the connections to the generations of before that
+// still live, the youngest first, for a successor of this process.
+func (p *Predecessor) earlier() ([]*os.File, error) {
+	if p == nil {
+		return nil, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return nil, nil
+	}
+	var files []*os.File
+	for _, c := range p.all() {
+		if len(files) == maxAncestors || !isAlive(c) {
+			continue
+		}
+		f, err := duplicate(c)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("copy the connection to an earlier generation: %w", err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}

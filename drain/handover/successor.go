@@ -2,113 +2,197 @@ package handover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config says how a successor is started.
 type Config struct {
-	Path       string   // the program's file
-	Args       []string // the program's name first
-	Env        []string // Variable is added
-	Generation int      // of the successor; at least 2
-	Sockets    []Socket // they stay the caller's
+	Path        string       // the program's file
+	Args        []string     // the program's name first
+	Env         []string     // Variable is added
+	Generation  int          // of the successor; at least 2
+	Sockets     []Socket     // they stay the caller's
+	Predecessor *Predecessor // of this process, to which the successor is to answer as well; nil: none
 }
 
 // Successor is the process that is to take over. The zombie it becomes is
 // reaped for as long as this process lives; it is not ended with it.
 type Successor struct {
-	cmd   *exec.Cmd
-	line  *line
-	ended chan struct{} // closed after err is set
-	err   error         // of the wait
+	cmd     *exec.Cmd
+	conn    *conn
+	exited  chan struct{} // closed when it has ended; until it is reaped nobody else gets its process group's id
+	decided chan struct{} // closed when it may be reaped: it was called off, or took over
+	decide  sync.Once
+	ended   chan struct{} // closed after err is set, when it is reaped
+	err     error         // of the wait
 }
 
 // Start starts a successor, with the standard files and the directory of this
-// process. Its caller is to end it with CallOff or Released.
+// process, in a process group of its own. Its caller is to end it with CallOff
+// or Released.
 func Start(c Config) (*Successor, error) {
 	ours, theirs, err := pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	_, _, env := cut(c.Env, Variable)
-	l := letter{Protocol: protocol, PID: os.Getpid(), Generation: c.Generation}
-	cmd := exec.Command(c.Path)
-	cmd.Args = c.Args
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.ExtraFiles = []*os.File{theirs}
-	for _, s := range c.Sockets {
-		l.Sockets = append(l.Sockets, letterSocket{Name: s.Name, Shared: s.Shared})
-		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
+	earlier, err := c.Predecessor.earlier()
+	if err != nil {
+		_ = ours.Close()
+		return nil, err
 	}
-	cmd.Env = append(env, Variable+"="+l.String())
+	defer closeAll(earlier)
+	cmd := c.command(theirs, earlier)
 	if err := cmd.Start(); err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
-	s := &Successor{cmd: cmd, ended: make(chan struct{})}
+	s := &Successor{cmd: cmd, exited: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{})}
 	go s.wait()
-	if s.line, err = newLine(ours); err != nil {
-		_ = cmd.Process.Kill()
-		return nil, fmt.Errorf("open the line to the successor: %w", err)
+	if s.conn, err = newConn(ours); err != nil {
+		s.kill()
+		return nil, fmt.Errorf("open the connection to the successor: %w", err)
 	}
 	return s, nil
 }
 
+func (c Config) command(theirs *os.File, earlier []*os.File) *exec.Cmd {
+	_, _, env := cut(c.Env, Variable)
+	m := manifest{Protocol: protocol, PID: os.Getpid(), Generation: c.Generation, Ancestors: len(earlier)}
+	cmd := exec.Command(c.Path)
+	cmd.Args = c.Args
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.ExtraFiles = []*os.File{theirs}
+	for _, s := range c.Sockets {
+		m.Sockets = append(m.Sockets, manifestSocket{Name: s.Name, Shared: s.Shared})
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
+	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, earlier...)
+	cmd.Env = append(env, Variable+"="+m.String())
+	return cmd
+}
+
 func (s *Successor) wait() {
+	awaitExit(s.cmd.Process.Pid)
+	close(s.exited)
+	<-s.decided
 	s.err = s.cmd.Wait()
 	close(s.ended)
+}
+
+// awaitExit returns when the child pid has ended. It leaves the zombie.
+func awaitExit(pid int) {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
 }
 
 // PID is the successor's.
 func (s *Successor) PID() int { return s.cmd.Process.Pid }
 
-// Ended is closed when the successor has ended.
-func (s *Successor) Ended() <-chan struct{} { return s.ended }
-
-// End tells how the successor has ended, and whether that was with status 0.
-// It is to be called after Ended.
-func (s *Successor) End() (how string, well bool) {
-	return s.cmd.ProcessState.String(), s.err == nil
-}
-
 // AwaitReady returns nil when the successor has said that it is ready to
 // serve. It returns ErrGone when that has ended, and the cause of ctx's end.
-func (s *Successor) AwaitReady(ctx context.Context) error { return s.hear(ctx, wordReady) }
+func (s *Successor) AwaitReady(ctx context.Context) error { return s.await(ctx, messageReady) }
 
 // TakeOver tells the successor to serve, and returns nil when it says that it
-// does. From here on it may have clients, and must not be called off, unless
-// the error is ErrGone. When ctx ends first its cause is returned.
+// does. It returns ErrGone when that has ended, and the cause of ctx's end: the
+// successor may have clients by then, but whoever does not say that it serves
+// is not to be relied upon.
 func (s *Successor) TakeOver(ctx context.Context) error {
-	if err := s.line.say(wordTakeOver); err != nil {
+	if err := s.conn.send(messageTakeOver); err != nil {
 		return err
 	}
-	return s.hear(ctx, wordServing)
+	return s.await(ctx, messageServing)
 }
 
-// Released tells the successor that the sockets are its alone, and hangs up.
+// Released tells the successor that it alone accepts from the sockets. From
+// here on it is not called off any more.
 func (s *Successor) Released() {
-	_ = s.line.say(wordReleased) // when it does not hear that, it hears the end of the line
-	s.line.close()
+	_ = s.conn.send(messageReleased) // when it has ended, AwaitDeath tells
+	s.decide.Do(func() { close(s.decided) })
 }
+
+// AwaitDeath waits, after Released, until the successor has died, and every
+// process to which it has handed over in its turn: then nobody but this process,
+// and those before it, has the sockets. It tells how the successor ended. It
+// returns ErrEnded when whoever serves ends in good order, and the cause of ctx's end.
+//
+// A program of before says neither that it hands over nor that it ends, and
+// closes the connection once it has taken over: of it the exit status tells.
+func (s *Successor) AwaitDeath(ctx context.Context) (how string, err error) {
+	messages, ended := s.conn.messages, s.ended
+	hasHandedOver, hasEnded := false, false
+	var lastWords <-chan time.Time // what it said before its end has been read when this fires
+	for {
+		select {
+		case m, ok := <-messages:
+			switch {
+			case m == messageHandedOver:
+				hasHandedOver = true
+			case m == messageEnding:
+				return "", ErrEnded
+			case !ok && (hasHandedOver || hasEnded):
+				return s.death(hasHandedOver)
+			case !ok: // it is ending, or a program of before
+				messages = nil
+			}
+		case <-ended:
+			if messages == nil {
+				return s.death(false)
+			}
+			// Others may have the connection as well: a successor of its own, or
+			// what a script around it has started.
+			ended, hasEnded, lastWords = nil, true, time.After(exitDelay)
+		case <-lastWords:
+			if !hasHandedOver {
+				return s.death(false)
+			}
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+}
+
+// death tells how the successor has ended, which was in good order when that
+// was with status 0, unless another had taken over from it.
+func (s *Successor) death(hadHandedOver bool) (how string, err error) {
+	select {
+	case <-s.ended:
+	default: // it lives, and has let its own successor's place go
+		return "connection closed", nil
+	}
+	if s.err == nil && !hadHandedOver {
+		return "", ErrEnded
+	}
+	return s.cmd.ProcessState.String(), nil
+}
+
+// exitDelay is how far apart the end of a process and that of its connection
+// are taken to be one.
+const exitDelay = time.Second
+
+// Close closes the connection to a successor that has taken over.
+func (s *Successor) Close() { s.conn.close() }
 
 // endTimeout bounds the wait for the end of a process that was killed.
 const endTimeout = 5 * time.Second
 
-// CallOff ends the successor with SIGKILL, waits for its end and tells how it
-// ended: it may have done so by itself.
+// CallOff ends the successor and its process group with SIGKILL, waits for its
+// end and tells how it ended: it may have done so by itself.
 func (s *Successor) CallOff() string {
-	// For a program that is not itself the process that we started (a script
-	// around it), and would take the end of the line for our end.
-	_ = s.line.say(wordCallOff)
-	if s.leaving() {
-		s.kill()
-	}
-	s.line.close()
+	s.awaitLeaving()
+	s.kill()
+	// For one that has left its group (a script around it may), and would take
+	// the end of the connection for our end.
+	_ = s.conn.send(messageCallOff)
+	s.conn.close()
 	select {
 	case <-s.ended:
 	case <-time.After(endTimeout):
@@ -117,37 +201,41 @@ func (s *Successor) CallOff() string {
 	return s.cmd.ProcessState.String()
 }
 
-// leaving gives a successor that has hung up the moment to end that its exit
-// status is worth; it answers whether it is still there.
-func (s *Successor) leaving() bool {
+// awaitLeaving gives a successor that has hung up the moment to end that its
+// exit status is worth.
+func (s *Successor) awaitLeaving() {
 	select {
-	case <-s.line.words:
+	case _, ok := <-s.conn.messages:
+		if ok {
+			return
+		}
 	default:
-		return true
+		return
 	}
 	select {
-	case <-s.ended:
-		return false
-	case <-time.After(time.Second):
-		return true
+	case <-s.exited:
+	case <-time.After(exitDelay):
 	}
 }
 
+// kill ends the process group, of which the successor's zombie keeps the id
+// until then; then that may be reaped.
 func (s *Successor) kill() {
-	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return // CallOff tells that it is still there
-	}
+	s.decide.Do(func() {
+		_ = unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL) // when it fails, CallOff tells that it is still there
+		close(s.decided)
+	})
 }
 
-// hear waits for word.
-func (s *Successor) hear(ctx context.Context, word byte) error {
+// await waits for a message.
+func (s *Successor) await(ctx context.Context, want byte) error {
 	select {
-	case w, ok := <-s.line.words:
+	case m, ok := <-s.conn.messages:
 		switch {
 		case !ok:
 			return ErrGone
-		case w != word:
-			return fmt.Errorf("the successor said %q; expected %q", w, word)
+		case m != want:
+			return fmt.Errorf("the successor said %q; expected %q", m, want)
 		}
 		return nil
 	case <-ctx.Done():

@@ -15,7 +15,7 @@ func Adopt(f *os.File, o Options) (fd int, bound netip.AddrPort, err error) {
 	if fd, err = duplicateFile(f); err != nil {
 		return NoFD, bound, fmt.Errorf("take over socket %s: %w", f.Name(), err)
 	}
-	if err = checkListening(fd); err == nil {
+	if err = CheckListening(fd); err == nil {
 		err = prepareAdopted(fd, o)
 	}
 	if err == nil {
@@ -41,8 +41,8 @@ func duplicateFile(f *os.File) (fd int, err error) {
 	return fd, err
 }
 
-// checkListening wants a TCP socket in the state of listen: no MPTCP, which splice would pay for.
-func checkListening(fd int) error {
+// CheckListening wants a TCP socket in the state of listen: no MPTCP, which splice would pay for.
+func CheckListening(fd int) error {
 	for _, want := range []struct {
 		option int
 		value  []int

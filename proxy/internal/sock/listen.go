@@ -93,6 +93,29 @@ func lengthenQueue(fd int) error {
 	return os.NewSyscallError("listen", unix.Listen(fd, math.MaxInt32))
 }
 
+// StopListening closes the port, for all who have the socket, and resets what is
+// in its queue. The socket stays, and its address. One that does not listen is
+// left alone: what it would accept later would be at its end (sk_shutdown is inherited).
+func StopListening(fd int) {
+	if CheckListening(fd) == nil {
+		_ = unix.Shutdown(fd, unix.SHUT_RD)
+	}
+}
+
+// StartListening undoes StopListening. A port that the kernel had chosen is not
+// bound any more then, one that was asked for is (tcp_set_state, SOCK_BINDPORT_LOCK).
+func StartListening(fd int, at netip.AddrPort) error {
+	AllowNewHandshakes(fd)
+	sa, err := sockaddrOf(at)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, sa); err != nil && err != unix.EINVAL { // EINVAL: it is bound
+		return os.NewSyscallError("bind", err)
+	}
+	return lengthenQueue(fd)
+}
+
 // RefuseNewHandshakes makes the kernel drop SYNs to the listening socket fd,
 // while handshakes already under way finish and the accept queue stays: the
 // one way to empty a listen queue that does not race with the next arrival.

@@ -24,8 +24,9 @@ func (g busyTarget) Shutdown(ctx context.Context) (drain.Rest, error) {
 	return drain.Rest{Cut: g.active}, ctx.Err()
 }
 
-func (g busyTarget) Resume() error { return g.resumeErr }
-func (g busyTarget) Active() int   { return g.active }
+func (g busyTarget) Resume() error  { return g.resumeErr }
+func (g busyTarget) Reclaim() error { return g.resumeErr }
+func (g busyTarget) Active() int    { return g.active }
 
 // inBubble runs f with endpoints over a lifecycle in a bubble of fake time.
 func inBubble(t *testing.T, target busyTarget, f func(t *testing.T, a *Server)) {

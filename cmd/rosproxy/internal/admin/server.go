@@ -41,7 +41,7 @@ type MasterStatus interface {
 type Config struct {
 	Proxy      DataPlane
 	Source     MasterStatus
-	Lifecycle  *drain.Machine
+	Lifecycle  *drain.Lifecycle
 	TokenFile  string   // of the bearer token; empty: none is asked for
 	Hosts      []string // names by which the endpoints may be asked where no token is; those of the loopback may always
 	Build      Build
@@ -69,7 +69,7 @@ func (b Build) String() string {
 type Server struct {
 	data       DataPlane
 	source     MasterStatus
-	lifecycle  *drain.Machine
+	lifecycle  *drain.Lifecycle
 	guard      guard
 	refusals   refusals
 	build      Build

@@ -83,6 +83,7 @@ type idleTarget struct{}
 
 func (idleTarget) Shutdown(context.Context) (drain.Rest, error) { return drain.Rest{}, nil }
 func (idleTarget) Resume() error                                { return nil }
+func (idleTarget) Reclaim() error                               { return nil }
 func (idleTarget) Active() int                                  { return 0 }
 
 var since = time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
@@ -119,7 +120,7 @@ func newAdmin(t testing.TB) (*Server, *fakeData, *fakeSource) {
 	return a, data, source
 }
 
-func runLifecycle(t testing.TB, target drain.Target) *drain.Machine {
+func runLifecycle(t testing.TB, target drain.Target) *drain.Lifecycle {
 	m := drain.New(drain.Config{Grace: time.Hour, Timeout: 2 * time.Hour}, target, zerolog.Nop())
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error)

@@ -79,7 +79,7 @@ func TestListenerTakesAllAddressesOfItsName(t *testing.T) {
 	}
 
 	// A successor is given all of them, whatever its configuration says.
-	copies, err := Copies(p, nil)
+	copies, err := Copies(p)
 	if err != nil {
 		t.Fatal(err)
 	}

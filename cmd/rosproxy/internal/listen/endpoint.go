@@ -32,16 +32,24 @@ func (i *Inherited) Open(ctx context.Context, name, network, address string, con
 		}
 		return &Endpoint{limitListener: l, name: name}, nil
 	}
+	return adopt(s, conns)
+}
+
+// adopt makes an endpoint of a socket, which it closes.
+func adopt(s handover.Socket, conns int) (*Endpoint, error) {
 	defer s.File.Close() // FileListener makes a copy
 	l, err := net.FileListener(s.File)
 	if err == nil {
 		err = checkStream(l)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("take over the %s socket: %w", name, err)
+		return nil, fmt.Errorf("take over the %s socket: %w", s.Name, err)
 	}
-	return &Endpoint{limitListener: limited(l, conns), name: name, shared: s.Shared}, nil
+	return &Endpoint{limitListener: limited(l, conns), name: s.Name, shared: s.Shared}, nil
 }
+
+// Reopen makes an endpoint like e of a copy of its socket, which it closes.
+func (e *Endpoint) Reopen(s handover.Socket) (*Endpoint, error) { return adopt(s, e.max) }
 
 // Name is Admin or AgentCheck.
 func (e *Endpoint) Name() string { return e.name }
@@ -91,9 +99,9 @@ func control(l net.Listener, f func(fd uintptr)) error {
 	return raw.Control(f)
 }
 
-// duplicate gives a copy of the socket for a successor, to be closed by the caller.
+// Duplicate gives a copy of the socket for a successor, to be closed by the caller.
 // Not by File, whose descriptor os/exec would set to blocking, for us too.
-func (e *Endpoint) duplicate() (s handover.Socket, err error) {
+func (e *Endpoint) Duplicate() (s handover.Socket, err error) {
 	var fd int
 	c := control(e.Listener, func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
 	if err := errors.Join(c, err); err != nil {
@@ -102,7 +110,7 @@ func (e *Endpoint) duplicate() (s handover.Socket, err error) {
 	return handover.Socket{Name: e.name, File: os.NewFile(uintptr(fd), e.name), Shared: e.shared}, nil
 }
 
-// KeepPath reports whether the close of a unix socket leaves its path: to the
+// KeepPath sets whether the close of a unix socket leaves its path: to the
 // process that serves there now.
 func (e *Endpoint) KeepPath(keep bool) {
 	if u, ok := e.Listener.(*net.UnixListener); ok {
@@ -110,23 +118,15 @@ func (e *Endpoint) KeepPath(keep bool) {
 	}
 }
 
-// Copies gives copies of all listening sockets, with the names by which a
-// successor finds them. They are the caller's to close.
-func Copies(p *proxy.Proxy, endpoints []*Endpoint) (sockets []handover.Socket, err error) {
+// Copies gives copies of the proxy's listening sockets, with the names by which
+// a successor finds them. They are the caller's to close.
+func Copies(p *proxy.Proxy) (sockets []handover.Socket, err error) {
 	files, err := p.ListenerFiles()
 	if err != nil {
 		return nil, err
 	}
 	for i, l := range p.Listeners() {
 		sockets = append(sockets, handover.Socket{Name: forLabel + l.Label, File: files[i], Shared: l.Shared})
-	}
-	for _, e := range endpoints {
-		s, err := e.duplicate()
-		if err != nil {
-			CloseAll(sockets)
-			return nil, err
-		}
-		sockets = append(sockets, s)
 	}
 	return sockets, nil
 }

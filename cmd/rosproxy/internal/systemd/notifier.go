@@ -5,6 +5,7 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -79,6 +80,14 @@ func (n *Notifier) Succeeded(pid int) {
 	defer n.mu.Unlock()
 	n.sayLocked(fmt.Sprintf("MAINPID=%d", pid))
 	n.silent = true
+}
+
+// Reclaimed says that this process is the service again: the one of Succeeded has died.
+func (n *Notifier) Reclaimed() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent = false
+	n.sayLocked(fmt.Sprintf("MAINPID=%d", os.Getpid()), daemon.SdNotifyReady)
 }
 
 // show says the status, if it is news.

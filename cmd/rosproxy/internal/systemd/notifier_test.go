@@ -2,6 +2,8 @@ package systemd
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -79,6 +81,10 @@ func TestStatusIsToldWhenItIsNews(t *testing.T) {
 		n.say("READY=1")
 		if got := r.words[len(r.words)-1]; got != "MAINPID=42" {
 			t.Errorf("got %q last; want silence after MAINPID=42", got)
+		}
+		n.Reclaimed()
+		if got, want := r.words[len(r.words)-1], fmt.Sprintf("MAINPID=%d\nREADY=1", os.Getpid()); got != want {
+			t.Errorf("got %q last; want %q when that has died", got, want)
 		}
 		cancel()
 		if err := <-ended; err != nil {

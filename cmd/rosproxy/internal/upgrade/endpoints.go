@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
+	"github.com/rosproxy/rosproxy/drain/handover"
 )
 
 // ServeFunc answers on a listener until its context ends, and closes it.
@@ -22,48 +24,143 @@ type Endpoint struct {
 
 // Endpoints are all that answer. Those of a successor answer when it may
 // serve. When they are handed over, the admin endpoints go on at a socket of
-// this process's own.
+// this process's own, until its end.
 type Endpoints struct {
-	All        []Endpoint
-	Allowed    <-chan struct{}                             // closed when this process may serve
-	HandedOver <-chan struct{}                             // closed when a successor has the sockets
-	OpenOwn    func(context.Context) (net.Listener, error) // the socket of its own
-	ServeOwn   ServeFunc
-	Log        zerolog.Logger
+	Allowed  <-chan struct{}                             // closed when this process may serve
+	OpenOwn  func(context.Context) (net.Listener, error) // the socket of its own
+	ServeOwn ServeFunc
+	Log      zerolog.Logger
+
+	mu        sync.Mutex
+	all       []Endpoint
+	kept      []handover.Socket // copies of all, which a successor serves
+	released  chan struct{}     // closed when all are to be left to a successor
+	reclaimed chan struct{}     // closed when all are to be served again
+}
+
+// Add adds an endpoint, before Run.
+func (e *Endpoints) Add(one Endpoint) {
+	e.all = append(e.all, one)
+	e.released = make(chan struct{})
+}
+
+// Copies gives copies of the sockets, which are the caller's to close.
+func (e *Endpoints) Copies() (sockets []handover.Socket, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, one := range e.all {
+		s, err := one.Duplicate()
+		if err != nil {
+			listen.CloseAll(sockets)
+			return nil, err
+		}
+		sockets = append(sockets, s)
+	}
+	return sockets, nil
+}
+
+// Release leaves the endpoints to a successor. Copies of their sockets stay open for Reclaim.
+func (e *Endpoints) Release() error {
+	copies, err := e.Copies()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.kept = copies
+	for _, one := range e.all {
+		one.KeepPath(true)
+	}
+	e.reclaimed = make(chan struct{})
+	close(e.released)
+	return err
+}
+
+// Reclaim answers again after a Release.
+func (e *Endpoints) Reclaim() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for i, s := range e.kept {
+		reopened, err := e.all[i].Reopen(s)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		e.all[i].Endpoint = reopened
+	}
+	e.kept = nil
+	e.released = make(chan struct{})
+	close(e.reclaimed)
+	return errors.Join(errs...)
+}
+
+// CloseReleased closes the copies that Release has left open.
+func (e *Endpoints) CloseReleased() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	listen.CloseAll(e.kept)
+	e.kept = nil
 }
 
 // Run returns when all have ended: at the end of ctx, or when one fails. They are closed then.
 func (e *Endpoints) Run(ctx context.Context) error {
+	defer e.CloseReleased()
 	select {
 	case <-e.Allowed:
 	case <-ctx.Done():
 		var errs []error
-		for _, one := range e.All {
+		for _, one := range e.all {
 			errs = append(errs, one.Close())
 		}
 		return errors.Join(errs...)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	until, leave := context.WithCancel(ctx)
-	defer leave()
-	for _, one := range e.All {
-		one.KeepPath(false)
-		group.Go(func() error { return one.Serve(until, one.Endpoint) })
-	}
-	group.Go(func() error {
+	group.Go(func() error { return e.serve(ctx, group) })
+	return group.Wait()
+}
+
+// serve has group serve what is this process's to serve, until ctx ends.
+func (e *Endpoints) serve(ctx context.Context, group *errgroup.Group) error {
+	for hasOwn := false; ; {
+		until, leave := context.WithCancel(ctx)
+		defer leave()
+		released := e.serveAll(until, group)
 		select {
-		case <-e.HandedOver:
+		case <-released:
 		case <-ctx.Done():
 			return nil
 		}
-		l, err := e.OpenOwn(ctx)
-		if err != nil {
-			e.Log.Error().Err(err).Msg("no admin endpoints while this process drains")
-		} else {
-			group.Go(func() error { return e.ServeOwn(ctx, l) })
+		if !hasOwn {
+			hasOwn = e.serveOwn(ctx, group)
 		}
 		leave() // kept connections, too: who asks the shared address is to reach the new process
-		return nil
-	})
-	return group.Wait()
+		e.mu.Lock()
+		reclaimed := e.reclaimed
+		e.mu.Unlock()
+		select {
+		case <-reclaimed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// serveAll serves the shared addresses until ctx ends, and gives what is closed
+// when they are to be left.
+func (e *Endpoints) serveAll(ctx context.Context, group *errgroup.Group) (released <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, one := range e.all {
+		one.KeepPath(false)
+		group.Go(func() error { return one.Serve(ctx, one.Endpoint) })
+	}
+	return e.released
+}
+
+func (e *Endpoints) serveOwn(ctx context.Context, group *errgroup.Group) (isServed bool) {
+	l, err := e.OpenOwn(ctx)
+	if err != nil {
+		e.Log.Error().Err(err).Msg("no admin endpoints while this process drains")
+		return false
+	}
+	group.Go(func() error { return e.ServeOwn(ctx, l) })
+	return true
 }

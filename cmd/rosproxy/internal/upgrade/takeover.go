@@ -6,6 +6,8 @@ package upgrade
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 
 	"github.com/rs/zerolog"
 
@@ -71,7 +73,7 @@ func (t *Takeover) Await(ctx context.Context, known func(context.Context) error)
 }
 
 // Settle waits until every shard accepts connections, and until the
-// predecessor has let go of the sockets.
+// predecessor does not any more. It returns ErrNotNeeded when that goes on instead.
 func (t *Takeover) Settle(ctx context.Context, p *proxy.Proxy) error {
 	select {
 	case <-t.allowed:
@@ -82,10 +84,15 @@ func (t *Takeover) Settle(ctx context.Context, p *proxy.Proxy) error {
 		return nil // the end: Serve says why
 	}
 	if t.predecessor != nil {
-		if t.predecessor.Serving(ctx) != nil {
+		switch err := t.predecessor.Serving(ctx); {
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed): // the end, which the predecessor knows of
 			return nil
+		case errors.Is(err, handover.ErrCalledOff):
+			t.log.Warn().Err(err).Msg("not taking over")
+			return ErrNotNeeded
+		case err != nil:
+			return fmt.Errorf("take over: %w", err)
 		}
-		t.predecessor.Close()
 		p.Rearm()
 		t.log.Info().Int("pid", t.predecessor.PID).Msg("took over from the old process")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,51 +17,50 @@ import (
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// confirmTimeout is how long a successor that was told to serve has to say
-// that it does, before the old process lets go of the sockets all the same.
-const confirmTimeout = 10 * time.Second
+// maxConfirmTime is how long a successor that was told to serve has to say that
+// it does, where --upgrade-timeout is longer.
+const maxConfirmTime = 10 * time.Second
 
 // Notifier is told how an upgrade goes.
 type Notifier interface {
 	Reloading()
 	Reloaded(trouble string)
 	Succeeded(pid int)
+	Reclaimed()
 }
 
 // Config of an Upgrader.
 type Config struct {
-	Executable string   // what is started; empty: not known
-	Args       []string // the program's name first
-	Env        []string
-	Watched    bool          // the service manager waits for signs of life
-	Generation int           // of this process
-	Timeout    time.Duration // for the new process to become ready
+	Executable  string   // what is started; empty: not known
+	Args        []string // the program's name first
+	Env         []string
+	Watched     bool                  // the service manager waits for signs of life
+	Parent      Parent                // of this process
+	Predecessor *handover.Predecessor // nil: none
+	Generation  int                   // of this process
+	Timeout     time.Duration         // for the new process to become ready
 
 	Proxy     *proxy.Proxy
-	Endpoints []*listen.Endpoint
-	Lifecycle *drain.Machine
+	Endpoints *Endpoints
+	Lifecycle *drain.Lifecycle
 	Notifier  Notifier
 	Allowed   <-chan struct{} // closed when this process serves
 	Log       zerolog.Logger
 }
 
 // Upgrader replaces the process by a new one, with the same arguments and the
-// same listening sockets.
+// same listening sockets, and serves again when that one dies before it.
 type Upgrader struct {
-	c          Config
-	log        zerolog.Logger
-	handedOver chan struct{} // closed when the successor has the sockets
-	busy       atomic.Bool
-	wanted     chan struct{} // holds one wish, of whoever set busy
+	c      Config
+	log    zerolog.Logger
+	busy   atomic.Bool
+	wanted chan struct{} // holds one wish, of whoever set busy
 }
 
 // NewUpgrader makes an Upgrader, which does nothing before Run.
 func NewUpgrader(c Config) *Upgrader {
-	return &Upgrader{c: c, log: c.Log, handedOver: make(chan struct{}), wanted: make(chan struct{}, 1)}
+	return &Upgrader{c: c, log: c.Log, wanted: make(chan struct{}, 1)}
 }
-
-// HandedOver is closed when a successor has the sockets.
-func (u *Upgrader) HandedOver() <-chan struct{} { return u.handedOver }
 
 // Ask starts an upgrade, or says in the log why not.
 func (u *Upgrader) Ask() {
@@ -79,11 +77,12 @@ func (u *Upgrader) refusal() error {
 	default:
 		return errors.New("this process has not taken over yet")
 	}
+	if err := u.c.Parent.forbids(); err != nil {
+		return err
+	}
 	switch {
 	case u.c.Executable == "":
 		return errors.New("it is not known which program to start")
-	case os.Getpid() == 1:
-		return errors.New("this process is the first of its container, which would end with it")
 	case u.c.Lifecycle.Draining():
 		return drain.ErrDraining
 	case !u.busy.CompareAndSwap(false, true):
@@ -95,34 +94,27 @@ func (u *Upgrader) refusal() error {
 // Run does what was asked for until ctx ends. No process that has not taken
 // over is left then.
 func (u *Upgrader) Run(ctx context.Context) error {
+	exiting := u.c.Lifecycle.Exiting()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-exiting:
+			exiting = nil
+			u.c.Predecessor.Ending()
 		case <-u.wanted:
-			s := u.upgrade(ctx)
+			s, err := u.upgrade(ctx)
 			u.busy.Store(false)
-			if s != nil {
+			if err == nil {
 				u.watch(ctx, s)
 			}
 		}
 	}
 }
 
-// watch says so when the successor fails before this process has ended. One
-// that ended in good order has drained, most likely for a successor of its own.
-func (u *Upgrader) watch(ctx context.Context, s *handover.Successor) {
-	select {
-	case <-s.Ended():
-		if how, well := s.End(); !well {
-			u.log.Error().Int("pid", s.PID()).Str("ended", how).Msg("the process that took over has failed: unless it had a successor nobody accepts connections")
-		}
-	case <-ctx.Done():
-	}
-}
-
-// upgrade gives the process that has taken over; nil when none has.
-func (u *Upgrader) upgrade(ctx context.Context) *handover.Successor {
+// upgrade gives the process that has taken over. Otherwise none is left, and
+// the log says why.
+func (u *Upgrader) upgrade(ctx context.Context) (*handover.Successor, error) {
 	begun := time.Now()
 	u.c.Notifier.Reloading()
 	s, err := u.start()
@@ -131,29 +123,43 @@ func (u *Upgrader) upgrade(ctx context.Context) *handover.Successor {
 		u.log.Info().Str("program", u.c.Executable).Int("pid", s.PID()).Int("generation", u.c.Generation+1).Msg("upgrade started")
 		if err = u.handOver(ctx, s); err == nil {
 			u.log.Info().Int("pid", s.PID()).Dur("duration_ms", time.Since(begun)).Msg("handed over to the new process")
-			return s
+			return s, nil
 		}
 		ended = s.CallOff()
 	}
 	u.log.Error().Err(err).Str("ended", ended).Dur("duration_ms", time.Since(begun)).Msg("upgrade failed, going on as before")
 	u.c.Notifier.Reloaded("upgrade failed: " + err.Error())
-	return nil
+	return nil, err
 }
 
 // start starts the new process with copies of all listening sockets.
 func (u *Upgrader) start() (*handover.Successor, error) {
-	sockets, err := listen.Copies(u.c.Proxy, u.c.Endpoints)
+	sockets, err := u.copies()
 	if err != nil {
 		return nil, err
 	}
 	defer listen.CloseAll(sockets)
 	return handover.Start(handover.Config{
-		Path:       u.c.Executable,
-		Args:       u.c.Args,
-		Env:        withoutManager(u.c.Env, u.c.Watched),
-		Generation: u.c.Generation + 1,
-		Sockets:    sockets,
+		Path:        u.c.Executable,
+		Args:        u.c.Args,
+		Env:         withoutManager(u.c.Env, u.c.Watched),
+		Generation:  u.c.Generation + 1,
+		Sockets:     sockets,
+		Predecessor: u.c.Predecessor,
 	})
+}
+
+func (u *Upgrader) copies() ([]handover.Socket, error) {
+	sockets, err := listen.Copies(u.c.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := u.c.Endpoints.Copies()
+	if err != nil {
+		listen.CloseAll(sockets)
+		return nil, err
+	}
+	return append(sockets, endpoints...), nil
 }
 
 // withoutManager leaves out of env what systemd said to this process alone.
@@ -168,49 +174,80 @@ func withoutManager(env []string, watched bool) []string {
 }
 
 // handOver returns nil when s has taken over and this process drains. Until
-// then a drain that ends the process calls it off.
+// then this process accepts, and a drain of it ends the upgrade.
 func (u *Upgrader) handOver(ctx context.Context, s *handover.Successor) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	late := time.AfterFunc(u.c.Timeout, func() { cancel(fmt.Errorf("not ready within --upgrade-timeout %v", u.c.Timeout)) })
-	defer late.Stop()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-u.c.Lifecycle.Exiting():
-			cancel(drain.ErrDraining)
-		case <-ctx.Done():
-		}
-	}()
-	defer func() { cancel(nil); <-watched }()
-
-	if err := s.AwaitReady(ctx); err != nil {
+	serving, stop := u.c.Lifecycle.WhileServing(ctx)
+	defer stop()
+	ready, cancel := context.WithTimeoutCause(serving, u.c.Timeout, fmt.Errorf("not ready within --upgrade-timeout %v", u.c.Timeout))
+	defer cancel()
+	if err := s.AwaitReady(ready); err != nil {
 		return fmt.Errorf("await the new process: %w", err)
 	}
-	return u.c.Lifecycle.Succeed(func(ctx context.Context) error { return u.commit(ctx, s) })
-}
-
-// commit tells s to serve, and lets go of the sockets when it does. It returns
-// an error only when s has ended instead.
-func (u *Upgrader) commit(ctx context.Context, s *handover.Successor) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, confirmTimeout, fmt.Errorf("it has not said so within %v", confirmTimeout))
+	confirmTime := min(u.c.Timeout, maxConfirmTime)
+	confirmed, cancel := context.WithTimeoutCause(serving, confirmTime, fmt.Errorf("it has not said that it serves within %v", confirmTime))
 	defer cancel()
-	switch err := s.TakeOver(ctx); {
-	case errors.Is(err, handover.ErrGone):
+	if err := s.TakeOver(confirmed); err != nil {
 		return fmt.Errorf("tell the new process to take over: %w", err)
-	case err != nil:
-		// It may have clients by now: there is no way back.
-		u.log.Warn().Err(err).Int("pid", s.PID()).Msg("handing over to a process that may not serve yet")
+	}
+	var left <-chan struct{}
+	if err := u.c.Lifecycle.Succeed(func() (err error) { left, err = u.c.Proxy.Release(); return err }); err != nil {
+		return fmt.Errorf("leave the listeners to the new process: %w", err)
 	}
 	u.c.Notifier.Succeeded(s.PID()) // before its own word to systemd, which listens to one process alone
-	if err := u.c.Proxy.Release(); err != nil {
-		u.log.Error().Err(err).Msg("listeners not released")
+	if err := u.c.Endpoints.Release(); err != nil {
+		u.log.Error().Err(err).Msg("admin endpoints could not be served again should the new process die")
 	}
-	for _, e := range u.c.Endpoints {
-		e.KeepPath(true)
+	u.c.Predecessor.HandedOver()
+	select {
+	case <-left:
+	case <-ctx.Done():
 	}
 	s.Released()
-	close(u.handedOver)
 	return nil
+}
+
+// watch serves again when the process that took over has died, and whoever took
+// over from it, before this process has ended.
+func (u *Upgrader) watch(ctx context.Context, s *handover.Successor) {
+	defer s.Close()
+	untilExit, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		select {
+		case <-u.c.Lifecycle.Exiting():
+		case <-untilExit.Done():
+		}
+	}()
+	how, err := s.AwaitDeath(untilExit)
+	switch {
+	case err == nil:
+		u.reclaim(s, how)
+	case errors.Is(err, handover.ErrEnded):
+		u.c.Predecessor.Ending() // a program of before does not say so itself
+		u.closeReleased()
+	case ctx.Err() == nil: // this process was told to end: it takes nobody's place any more
+		u.c.Predecessor.Close()
+		u.closeReleased()
+	}
+}
+
+func (u *Upgrader) reclaim(s *handover.Successor, how string) {
+	died := u.log.Error().Int("pid", s.PID()).Str("ended", how)
+	if err := u.c.Lifecycle.Reclaim(); err != nil {
+		died.Err(err).Msg("the process that took over has failed, nobody accepts connections")
+		u.c.Predecessor.Close() // for one before this one to try
+		u.closeReleased()
+		return
+	}
+	died.Msg("the process that took over has failed, serving again")
+	if err := u.c.Endpoints.Reclaim(); err != nil {
+		u.log.Error().Err(err).Msg("admin endpoints not served again")
+	}
+	u.c.Notifier.Reclaimed()
+}
+
+func (u *Upgrader) closeReleased() {
+	u.c.Proxy.CloseReleased()
+	u.c.Endpoints.CloseReleased()
 }

@@ -1,0 +1,133 @@
+package handover
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the two processes say to each other, a byte each.
+const (
+	// From the predecessor.
+	messageTakeOver = 't'
+	messageReleased = 'd'
+	messageCallOff  = 'x'
+	// From the successor.
+	messageReady      = 'r'
+	messageServing    = 's'
+	messageHandedOver = 'h' // to a successor of its own, which keeps the connection
+	messageEnding     = 'e'
+)
+
+// sendTimeout bounds a message: one byte into a socket that nobody reads does not block before thousands.
+const sendTimeout = time.Second
+
+// conn is one end of what connects the two processes. Its goroutine reads
+// until close, or the end of the other process.
+type conn struct {
+	net.Conn
+	messages chan byte // closed at the end of the other process
+	closed   chan struct{}
+	once     sync.Once
+}
+
+// newConn makes a conn of one end of a socket pair, which it closes.
+func newConn(f *os.File) (*conn, error) {
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	n := &conn{Conn: c, messages: make(chan byte), closed: make(chan struct{})}
+	go n.read()
+	return n, nil
+}
+
+func (c *conn) read() {
+	defer close(c.messages)
+	var b [1]byte
+	for {
+		if _, err := io.ReadFull(c.Conn, b[:]); err != nil {
+			return
+		}
+		select {
+		case c.messages <- b[0]:
+		case <-c.closed:
+			return
+		}
+	}
+}
+
+// send tells the other process; ErrGone when it has ended.
+func (c *conn) send(message byte) error { return send(c.Conn, message) }
+
+func send(c net.Conn, message byte) error {
+	if err := c.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return ErrGone
+	}
+	if _, err := c.Write([]byte{message}); err != nil {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return nil
+}
+
+func (c *conn) close() {
+	c.once.Do(func() {
+		close(c.closed)
+		_ = c.Conn.Close()
+		for range c.messages { // until its goroutine has ended
+		}
+	})
+}
+
+// isAlive reports whether the other end of c is open still.
+func isAlive(c net.Conn) bool {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	poll := []unix.PollFd{{}}
+	if err := raw.Control(func(fd uintptr) {
+		poll[0].Fd = int32(fd)
+		for { // it does not block: a signal is all that can interrupt it
+			if _, err := unix.Poll(poll, 0); err != unix.EINTR {
+				return
+			}
+		}
+	}); err != nil {
+		return false
+	}
+	return poll[0].Revents&unix.POLLHUP == 0
+}
+
+// duplicate gives a copy of c's descriptor for a child. Not by File: os/exec
+// would set what that gives to blocking, and c with it.
+func duplicate(c net.Conn) (f *os.File, err error) {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	if e := raw.Control(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); e != nil {
+		return nil, e
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "handover"), nil
+}
+
+// pair makes the two ends of a connection.
+func pair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "handover"), os.NewFile(uintptr(fds[1]), "handover"), nil
+}

@@ -125,6 +125,9 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	c.counters.active--
 	c.counters.closed[why]++
 	c.logClosed(l, why, fault)
+	if why.isRefusal() {
+		l.refused(c, why, fault)
+	}
 	*c = conn{index: c.index, generation: c.generation + 1} // its refs and tokens are stale from here on
 	l.free = append(l.free, c.index)
 	l.load.Add(-1)

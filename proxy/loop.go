@@ -25,6 +25,7 @@ type shared struct {
 	firstEphemeral, lastEphemeral uint16
 
 	lastShortage atomic.Int64 // when it was warned of last
+	refusals     refusals
 	inDoubt      atomic.Int64 // shards that stood still and have labels in doubt
 }
 

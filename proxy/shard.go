@@ -100,6 +100,9 @@ func (s *shard) run() error {
 		s.expire()
 		s.workOnCuts(cutsPerIteration)
 		s.runTasks()
+		if n == 0 { // nothing to do
+			s.logRefusals()
+		}
 	}
 	return nil
 }

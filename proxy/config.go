@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
@@ -36,6 +37,26 @@ type Config struct {
 	// OnStandstill is called when an event loop finds that the process, or the
 	// machine, stood still, and waits for Confirm. It must not block.
 	OnStandstill func()
+}
+
+// Listener is one address that clients connect to, and the label whose master
+// they get. Several may have the same label.
+type Listener struct {
+	Label   string
+	Address string // HOST:PORT; an empty or IPv6-any host is dual-stack
+
+	// Revalidate: after the process stood still, how long nothing goes to the
+	// label's master unless Confirm names it. 0: masters need no confirmation;
+	// negative: however long it takes. Of several listeners of a label the
+	// first counts.
+	Revalidate time.Duration
+
+	// File is a socket that listens already, to be used instead of opening
+	// Address; nil: none. New makes a copy, File stays the caller's.
+	File *os.File
+	// Shared: another process keeps that socket as well, and with it the
+	// clients in its queue. A pause then leaves it as it is.
+	Shared bool
 }
 
 // ProxyVersion is the version of a PROXY protocol header.

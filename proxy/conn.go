@@ -126,7 +126,7 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	c.counters.closed[why]++
 	c.logClosed(l, why, fault)
 	if why.isRefusal() {
-		l.refused(c, why, fault)
+		l.refused(why, c.label.name, c.peer, fault)
 	}
 	*c = conn{index: c.index, generation: c.generation + 1} // its refs and tokens are stale from here on
 	l.free = append(l.free, c.index)
@@ -191,61 +191,4 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 		line = line.AnErr("error", fault)
 	}
 	line.Msg("connection closed")
-}
-
-// onEvent notes what epoll says of one side of c, and goes on with c.
-func (c *conn) onEvent(l *loop, which int, ready uint32) {
-	sd := &c.sides[which]
-	if ready&(sock.ReadyIn|sock.ReadyFIN|sock.ReadyHUP|sock.ReadyError|sock.ReadyUrgent) != 0 {
-		sd.readable = true
-	}
-	if ready&(sock.ReadyOut|sock.ReadyHUP|sock.ReadyError) != 0 {
-		sd.writable = true
-	}
-	sd.fin = sd.fin || ready&(sock.ReadyFIN|sock.ReadyHUP) != 0
-	sd.urgent = sd.urgent || ready&sock.ReadyUrgent != 0
-	sd.broken = sd.broken || ready&sock.ReadyError != 0
-
-	switch c.state {
-	case header:
-		c.readHeader(l)
-	case relaying:
-		c.relay(l)
-	case dialing:
-		if which == master {
-			c.dialAnswered(l)
-		} else if sd.broken {
-			c.finish(l, ClientReset, byRST)
-		}
-	case held:
-		c.watchHeld(l)
-	case closing:
-		c.watchClosing(l)
-	}
-}
-
-// proceed is for a connection that was ready to go on without an event.
-func (c *conn) proceed(l *loop) {
-	switch c.state {
-	case relaying:
-		c.relay(l)
-	case arrived, held:
-		c.dial(l)
-	}
-}
-
-// onDeadline does what is due when c's deadline has passed.
-func (c *conn) onDeadline(l *loop) {
-	switch c.state {
-	case header:
-		c.headerTimedOut(l)
-	case held:
-		c.holdTimedOut(l)
-	case dialing:
-		c.dialTimedOut(l)
-	case relaying:
-		c.onTimeout(l)
-	case closing:
-		c.finish(l, DrainDeadline, byRST)
-	}
 }

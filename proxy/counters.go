@@ -79,6 +79,14 @@ func (c *counters) clone() counters {
 	return out
 }
 
+// Histogram counts observations by upper bound; Counts[i] holds those in
+// (Bounds[i-1], Bounds[i]], and the last element those above all bounds.
+type Histogram struct {
+	Bounds []float64
+	Counts []uint64 // len(Bounds)+1, not cumulative
+	Sum    float64
+}
+
 type histogram struct {
 	bounds []float64
 	counts []uint64

@@ -7,6 +7,15 @@ import (
 	"time"
 )
 
+// Master is the one instance that clients of a label are connected to. The
+// zero Master is none.
+type Master struct {
+	Address   netip.AddrPort
+	ServiceID string
+	Node      string
+	Seen      time.Time // when the answer that named it arrived; zero: not known
+}
+
 // label is what shards know of one label: its current epoch, which is the
 // fence, and until when that may be trusted. Every shard compares a
 // connection's epoch with the current one before each transfer, so from the

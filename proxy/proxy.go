@@ -202,3 +202,20 @@ func (p *Proxy) broadcastTask(of func(*shard) task) {
 		s.mail.postOrRun(of(s))
 	}
 }
+
+func (p *Proxy) mustFind(name string) (*label, *history) {
+	lb := p.find(name)
+	if lb == nil {
+		panic("proxy: no listener has the label " + name)
+	}
+	return lb, p.histories[lb.index]
+}
+
+func (p *Proxy) find(name string) *label {
+	for _, lb := range p.labels {
+		if lb.name == name {
+			return lb
+		}
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -20,7 +21,7 @@ type refusal struct {
 	count  int // since the last line
 	lastAt int64
 	label  string
-	client string
+	client netip.AddrPort
 	fault  error
 }
 
@@ -29,7 +30,7 @@ func (r Reason) isRefusal() bool {
 	return r == BadProxyHeader || r == UntrustedPeer || r == HoldOverflow
 }
 
-func (g *shared) refused(c *conn, why Reason, fault error) {
+func (g *shared) refused(why Reason, label string, client netip.AddrPort, fault error) {
 	g.refusals.mu.Lock()
 	defer g.refusals.mu.Unlock()
 	r := g.refusals.by[why]
@@ -41,7 +42,7 @@ func (g *shared) refused(c *conn, why Reason, fault error) {
 		g.refusals.by[why] = r
 	}
 	r.count++
-	r.label, r.client, r.fault = c.label.name, c.peer.String(), fault
+	r.label, r.client, r.fault = label, client, fault
 	g.logRefusal(why, r)
 }
 
@@ -61,7 +62,7 @@ func (g *shared) logRefusal(why Reason, r *refusal) {
 	if r.count == 0 || r.lastAt != 0 && now-r.lastAt < int64(refusalLines) {
 		return
 	}
-	line := g.log.Info().Stringer("reason", why).Int("count", r.count).Str("label", r.label).Str("client", r.client)
+	line := g.log.Info().Stringer("reason", why).Int("count", r.count).Str("label", r.label).Stringer("client", r.client)
 	if r.fault != nil {
 		line = line.AnErr("error", r.fault)
 	}

@@ -57,14 +57,6 @@ type LabelSnapshot struct {
 	Cut             Histogram // seconds
 }
 
-// Histogram counts observations by upper bound; Counts[i] holds those in
-// (Bounds[i-1], Bounds[i]], and the last element those above all bounds.
-type Histogram struct {
-	Bounds []float64
-	Counts []uint64 // len(Bounds)+1, not cumulative
-	Sum    float64
-}
-
 // ConnInfo describes one live connection.
 type ConnInfo struct {
 	ID        uint64

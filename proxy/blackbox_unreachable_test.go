@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"net"
 	"net/netip"
@@ -15,24 +14,10 @@ import (
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// logLines keeps what a proxy logs.
-type logLines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
 // with are the lines with that message.
-func (l *logLines) with(t *testing.T, message string) (lines []map[string]any) {
+func (l *lines) with(t *testing.T, message string) (lines []map[string]any) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for text := range strings.Lines(l.b.String()) {
+	for text := range strings.Lines(l.String()) {
 		var line map[string]any
 		if err := json.Unmarshal([]byte(text), &line); err != nil {
 			t.Fatalf("log line %q: %v", text, err)
@@ -44,14 +29,10 @@ func (l *logLines) with(t *testing.T, message string) (lines []map[string]any) {
 	return lines
 }
 
-func newLoggedProxy(t *testing.T, c proxy.Config) (*relay, *logLines) {
+func newLoggedProxy(t *testing.T, c proxy.Config) (*relay, *lines) {
 	t.Helper()
-	var l logLines
-	p, err := proxy.New(c, zerolog.New(&l))
-	if err != nil {
-		t.Fatalf("New: %v", err)
-	}
-	return serve(t, p), &l
+	l := &lines{}
+	return newLogging(t, c, zerolog.New(l)), l
 }
 
 // TestWhyAMasterCannotBeReachedIsSaidOnce: with its errno, and once more when it

@@ -280,15 +280,15 @@ func parseHost(host string) (addr netip.Addr, isIP bool, err error) {
 		}
 		return addr, true, nil
 	}
-	if !isHostName(host) {
+	if !IsHostName(host) {
 		return netip.Addr{}, false, fmt.Errorf("address %s is neither an IP address nor a host name", quoted(host))
 	}
 	return netip.Addr{}, false, nil
 }
 
-// isHostName reports whether s may be asked of a resolver. A name whose last
+// IsHostName reports whether s may be asked of a resolver. A name whose last
 // label is a number is a mistyped IP address.
-func isHostName(s string) bool {
+func IsHostName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	if s == "" || len(s) > 253 {
 		return false

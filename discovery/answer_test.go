@@ -186,7 +186,7 @@ func FuzzAnswer(f *testing.F) {
 			if c.port == 0 || (c.host == "") != c.addr.IsValid() || c.addr.IsValid() && c.addr.Port() != c.port {
 				t.Fatalf("candidate %+v cannot be connected to", c)
 			}
-			if c.host != "" && !isHostName(c.host) {
+			if c.host != "" && !IsHostName(c.host) {
 				t.Fatalf("candidate %+v has no proper host name", c)
 			}
 		}

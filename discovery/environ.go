@@ -101,7 +101,7 @@ func newTokenSource(file, token string) (*tokenSource, error) {
 	if file == "" {
 		return t, nil
 	}
-	read, err := readToken(file)
+	read, err := ReadToken(file)
 	if err != nil {
 		return nil, err
 	}
@@ -120,15 +120,16 @@ func (t *tokenSource) get() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.file != "" {
-		if read, err := readToken(t.file); err == nil && read != "" {
+		if read, err := ReadToken(t.file); err == nil && read != "" {
 			t.token = read
 		}
 	}
 	return t.token
 }
 
-// readToken reads a token file, of which nothing is ever quoted in an error.
-func readToken(file string) (string, error) {
+// ReadToken reads a token file, of which nothing is ever quoted in an error. The
+// token is empty when the file is, and else one line of printable ASCII.
+func ReadToken(file string) (string, error) {
 	const most = 64 << 10
 	f, err := os.Open(file)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -31,7 +32,7 @@ func loadAdmin(s settings, c *Config) error {
 	}
 	c.Admin.Endpoint = endpoint
 	for _, h := range s.list("admin-host") {
-		if !isHostName(h.text) {
+		if !discovery.IsHostName(h.text) {
 			return h.fault("not a host name (without a port)")
 		}
 		c.Admin.Hosts = append(c.Admin.Hosts, h.text)

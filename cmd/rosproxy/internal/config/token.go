@@ -3,39 +3,32 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
-	"syscall"
+
+	"github.com/rosproxy/rosproxy/discovery"
 )
 
-// maxToken bounds the token file.
+// maxToken bounds the token, which clients send in a header.
 const maxToken = 4096
 
-// ReadToken reads a bearer token from a file of one line. It never blocks, as
+// ReadToken reads a bearer token from a file of one word. It never blocks, as
 // it would on a pipe.
 func ReadToken(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
+	if info, err := os.Stat(path); err != nil {
 		return "", err
 	} else if !info.Mode().IsRegular() {
 		return "", errors.New("not a regular file")
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxToken+1))
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(b))
+	token, err := discovery.ReadToken(path)
 	switch {
-	case len(b) > maxToken:
-		return "", fmt.Errorf("the file is longer than %d bytes", maxToken)
+	case err != nil:
+		return "", err
+	case len(token) > maxToken:
+		return "", fmt.Errorf("the token is longer than %d bytes", maxToken)
 	case token == "":
 		return "", errors.New("the file is empty")
-	case !isPlain(token):
+	case strings.Contains(token, " "):
 		return "", errors.New("the file holds more than one word")
 	}
 	return token, nil

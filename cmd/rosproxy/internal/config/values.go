@@ -3,13 +3,14 @@ package config
 import (
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/rosproxy/rosproxy/discovery"
 )
 
 // The forms that the text of a flag can take. Each function answers an error
@@ -126,9 +127,6 @@ func isPlain(s string) bool {
 	})
 }
 
-// hostName is loose on purpose: the resolver has the last word.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?$`)
-
 // SplitHostPort splits HOST:PORT and says what is wrong with it; the reason
 // is empty when nothing is. HOST may be empty.
 func SplitHostPort(address string) (host string, port uint16, reason string) {
@@ -143,16 +141,10 @@ func SplitHostPort(address string) (host string, port uint16, reason string) {
 	if host == "" {
 		return "", uint16(n), ""
 	}
-	if _, err := netip.ParseAddr(host); err != nil && !isHostName(host) {
+	if _, err := netip.ParseAddr(host); err != nil && !discovery.IsHostName(host) {
 		return "", 0, "the host is neither an IP address nor a host name"
 	}
 	return host, uint16(n), ""
-}
-
-// isHostName reports whether host may be a name. An IPv4 address with a mistake
-// in it is none: it would be looked up.
-func isHostName(host string) bool {
-	return hostName.MatchString(host) && strings.Trim(host, "0123456789.") != ""
 }
 
 // isLoopback reports whether nobody but this machine can connect to host.

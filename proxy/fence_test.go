@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
@@ -47,6 +50,80 @@ func TestNoTransferBeginsAfterTheStore(t *testing.T) {
 	}
 	if n, err := c.Read(make([]byte, 16)); n != len("after") || err != nil {
 		t.Errorf("read with the epoch back in force: got %d bytes, %v; want %d", n, err, len("after"))
+	}
+}
+
+// TestDialThatIsAnsweredAfterTheStoreIsCarried: its client has not reached the
+// old master, and is none of those that are reset.
+func TestDialThatIsAnsweredAfterTheStoreIsCarried(t *testing.T) {
+	p, address := running(t, Config{Shards: 1, HoldTimeout: patience}, "")
+	client := dialed(t, address)
+	inState(t, p, held, 1)
+	old, young := Master{Address: netip.MustParseAddrPort(echo(t))}, Master{Address: netip.MustParseAddrPort(echo(t))}
+	carried, dropped := 0, 0
+	onShard(p, 0, func(s *shard) {
+		lb := s.labels[0]
+		lb.current.Store(newEpoch(1, old))
+		c := s.only()
+		c.dial(s.loop)
+		eventually(t, "the old master's answer", func() bool { return isConnected(int(c.sides[master].fd)) })
+		lb.current.Store(newEpoch(2, young))
+		c.onEvent(s.loop, master, sock.ReadyOut)
+		carried = s.failOver(lb, func(j *cutJob) { dropped = j.closed })
+		s.workOnCuts(cutsPerIteration)
+		s.resume(lb)
+	})
+	if carried != 1 || dropped != 0 {
+		t.Errorf("carried, dropped: got %d, %d; want 1, 0", carried, dropped)
+	}
+	roundTrip(t, client, []byte("x"))
+	if got := p.Connections(Filter{})[0].Master; got != young.Address.String() {
+		t.Errorf("master: got %s; want %v", got, young.Address)
+	}
+}
+
+// isConnected reports whether the handshake of fd is over.
+func isConnected(fd int) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	const established = 1
+	return err == nil && info.State == established
+}
+
+// only is the shard's one connection.
+func (s *shard) only() (only *conn) {
+	s.conns.all(func(c *conn) { only = c })
+	return only
+}
+
+// TestNoFINGoesToAMasterAfterTheStore: it would deliver what is queued for it.
+func TestNoFINGoesToAMasterAfterTheStore(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	client, master := s.next(t)
+	closed := 0
+	onShard(s.p, 0, func(s *shard) {
+		lb := s.labels[0]
+		old := lb.current.Load()
+		lb.current.Store(newEpoch(old.number+1, Master{}))
+		closed = s.tryToCloseAll(s.now + int64(patience))
+		lb.current.Store(old)
+	})
+	if closed != 0 {
+		t.Errorf("closed gracefully: got %d; want none", closed)
+	}
+	passes(t, client, master, "up")
+	passes(t, master, client, "down")
+}
+
+func TestNoHeaderGoesToAMasterAfterTheStore(t *testing.T) {
+	p, s := stopped(t, Config{SendProxy: ProxyV1}, nopLog)
+	c, peers := s.adopt(t, relaying)
+	c.origin = &proxyproto.Origin{Source: netip.MustParseAddrPort("192.0.2.1:1"), Destination: netip.MustParseAddrPort("192.0.2.2:2")}
+	p.labels[0].current.Store(newEpoch(1, Master{}))
+	if !c.sendHeader(s.loop) {
+		t.Error("the connection was ended; want it to be left to the cut")
+	}
+	if n, err := sock.Receive(peers[master], s.scratch); err != sock.ErrAgain {
+		t.Errorf("the old master got %d bytes, %v; want none", n, err)
 	}
 }
 

@@ -10,6 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestMasterThatHasResetBeforeItsHeaderIsBlamed: it had accepted.
+func TestMasterThatHasResetBeforeItsHeaderIsBlamed(t *testing.T) {
+	_, s := stopped(t, Config{SendProxy: ProxyV1}, nopLog)
+	c, peers := s.adopt(t, relaying)
+	c.origin = &proxyproto.Origin{Source: netip.MustParseAddrPort("192.0.2.1:1"), Destination: netip.MustParseAddrPort("192.0.2.2:2")}
+	sock.Close(peers[master])
+	if c.sendHeader(s.loop) {
+		t.Error("the connection lives")
+	}
+	if got := s.counters[0].closed; got[MasterReset] != 1 {
+		t.Errorf("closed by reason: got %v; want one reset by the master", got)
+	}
+}
+
 // TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater: a fresh socket takes
 // a header whole; should one not, its rest goes before the client's bytes.
 func TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater(t *testing.T) {

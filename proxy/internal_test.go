@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // The tests of this package's inside. What clients and masters see of it is
@@ -17,8 +20,13 @@ import (
 // running starts a proxy in front of master and ends it with the test.
 func running(tb testing.TB, c Config, master string) (*Proxy, string) {
 	tb.Helper()
+	return runningWithLog(tb, c, master, nopLog)
+}
+
+func runningWithLog(tb testing.TB, c Config, master string, log zerolog.Logger) (*Proxy, string) {
+	tb.Helper()
 	c.Listeners = []Listener{{Label: "default", Address: "127.0.0.1:0"}}
-	p := served(tb, c)
+	p := servedWithLog(tb, c, log)
 	if master != "" {
 		p.SetMaster("default", Master{Address: netip.MustParseAddrPort(master)})
 	}
@@ -28,7 +36,12 @@ func running(tb testing.TB, c Config, master string) (*Proxy, string) {
 // served starts a proxy and ends it with the test.
 func served(tb testing.TB, c Config) *Proxy {
 	tb.Helper()
-	p, err := New(c, nopLog)
+	return servedWithLog(tb, c, nopLog)
+}
+
+func servedWithLog(tb testing.TB, c Config, log zerolog.Logger) *Proxy {
+	tb.Helper()
+	p, err := New(c, log)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -45,6 +58,61 @@ func served(tb testing.TB, c Config) *Proxy {
 		tb.Fatal(err)
 	}
 	return p
+}
+
+// stopped is a proxy of one shard whose loop does not run: the test takes its
+// steps. Its mailbox is open.
+func stopped(tb testing.TB, c Config, log zerolog.Logger) (*Proxy, *shard) {
+	tb.Helper()
+	c.Listeners, c.Shards = []Listener{{Label: "default", Address: "127.0.0.1:0"}}, 1
+	p, err := New(c, log)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := p.shards[0]
+	s.mail.start()
+	tb.Cleanup(func() {
+		s.end()
+		p.close()
+	})
+	return p, s
+}
+
+// adopt makes a connection in the state, each of whose sides is one end of a
+// socket pair, and returns it and the other ends, by side.
+func (s *shard) adopt(tb testing.TB, st state) (c *conn, peers [2]int) {
+	tb.Helper()
+	c = s.conns.take(s.loop)
+	c.label, c.counters, c.state = s.labels[0], &s.counters[0], st
+	c.counters.active++
+	c.accepted = s.clock.now()
+	c.waiting = c.accepted
+	s.slots.used.Add(1)
+	s.load.Add(1)
+	for which := range c.sides {
+		if which == master && !st.hasReachedMaster() {
+			continue
+		}
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { sock.Close(fds[1]) })
+		c.sides[which] = side{fd: int32(fds[0]), writable: true}
+		peers[which] = fds[1]
+	}
+	if st == relaying {
+		c.epoch = c.label.current.Load()
+	}
+	return c, peers
+}
+
+// logLines is a log's writer that is called for each line.
+type logLines func(line string)
+
+func (f logLines) Write(line []byte) (int, error) {
+	f(string(line))
+	return len(line), nil
 }
 
 // echo answers every client with what it sends, until the test ends.

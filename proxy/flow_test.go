@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
+
+// enlarge gives the queue that fd's writes go to room for n bytes.
+func enlarge(t *testing.T, fd, n int) {
+	t.Helper()
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, n); err != nil {
+		t.Skipf("only root may have such long queues: %v", err)
+	}
+}
+
+// TestADirectionMovesAQuantumAtMost, copied or spliced, when source and
+// destination would go on: others wait.
+func TestADirectionMovesAQuantumAtMost(t *testing.T) {
+	for name, streaming := range map[string]bool{"copied": false, "spliced": true} {
+		t.Run(name, func(t *testing.T) {
+			_, s := stopped(t, Config{}, nopLog)
+			c, peers := s.adopt(t, relaying)
+			c.flows[up].streaming, c.sides[client].urgent = streaming, !streaming // at an urgent mark nothing is spliced
+			c.sides[client].readable = true
+			for _, fd := range []int{peers[client], int(c.sides[master].fd)} {
+				enlarge(t, fd, 16<<20)
+			}
+			const all = 3 * quantum
+			for sent := 0; sent < all; {
+				n, err := sock.Send(peers[client], make([]byte, min(scratchSize, all-sent)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sent += n
+			}
+			for before := uint64(0); before < all; before = c.flows[up].bytes {
+				if v := c.move(s.loop, up); v != waiting {
+					t.Fatalf("got verdict %v; want waiting", v)
+				}
+				if n := c.flows[up].bytes - before; n == 0 || n >= 2*quantum {
+					t.Fatalf("moved: got %d bytes; want some, and not more than %d and what was read last", n, quantum)
+				}
+				if ready := len(s.ready.take(1)) == 1; !ready && c.flows[up].bytes < all {
+					t.Fatal("with more to move it is not ready to go on")
+				}
+				c.queued = false
+			}
+		})
+	}
+}
+
+// TestADestinationThatIsFullIsNotTriedAgain: an event says when it is not any more.
+func TestADestinationThatIsFullIsNotTriedAgain(t *testing.T) {
+	for name, streaming := range map[string]bool{"copied": false, "spliced": true} {
+		t.Run(name, func(t *testing.T) {
+			_, s := stopped(t, Config{}, nopLog)
+			c, peers := s.adopt(t, relaying)
+			isStuck := func() bool { return c.flows[up].rest != nil || c.flows[up].pipe != nil }
+			for !isStuck() {
+				if _, err := sock.Send(peers[client], make([]byte, scratchSize)); err != nil {
+					t.Fatal(err)
+				}
+				c.flows[up].streaming, c.sides[client].readable = streaming, true
+				if v := c.move(s.loop, up); v != waiting {
+					t.Fatalf("got verdict %v; want waiting", v)
+				}
+			}
+			if c.sides[master].writable {
+				t.Error("it is taken to be writable")
+			}
+			for want := c.flows[up].bytes; want > 0; { // and then everything comes
+				n, err := sock.Receive(peers[master], s.scratch[:1<<10]) // little by little
+				if err != nil {
+					t.Fatalf("with %d bytes to go: %v", want, err)
+				}
+				want -= uint64(n)
+				c.onEvent(s.loop, master, sock.ReadyOut)
+				if isStuck() && c.sides[master].writable {
+					t.Fatalf("with %d bytes to go it is taken to be writable", want)
+				}
+			}
+			if isStuck() {
+				t.Error("something is left")
+			}
+		})
+	}
+}

@@ -174,7 +174,7 @@ func (a *agent) request(ctx context.Context, path string, params url.Values) (*h
 	return req, nil
 }
 
-// trouble words a failed request for an operator. After a timeout no old
+// trouble turns err into what an operator should read. After a timeout no old
 // connection is used again, and a name that stands for several servers leads
 // to another one.
 func (a *agent) trouble(ctx context.Context, err error) error {

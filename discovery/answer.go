@@ -175,8 +175,8 @@ func refusal(status int, body []byte) answer {
 	return a
 }
 
-// emptiness tells an empty list that says "nobody" from one that says "not
-// for your eyes". A token without rights gets 200 and an empty list, marked
+// emptiness tells an empty list that means "nobody" from one that means "access
+// denied". A token without rights gets 200 and an empty list, marked
 // as filtered when something was left out (api-docs/api-structure#acl, since
 // Consul 1.11); when nothing is there to leave out, a request without a token
 // against default deny still learned nothing.
@@ -224,7 +224,7 @@ func (c candidate) reject(err error) reject {
 }
 
 // failing answers the worst check that does not pass; nil: all do. A long poll
-// asks for passing instances only, but not every server has listened.
+// asks for passing instances only, but not every server has kept to that.
 func failing(checks []check) *check {
 	var worst *check
 	for i := range checks {

@@ -157,6 +157,26 @@ func TestWaitingAnswerComesBeforeTheFence(t *testing.T) {
 	}
 }
 
+// TestOnlyAnswersExtendALease: a process that stood still begins a read when it
+// goes on, which is no answer yet.
+func TestOnlyAnswersExtendALease(t *testing.T) {
+	r := &recorder{}
+	w := newWatch(0, Label{Name: "default"}, fencing("127.0.0.1:1").withDefaults(), []*agent{{health: newHealth("", nopLog)}}, systemLookup, nopLog)
+	named := read(says(0, 10, master(1, 10)))
+	named.begun = sinceBoot() - time.Minute
+	w.outage.add(named.begun)
+	w.take(t.Context(), named, r)
+	over := r.lease("default")
+	if over == 0 || over > sinceBoot() {
+		t.Fatalf("got a lease until %v; want one that is over", over)
+	}
+	w.outage.add(sinceBoot())
+	w.extend(r)
+	if until := r.lease("default"); until != over {
+		t.Errorf("got a lease until %v; want %v still", until, over)
+	}
+}
+
 // confirmations is a recorder that says when it is told that a master is confirmed.
 type confirmations struct {
 	*recorder
@@ -199,4 +219,51 @@ func TestMasterIsConfirmedAsLongAsConsulAnswers(t *testing.T) {
 	}
 	undo()
 	confirmed()
+}
+
+// TestReadsHaveTheirChanceBeforeTheFence: several, and none that hangs keeps its place for longer.
+func TestReadsHaveTheirChanceBeforeTheFence(t *testing.T) {
+	c := Config{OnOutage: Fence, FenceAfter: time.Second}.withDefaults()
+	if c.VerifyTimeout > c.FenceAfter {
+		t.Errorf("got a time-out of %v; want at most %v", c.VerifyTimeout, c.FenceAfter)
+	}
+	if c := (Config{FenceAfter: time.Second}).withDefaults(); c.VerifyTimeout != DefaultVerifyTimeout {
+		t.Errorf("without a fence: got a time-out of %v; want %v", c.VerifyTimeout, DefaultVerifyTimeout)
+	}
+}
+
+// TestMasterIsNeverSetOnALeaseThatIsOver: also when its host name is looked up
+// after the read that ended the outage.
+func TestMasterIsNeverSetOnALeaseThatIsOver(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	dns := newFakeDNS()
+	dns.set("worker.example", "127.0.0.4")
+	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-1", "worker.example", 7801) })
+	c := fencing(s.Addr)
+	c.VerifyEvery = time.Hour
+	var mu sync.Mutex
+	over := 0
+	r := startWith(t, c, dns.lookup, func(_ *Consul, r *recorder) {
+		r.hold = func(label string) {
+			calls := r.list()
+			if until := r.lease(label); calls[len(calls)-1] != "default cut" && until > 0 && until < sinceBoot() {
+				mu.Lock()
+				over++
+				mu.Unlock()
+			}
+		}
+	})
+	const set = "default set 127.0.0.4:7801"
+	r.calls(set)
+	r.VerifyNow()
+	await(t, "a lease", func() bool { return r.lease("default") > 0 })
+	s.Stop()
+	r.VerifyNow() // and goes unanswered
+	r.calls(set, "default cut")
+	s.Start()
+	r.calls(set, "default cut", set)
+	if over > 0 {
+		t.Error("the master was set while the lease was over")
+	}
 }

@@ -104,6 +104,9 @@ func (p *poller) verify(ctx context.Context) {
 		if p.reads.Wait(ctx) != nil {
 			return
 		}
+		if extra {
+			p.agent.dialer.rotate() // where one name stands for several servers, another one may answer
+		}
 		s.begin(time.Now(), about(p.config.VerifyEvery))
 		reading.Go(func() { p.read(ctx, ended, extra) })
 	}

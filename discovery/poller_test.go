@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -105,6 +106,24 @@ func TestHangingReadsKeepNoOtherFromStarting(t *testing.T) {
 	if n := reading(s); n == 0 {
 		t.Error("the reads that hang have ended, and proved nothing")
 	}
+}
+
+// TestServerThatHangsBehindANameIsPassedBy: the next read goes to another one,
+// long before the first one's time is up.
+func TestServerThatHangsBehindANameIsPassedBy(t *testing.T) {
+	t.Parallel()
+	s := double(t)                                            // on 127.0.0.1
+	hung, err := net.Listen("tcp", "127.0.0.2:"+port(s.Addr)) // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hung.Close() })
+	dns := newFakeDNS()
+	dns.set("consul.example", "127.0.0.2", "127.0.0.1")
+	c := quick("consul.example:" + port(s.Addr))
+	c.Wait, c.VerifyTimeout = time.Hour, time.Hour
+	r := startWith(t, c, dns.lookup)
+	r.calls(set1)
 }
 
 func TestReadsInFlightAreBounded(t *testing.T) {
@@ -239,26 +258,67 @@ func TestLongPollMayTakeASixteenthMoreThanItsWait(t *testing.T) {
 	}
 }
 
-func TestServerIsAskedWithNearAgainOnceItWasRestarted(t *testing.T) {
+// nearPolls counts the long polls of a double with near=_agent, and without.
+func nearPolls(s *consultest.Server) (with, without int) {
+	for _, q := range s.Requests() {
+		switch {
+		case !q.Blocking():
+		case q.Query.Has("near"):
+			with++
+		default:
+			without++
+		}
+	}
+	return with, without
+}
+
+// TestServerThatRefusesNearIsAskedWithItOnce, and again once it was restarted.
+func TestServerThatRefusesNearIsAskedWithItOnce(t *testing.T) {
 	t.Parallel()
 	s := double(t)
 	undo := s.Inject(consultest.NearUnsupported())
-	r := start(t, quick(s.Addr))
-	near := func(want bool) func() bool {
-		return func() bool {
-			for _, q := range s.Requests() {
-				if q.Blocking() && q.Query.Has("near") == want {
-					return true
-				}
-			}
-			return false
-		}
+	c := quick(s.Addr)
+	c.Wait = 50 * time.Millisecond
+	r := start(t, c)
+	await(t, "many long polls without near", func() bool { _, without := nearPolls(s); return without > 5 })
+	if with, _ := nearPolls(s); with != 1 {
+		t.Errorf("got %d long polls with near; want one", with)
 	}
-	await(t, "a long poll without near", near(false))
 	s.Stop()
 	await(t, "errors", func() bool { return r.agent(0).Errors > 3 })
 	undo() // who comes back is newer
 	s.ForgetRequests()
 	s.Start()
-	await(t, "a long poll with near", near(true))
+	await(t, "a long poll with near", func() bool { with, _ := nearPolls(s); return with > 0 })
+}
+
+// TestServerThatRefusesEverythingIsAskedWithNearAgain: near was not the reason.
+func TestServerThatRefusesEverythingIsAskedWithNearAgain(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	r := start(t, quick(s.Addr))
+	r.calls(set1)
+	undo := s.Inject(consultest.Status(http.StatusBadRequest, "no").On("/v1/health/"))
+	await(t, "errors", func() bool { return r.agent(0).Errors > 3 })
+	s.ForgetRequests()
+	undo()
+	await(t, "a long poll with near", func() bool { with, _ := nearPolls(s); return with > 0 })
+}
+
+func TestNoHurryOnceAnOutageIsFenced(t *testing.T) {
+	s := double(t)
+	c := fencing(s.Addr)
+	c.VerifyTimeout = 100 * time.Millisecond
+	src, err := NewConsul(c, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPoller(src.config, src.watches[0], src.agents[0])
+	if d := p.sooner(); d > 25*time.Millisecond {
+		t.Errorf("got %v until the next read; want a quarter of the time-out at most", d)
+	}
+	src.watches[0].status.State = Unreachable
+	if d := p.sooner(); d < 500*time.Millisecond {
+		t.Errorf("once fenced: got %v until the next read; want no hurry", d)
+	}
 }

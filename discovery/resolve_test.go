@@ -256,6 +256,24 @@ func TestHintOfFailedDialsIsNothingForAnAddress(t *testing.T) {
 	}
 }
 
+// TestWhatIsFoundForAFormerMasterIsIgnored: its look-up may end when another
+// one's has begun.
+func TestWhatIsFoundForAFormerMasterIsIgnored(t *testing.T) {
+	dns := newFakeDNS()
+	dns.hang = true
+	r := newResolver(dns.lookup, time.Hour, backoff{})
+	defer r.close()
+	r.start(t.Context(), "former.example")
+	late := found{task: r.task, host: "former.example", addr: netip.MustParseAddr("127.0.0.4")}
+	r.start(t.Context(), "worker.example")
+	if r.accept(late) {
+		t.Error("a former master's look-up was accepted")
+	}
+	if !r.accept(found{task: r.task, host: "worker.example", addr: netip.MustParseAddr("127.0.0.5")}) {
+		t.Error("the master's look-up was not accepted")
+	}
+}
+
 func TestHostsThatAreRememberedAreBounded(t *testing.T) {
 	r := newResolver(systemLookup, time.Second, backoff{})
 	for i := range 3 * maxNames {

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +46,48 @@ func TestStaticMastersAreTold(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run: got %v; want nil", err)
 	}
+}
+
+// TestStaticNameIsLookedUpAgainWhileDialsFail: it may have moved, and another
+// of its addresses may accept.
+func TestStaticNameIsLookedUpAgainWhileDialsFail(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.3:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := port(l.Addr().String())
+	dns := newFakeDNS()
+	dns.set("worker.example", "127.0.0.2", "127.0.0.3") // nobody listens on the first
+	s, err := NewStatic(map[string]string{"a": "worker.example:" + p, "b": "127.0.0.1:1"}, []Label{{Name: "a"}, {Name: "b"}}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.lookup = dns.lookup
+	r := &recorder{}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx, r) }()
+	of := func(label string) (calls []string) {
+		for _, c := range r.list() {
+			if strings.HasPrefix(c, label+" ") {
+				calls = append(calls, c)
+			}
+		}
+		return calls
+	}
+	two, three, four := "a set 127.0.0.2:"+p, "a set 127.0.0.3:"+p, "a set 127.0.0.4:"+p
+	await(t, "the first address", func() bool { return slices.Equal(of("a"), []string{two}) })
+	dialsFail(t, s, "a")
+	dialsFail(t, s, "b")
+	await(t, "the one that accepts", func() bool { return slices.Equal(of("a"), []string{two, three}) })
+	dns.set("worker.example", "127.0.0.4")
+	await(t, "where the name has moved", func() bool { return slices.Equal(of("a"), []string{two, three, four}) })
+	if got := of("b"); len(got) != 1 {
+		t.Errorf("got calls %q for a master with an address; want one", got)
+	}
+	cancel()
+	<-done
 }
 
 func TestStaticRunEndsWhileANameDoesNotResolve(t *testing.T) {

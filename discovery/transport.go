@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// newTransport makes the way to one Consul address. It is not the library's:
+// newTransport makes the transport of requests to one Consul address. It is not the library's:
 // that one honours HTTP_PROXY, where Consul never is, and is replaced for
 // unix:// addresses. HTTP/2 stays off, since a context's end then closes no
 // connection, and one that is dead would carry every later request too.

@@ -30,6 +30,20 @@ func mustParse(t *testing.T, args, env []string) Config {
 	return c
 }
 
+func TestVersionAndHelpAreCommandsAndFlags(t *testing.T) {
+	for _, c := range []struct {
+		arg     string
+		want    Command
+		printed string
+	}{{"version", Version, ""}, {"--version", Version, ""}, {"help", Help, "--listen"}, {"--help", Help, "--listen"}} {
+		var out strings.Builder
+		got, _, err := Parse([]string{c.arg}, nil, &out)
+		if err != nil || got != c.want || !strings.Contains(out.String(), c.printed) {
+			t.Errorf("%s: got %q, %v, printed %q; want %q, printed %q", c.arg, got, err, out.String(), c.want, c.printed)
+		}
+	}
+}
+
 func TestDefaultsAreTheContracts(t *testing.T) {
 	got := mustParse(t, nil, nil)
 	want := Config{

@@ -57,7 +57,7 @@ type grammar struct {
 	AgentCheckListen string   `placeholder:"ADDR" help:"Answer HAProxy's agent checks here: HOST:PORT or unix:PATH (none)."`
 	DrainGrace       string   `default:"5s" placeholder:"D" help:"Draining: unready but still accepting (${default})."`
 	DrainTimeout     string   `default:"5m" placeholder:"D" help:"Draining: after this the rest is closed (${default})."`
-	UpgradeTimeout   string   `default:"30s" placeholder:"D" help:"SIGUSR2: how long the new process has to become ready (${default})."`
+	UpgradeTimeout   string   `default:"30s" placeholder:"D" help:"SIGUSR2, SIGHUP: how long the new process has to become ready (${default})."`
 	LogLevel         string   `default:"info" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
 	LogFormat        string   `placeholder:"json|console" help:"Form of the log (console on a terminal, else json)."`
 	LogConnections   bool     `help:"Log closed connections at info instead of debug."`
@@ -95,7 +95,7 @@ func parseArgs(args, env []string, out io.Writer) (Command, settings, error) {
 	if err != nil {
 		return "", settings{}, fmt.Errorf("build the command line: %w", err)
 	}
-	ctx, err := parser.Parse(args)
+	ctx, err := parser.Parse(asCommand(args))
 	if helped {
 		return Help, settings{}, nil
 	}
@@ -111,6 +111,20 @@ func parseArgs(args, env []string, out io.Writer) (Command, settings, error) {
 		}
 	}
 	return Command(ctx.Command()), s, nil
+}
+
+// asCommand takes --version for version and help for --help, which people try as well.
+func asCommand(args []string) []string {
+	if len(args) != 1 {
+		return args
+	}
+	switch args[0] {
+	case "--version":
+		return []string{string(Version)}
+	case string(Help):
+		return []string{"--help"}
+	}
+	return args
 }
 
 // plainly says in our words what kong says in those of its scanner.

@@ -344,3 +344,22 @@ func TestClosingWindowIsTheLastFifthAndFiveSecondsAtMost(t *testing.T) {
 		t.Errorf("no deadline: got a closing window; want none")
 	}
 }
+
+// TestConnectionsToCloseAreCountedInPieces: a failover does not wait for the
+// count of all that a shard has.
+func TestConnectionsToCloseAreCountedInPieces(t *testing.T) {
+	const want = 4
+	s := newPairs(t, Config{Shards: 1})
+	pieces := 0
+	onShard(s.p, 0, func(s *shard) {
+		for s.conns.size() < want*slotsPerPiece {
+			s.conns.chunks = append(s.conns.chunks, new([slabChunk]conn))
+		}
+		count := s.closeGracefully(0, 0) // nothing is due: it counts, and no more
+		for pieces = 1; count(); pieces++ {
+		}
+	})
+	if pieces < want {
+		t.Errorf("pieces: got %d; want %d or more", pieces, want)
+	}
+}

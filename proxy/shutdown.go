@@ -147,16 +147,19 @@ func (p *Proxy) closeDue(w closingWindow) {
 // closeGracefully closes connections until progress of those that were here at
 // the beginning of the window, and are, have been: one round, in pieces.
 func (s *shard) closeGracefully(progress float64, until int64) task {
-	due, counted, at := 0, false, 0
+	here, due, counted, at := 0, 0, false, 0
 	return func() (more bool) {
 		if !counted {
-			here := 0
-			s.conns.all(func(c *conn) {
+			at = s.conns.some(at, slotsPerPiece, func(c *conn) {
 				if c.state == relaying {
 					here++
 				}
 			})
-			due, counted = int(progress*float64(s.closed+here))-s.closed, true
+			if at < s.conns.size() {
+				return true
+			}
+			due, counted, at = int(progress*float64(s.closed+here))-s.closed, true, 0
+			return due > 0
 		}
 		if due > 0 {
 			at = s.conns.some(at, slotsPerPiece, func(c *conn) {

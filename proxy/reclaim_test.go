@@ -152,5 +152,7 @@ func TestPortOfAPausedListenerIsTakenFromNobodyElse(t *testing.T) {
 	if err := p.Resume(); err != nil {
 		t.Errorf("resume when it is free: %v", err)
 	}
-	roundTrip(t, dialed(t, address), []byte("x"))
+	c := dialed(t, address)
+	time.Sleep(50 * time.Millisecond) // until the proxy looks for what is not there yet
+	roundTrip(t, c, []byte("x"))
 }

@@ -302,3 +302,23 @@ func TestClientsWaitInTheSocketOfSystemdWhileNobodyServes(t *testing.T) {
 	start()
 	waiting.greetedBy(one)
 }
+
+func TestServiceManagerIsToldWhoServesWhenTheNewProcessDies(t *testing.T) {
+	one := startWorker(t, "one")
+	g := prepareGenerations(t)
+	s := startServiceManager(t, g.dir)
+	file, address := socketOf(t)
+	g.start(g.activated(s, []string{"default"}, []*os.File{file}, "--static-master="+one.l.Addr().String()))
+	g.listen = address
+	s.await(0, g.first, "READY=1")
+	live := dialProxy(t, g.listen)
+	live.greetedBy(one)
+	next := g.upgrade(g.first)
+	at := s.await(0, next, "READY=1")
+	g.signal(next, syscall.SIGKILL)
+	at = s.await(at, g.first, fmt.Sprintf("MAINPID=%d\nREADY=1", g.first))
+	s.await(at, g.first, "WATCHDOG=1")
+	s.await(at, g.first, "STATUS=serving")
+	dialProxy(t, g.listen).greetedBy(one)
+	live.isAlive()
+}

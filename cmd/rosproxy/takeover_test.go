@@ -109,3 +109,37 @@ func awaitAlone(t *testing.T, fd int) <-chan struct{} {
 	t.Cleanup(func() { stopped.Store(true); <-ended })
 	return woken
 }
+
+// A successor that is not a child of its predecessor, which therefore cannot
+// end it, must not go on as if it had taken over.
+func TestSuccessorThatIsCalledOffAfterItWasToldToTakeOverEnds(t *testing.T) {
+	one := startWorker(t, "one")
+	g := prepareGenerations(t)
+	g.keepAs(".real")
+	g.replace(`exec >"$0.log" 2>&1; setsid -f "$0.real" "$@"; sleep 1000`)
+	g.log = g.path + ".log"
+	file, address := socketOf(t)
+	defer file.Close()
+	c := g.command("--static-master=" + one.l.Addr().String())
+	s, err := handover.Start(handover.Config{
+		Path: c.Path, Args: c.Args, Env: c.Env, Generation: 2, Sockets: []handover.Socket{{Name: "listen default", File: file}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err = s.AwaitReady(ctx)
+	if err == nil {
+		err = s.TakeOver(ctx)
+	}
+	if err == nil {
+		dialProxy(t, address).greetedBy(one)
+	}
+	if ended := s.CallOff(); err != nil || ended != "signal: killed" {
+		t.Fatalf("got %v, and the script ended with %s; want it killed when it serves", err, ended)
+	}
+	pid := int(g.awaitLine("starting")["pid"].(float64))
+	g.awaitLine("not taking over")
+	g.await("the end of the successor", func() bool { return !g.isOurs(pid) })
+}

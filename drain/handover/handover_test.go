@@ -222,6 +222,11 @@ func TestWhatASuccessorHasStartedEndsWithIt(t *testing.T) {
 			}
 			if c.ended != "signal: killed" {
 				<-s.exited
+				select {
+				case <-s.ended:
+					t.Error("it was reaped: by now its process group's id could be somebody else's")
+				case <-time.After(50 * time.Millisecond):
+				}
 			}
 			if got := s.CallOff(); got != c.ended {
 				t.Errorf("got %s; want %s", got, c.ended)

@@ -87,6 +87,7 @@ func (n *Notifier) Reclaimed() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.silent = false
+	n.status = "" // what was said last is the other's
 	n.sayLocked(fmt.Sprintf("MAINPID=%d", os.Getpid()), daemon.SdNotifyReady)
 }
 

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Parent is the process that started this one. An upgrade ends this process: a
@@ -24,13 +25,15 @@ type Parent struct {
 // starts: whom it gets later, when that one has ended, has not waited for it.
 func FindParent(env []string) Parent {
 	p := process{
-		pid: os.Getpid(), parent: os.Getppid(), group: syscall.Getpgrp(),
+		pid: os.Getpid(), parent: os.Getppid(), group: unix.Getpgrp(),
 		notified: lookup(env, "NOTIFY_SOCKET") != "",
 		byUnit:   lookup(env, "SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()),
 	}
 	if p.parent > 0 {
 		p.name = nameOf(fmt.Sprintf("/proc/%d", p.parent))
-		p.parentGroup, _ = syscall.Getpgid(p.parent)
+		p.parentGroup, _ = unix.Getpgid(p.parent)
+		p.session, _ = unix.Getsid(0)
+		p.parentSession, _ = unix.Getsid(p.parent)
 	}
 	return Parent{pid: p.parent, err: p.forbids()}
 }
@@ -54,11 +57,11 @@ func lookup(env []string, name string) string {
 
 // process is what is known of this process and its parent.
 type process struct {
-	pid, group          int
-	parent, parentGroup int
-	name                string // of the parent; empty: not known
-	notified            bool   // there is a service manager that listens
-	byUnit              bool   // systemd has started this process, not one that it descends from
+	pid, group, session                int
+	parent, parentGroup, parentSession int
+	name                               string // of the parent; empty: not known
+	notified                           bool   // there is a service manager that listens
+	byUnit                             bool   // systemd has started this process, not one that it descends from
 }
 
 // Names of processes, of which the kernel keeps 15 bytes.
@@ -88,6 +91,8 @@ func (p process) forbids() error {
 	case slices.Contains(supervisors, p.name), slices.ContainsFunc(supervisorPrefixes, hasPrefix):
 		return fmt.Errorf("its parent, %s (process %d), waits for it", p.name, p.parent)
 	case p.parent != 1, p.name == "", slices.Contains(inits, p.name):
+		return nil
+	case p.session != p.parentSession: // its parent had ended before it looked, and PID 1 has not started it
 		return nil
 	case slices.Contains(shells, p.name) && p.group != p.parentGroup: // a job of an interactive one
 		return nil

@@ -29,6 +29,7 @@ func TestParentThatWaitsForbidsAnUpgrade(t *testing.T) {
 		"a user's unit":                            {process{pid: 70, parent: 600, name: "systemd", byUnit: true, notified: true}, ""},
 		"adopted by systemd before it looked":      {process{pid: 70, parent: 1, name: "systemd"}, ""},
 		"adopted by init before it looked":         {process{pid: 70, parent: 1, name: "init"}, ""},
+		"adopted by another one before it looked":  {process{pid: 7, session: 5, parent: 1, parentSession: 1, name: "entrypoint"}, ""},
 		"a job of a shell":                         {process{pid: 70, group: 70, parent: 60, parentGroup: 60, name: "bash"}, ""},
 		"a job of the shell that is PID 1":         {process{pid: 7, group: 7, parent: 1, parentGroup: 1, name: "bash"}, ""},
 		"a script, which may do more when it ends": {process{pid: 70, group: 60, parent: 60, parentGroup: 60, name: "sh"}, ""},

@@ -31,7 +31,7 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 		if old.address.IsValid() {
 			old.master.Store(&m)
 		}
-		if old.suspended.Swap(false) {
+		if old.suspended.Swap(nil) != nil {
 			p.broadcast(func(s *shard) { s.resume(lb) })
 		}
 		return Cut{}
@@ -44,6 +44,9 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 	}
 	e := newEpoch(old.number+1, m)
 	e.refused = refused
+	if !m.Address.IsValid() {
+		e.lost = p.lossAfter(old)
+	}
 	c := p.replace(lb, e)
 	c.From, c.To = nameOf(old.address), nameOf(m.Address)
 	if !m.Seen.IsZero() {
@@ -114,7 +117,18 @@ func (p *Proxy) Suspend(label string) {
 	lb, h := p.mustFind(label)
 	h.change.Lock()
 	defer h.change.Unlock()
-	lb.current.Load().suspended.Store(true)
+	e := lb.current.Load()
+	e.suspended.CompareAndSwap(nil, p.lossAfter(e))
+}
+
+// lossAfter is since when a label has no master that loses the one of e now,
+// or has had none since before.
+func (p *Proxy) lossAfter(e *epoch) *loss {
+	m, since := e.inOffice()
+	if m == nil {
+		return since
+	}
+	return &loss{at: time.Now(), clock: p.clock.now()}
 }
 
 // Confirm says that a consistent read that began at begun (CLOCK_BOOTTIME,

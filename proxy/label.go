@@ -47,9 +47,16 @@ type epoch struct {
 	address   netip.AddrPort         // of the master; zero: an epoch without one
 	master    atomic.Pointer[Master] // all that is known of it; its Address is that of the epoch
 	since     time.Time
-	refused   netip.AddrPort // the master would have been one of our own listeners
-	suspended atomic.Bool    // the master is gone for now, and no other elected
+	refused   netip.AddrPort       // the master would have been one of our own listeners
+	lost      *loss                // with no address: since when there is no master; nil: there never was one
+	suspended atomic.Pointer[loss] // not nil: the master is gone for now, and no other elected
 	trouble   dialTrouble
+}
+
+// loss is the moment from which on a label has had no master.
+type loss struct {
+	at    time.Time
+	clock int64 // the same moment
 }
 
 func newEpoch(number uint64, m Master) *epoch {
@@ -59,7 +66,19 @@ func newEpoch(number uint64, m Master) *epoch {
 }
 
 // takesClients reports whether a new connection may be dialled.
-func (e *epoch) takesClients() bool { return e.address.IsValid() && !e.suspended.Load() }
+func (e *epoch) takesClients() bool { return e.address.IsValid() && e.suspended.Load() == nil }
+
+// inOffice answers who takes new connections. When nobody does: since when, nil
+// for a label that never had a master.
+func (e *epoch) inOffice() (m *Master, since *loss) {
+	if since = e.suspended.Load(); since != nil {
+		return nil, since
+	}
+	if !e.address.IsValid() {
+		return nil, e.lost
+	}
+	return e.master.Load(), nil
+}
 
 // dialTrouble is whether dials to one master fail at the moment, so that it is
 // said once when that begins and once when it ends. Times are of the clock.

@@ -28,9 +28,11 @@ func (s Snapshot) Active() int {
 // LabelSnapshot is the state of one label; counters only grow.
 type LabelSnapshot struct {
 	Label        string
-	Listen       string // the bound addresses, ", " between them
-	Master       Master // zero: none at the moment
-	Loop         bool   // there is none because it would be one of our own listeners
+	Listen       string        // the bound addresses, ", " between them
+	Master       Master        // zero: none at the moment
+	LostSince    time.Time     // without a master: since when, whatever took it; zero: the label has never had one
+	LostFor      time.Duration // the same, by a clock that nobody sets
+	Loop         bool          // there is none because it would be one of our own listeners
 	Epoch        uint64
 	Since        time.Time // when the epoch began
 	LastFailover *Cut
@@ -112,8 +114,11 @@ func (p *Proxy) describeLabel(lb *label, h *history) LabelSnapshot {
 		Failovers: h.failovers, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
 		Dial: newHistogram(dialBounds).export(), DialErrors: map[string]uint64{},
 	}
-	if e.takesClients() {
-		l.Master = *e.master.Load()
+	switch m, lost := e.inOffice(); {
+	case m != nil:
+		l.Master = *m
+	case lost != nil:
+		l.LostSince, l.LostFor = lost.at, time.Duration(p.clock.now()-lost.clock)
 	}
 	return l
 }

@@ -27,10 +27,18 @@ func agentSays(t *testing.T, network, address, send string) string {
 	if err != nil {
 		t.Fatalf("connect to the agent check: %v", err)
 	}
+	return finishAgentCheck(t, c, send)
+}
+
+// finishAgentCheck sends some pieces and gives the answer.
+func finishAgentCheck(t *testing.T, c net.Conn, send ...string) string {
+	t.Helper()
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(c, send); err != nil {
-		t.Fatalf("write to the agent check: %v", err)
+	for _, s := range send {
+		if _, err := io.WriteString(c, s); err != nil {
+			t.Fatalf("write to the agent check: %v", err)
+		}
 	}
 	b, err := io.ReadAll(c)
 	if err != nil {

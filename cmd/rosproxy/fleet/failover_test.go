@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -123,8 +124,62 @@ func (f *fleet) servesTwo() {
 	}
 }
 
-// TestInstancesWithoutAMasterAreDownAndKeepTheirStreams: HAProxy gives them no
-// new connections and knows why, and those that live are left alone.
+// TestClientsThatComeWhileThereIsNoMasterWaitBehindHAProxy: an election takes a
+// moment, in which HAProxy must not take out the instances that hold the clients.
+func TestClientsThatComeWhileThereIsNoMasterWaitBehindHAProxy(t *testing.T) {
+	t.Parallel()
+	const (
+		clients = 200
+		without = 2400 * time.Millisecond // more than HAProxy's checks, and its agent's, need to find it out
+	)
+	f := newFleet(t, "haproxy")
+	f.traffic.end() // the streams as well: all that is counted comes later
+	f.consul.elect(nil)
+	for _, i := range f.instances() {
+		eventually(t, i.name+" to know that nobody is master", func() bool {
+			l := i.status().Labels[0]
+			return l.Master == nil && l.LostSince != nil
+		})
+	}
+	lost := time.Now()
+	failed := make(chan request, clients)
+	var asking sync.WaitGroup
+	for n := range clients {
+		time.Sleep(time.Until(lost.Add(without * time.Duration(n) / clients)))
+		asking.Go(func() {
+			_ = f.network.hosts["client"].do(func() error {
+				if r := f.traffic.ask(); r.err != nil || r.answer.master != "two" {
+					failed <- r
+				}
+				return nil
+			})
+		})
+	}
+	held := 0
+	for _, i := range f.instances() {
+		held += i.status().Labels[0].Held
+	}
+	time.Sleep(time.Until(lost.Add(without)))
+	f.consul.elect(f.two)
+	asking.Wait()
+	close(failed)
+	for r := range failed {
+		t.Errorf("%v; want an answer of two%s", r, f.said(r.client))
+	}
+	if held < clients/2 {
+		t.Errorf("held before the election: got %d of %d clients; want most of them", held, clients)
+	}
+	for _, i := range f.instances() {
+		f.haproxy.await(i.name, "UP")
+		if i.status().Labels[0].LostSince != nil {
+			t.Errorf("%s with a master: got lost_since; want null", i.name)
+		}
+	}
+}
+
+// TestInstancesWithoutAMasterAreDownAndKeepTheirStreams: once their clients have
+// waited for long, HAProxy gives them no new connections and knows why, and those
+// that live are left alone.
 func TestInstancesWithoutAMasterAreDownAndKeepTheirStreams(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, "haproxy")

@@ -126,11 +126,13 @@ type status struct {
 	Generation int    `json:"generation"`
 	Labels     []struct {
 		Active    int    `json:"active"`
+		Held      int    `json:"held"`
 		Accepted  uint64 `json:"accepted_total"`
 		Failovers uint64 `json:"failovers_total"`
 		Master    *struct {
 			Address string `json:"address"`
 		} `json:"master"`
+		LostSince *time.Time `json:"lost_since"`
 	} `json:"labels"`
 }
 

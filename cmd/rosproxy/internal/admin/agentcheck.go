@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,12 +21,17 @@ import (
 const (
 	agentTimeout   = time.Second // for the whole of one answer
 	maxAgentReason = 100         // bytes: HAProxy keeps 128 of what it is told
-	maxAgentSend   = 4 << 10     // bytes that a peer may send, and nobody looks at
+	maxAgentSend   = 4 << 10     // bytes that a peer may send
+
+	// agentSendTimeout is how long an answer waits for a line of the peer's.
+	// HAProxy's agent-send comes with the last segment of the handshake, or
+	// right behind it; a check without one must not be answered much later.
+	agentSendTimeout = 50 * time.Millisecond
 )
 
 // AgentCheck answers HAProxy's agent checks: one line to whoever connects.
 type AgentCheck struct {
-	readiness func() Readiness
+	readiness func(probe) (Readiness, error)
 	log       zerolog.Logger
 }
 
@@ -66,10 +73,10 @@ func (a *AgentCheck) acceptAll(l net.Listener, ended chan<- error) {
 	}
 }
 
-// answer tells the peer the state and closes, whatever it has sent.
+// answer tells the peer the state of what it has asked for, and closes.
 func (a *AgentCheck) answer(c net.Conn) {
 	defer c.Close()
-	line := agentLine(a.readiness())
+	line := a.lineFor(readAgentSend(c))
 	if c.SetDeadline(time.Now().Add(agentTimeout)) != nil {
 		return
 	}
@@ -82,6 +89,42 @@ func (a *AgentCheck) answer(c net.Conn) {
 	if h, ok := c.(interface{ CloseWrite() error }); ok && h.CloseWrite() == nil {
 		_, _ = io.CopyN(io.Discard, c, maxAgentSend)
 	}
+}
+
+// readAgentSend is what the peer sends before the end of its first line, or in
+// the time that there is for that.
+func readAgentSend(c net.Conn) string {
+	if c.SetReadDeadline(time.Now().Add(agentSendTimeout)) != nil {
+		return ""
+	}
+	said := make([]byte, 0, 128)
+	for len(said) < maxAgentSend {
+		n, err := c.Read(said[len(said):cap(said)])
+		said = said[:len(said)+n]
+		if end := bytes.IndexByte(said, '\n'); end >= 0 {
+			return string(said[:end])
+		}
+		if err != nil {
+			break
+		}
+		said = slices.Grow(said, 1)
+	}
+	return string(said)
+}
+
+// lineFor answers what the peer has sent. A question that makes no sense is
+// answered as /readyz answers it, by a state that is not ready.
+func (a *AgentCheck) lineFor(said string) string {
+	var p probe
+	err := p.takeLine(said)
+	var r Readiness
+	if err == nil {
+		r, err = a.readiness(p)
+	}
+	if err != nil {
+		return "down ready #" + config.Trim(err.Error(), maxAgentReason) + "\n"
+	}
+	return agentLine(r)
 }
 
 // agentLine is r in the words of HAProxy's agent check.

@@ -45,11 +45,16 @@ func TestAgentLineSaysTheAdministrativeAndTheOperationalState(t *testing.T) {
 			if c.drain {
 				a.lifecycle.Start(drain.Options{})
 			}
-			if got := agentLine(a.readiness()); got != c.want {
+			if got := agentSays(a, ""); got != c.want {
 				t.Errorf("got %q; want %q", got, c.want)
 			}
 		})
 	}
+}
+
+// agentSays is the answer to an agent check that has sent the text.
+func agentSays(a *Server, sent string) string {
+	return (&AgentCheck{readiness: a.readiness}).lineFor(sent)
 }
 
 func TestAgentLineIsShortWhateverTheLabels(t *testing.T) {

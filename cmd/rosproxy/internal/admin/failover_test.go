@@ -70,7 +70,11 @@ func TestFailoverIsNeverSeenAsNoMaster(t *testing.T) {
 			p.SetMaster("default", proxy.Master{Address: next})
 		}()
 		for under := true; under; {
-			s, r, line := a.status(time.Now()), a.readiness(), agentLine(a.readiness())
+			r, err := a.readiness(probe{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, line := a.status(time.Now()), agentSays(a, "")
 			if s.Labels[0].Master == nil || r.Status != "UP" || line != "up ready\n" {
 				t.Fatalf("during failover %d: got master %v, readiness %+v, agent check %q; want a master in all three", cuts, s.Labels[0].Master, r, line)
 			}

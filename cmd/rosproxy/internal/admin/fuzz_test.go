@@ -19,6 +19,8 @@ func FuzzAdminQuery(f *testing.F) {
 	f.Add("POST", "/drain", "grace=1s&timeout=2s&exit=false", "Bearer secret")
 	f.Add("DELETE", "/drain", "", "Bearer secret")
 	f.Add("POST", "/drain", "grace=%zz;&", "bearer  ")
+	f.Add("GET", "/readyz", "label=default&hold=8s&draining=404&x;y", "")
+	f.Add("GET", "/health", "label=nobody&hold=-1h", "")
 	f.Add("BREW", "/../drain//", "?", "Basic x")
 	a, _, _ := newAdmin(f)
 	a.guard.tokenFile = tokenFile(f, "secret")

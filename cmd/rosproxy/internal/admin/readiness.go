@@ -32,40 +32,25 @@ func (a *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "UP"})
 }
 
-// serveReady ignores what it does not know in the query: balancers add what
-// they like to a probe.
 func (a *Server) serveReady(w http.ResponseWriter, r *http.Request) {
-	whileDraining, err := drainingCode(r.URL.Query()["draining"])
+	var p probe
+	if err := p.takeQuery(r.URL.RawQuery); err != nil {
+		writeError(w, http.StatusBadRequest, err)
+		return
+	}
+	s, err := a.readiness(p)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err)
 		return
 	}
-	s := a.readiness()
 	switch s.verdict() {
 	case verdictUp:
 		writeJSON(w, http.StatusOK, s)
 	case verdictDraining:
-		writeJSON(w, whileDraining, s)
+		writeJSON(w, p.whileDraining, s)
 	default:
 		writeJSON(w, http.StatusServiceUnavailable, s)
 	}
-}
-
-// drainingCode reads with which code a balancer wants to be told of a drain:
-// HAProxy takes 404 for "no new sessions, the live ones stay"
-// (http-check disable-on-404), and all else for a server that is down.
-func drainingCode(values []string) (int, error) {
-	switch {
-	case len(values) == 0:
-		return http.StatusServiceUnavailable, nil
-	case len(values) > 1:
-		return 0, fmt.Errorf("draining %q: given %d times", values[1], len(values))
-	case values[0] == "404":
-		return http.StatusNotFound, nil
-	case values[0] == "503":
-		return http.StatusServiceUnavailable, nil
-	}
-	return 0, fmt.Errorf("draining %q: neither 404 nor 503", values[0])
 }
 
 // verdict is what a balancer should make of a Readiness.
@@ -92,9 +77,10 @@ func (r Readiness) verdict() verdict {
 
 func (r Readiness) isDraining() bool { return r.State != drain.Serving }
 
-// readiness is UP when the process serves and every label has a master, both
-// in the eyes of discovery and in the data plane.
-func (a *Server) readiness() Readiness {
+// readiness is UP when the process serves and every label that counts has a
+// master, both in the eyes of discovery and in the data plane, or holds its
+// clients for one. Its error names a label that there is not.
+func (a *Server) readiness(p probe) (Readiness, error) {
 	s := Readiness{Status: "UP", State: a.lifecycle.State().Phase, Labels: map[string]string{}}
 	if s.isDraining() {
 		s.Reasons = append(s.Reasons, reasonDraining)
@@ -103,17 +89,37 @@ func (a *Server) readiness() Readiness {
 	if data.Full && !s.isDraining() {
 		s.Reasons = append(s.Reasons, reasonFull)
 	}
-	for label, state := range a.labelStates(data) {
-		s.Labels[label] = string(state)
-		if state != discovery.Found {
-			s.Reasons = append(s.Reasons, string(state)+": "+label)
+	states := a.labelStates(data)
+	for _, label := range p.labels {
+		if _, ok := states[label]; !ok {
+			return Readiness{}, fmt.Errorf("label %q: unknown label", shortened(label))
+		}
+	}
+	for _, l := range data.Labels {
+		state := states[l.Label]
+		if !p.counts(l.Label) {
+			continue
+		}
+		s.Labels[l.Label] = string(state)
+		if state != discovery.Found && !holdsClients(l, p.hold) {
+			s.Reasons = append(s.Reasons, string(state)+": "+l.Label)
 		}
 	}
 	if len(s.Reasons) > 0 {
 		s.Status = "DOWN"
 		slices.Sort(s.Reasons)
 	}
-	return s
+	return s, nil
+}
+
+// holdsClients reports whether l lost its master less than hold ago. A label
+// that has never had one lost none. The data plane alone knows since when: for
+// a moment it still has the master that discovery says is gone, and serves.
+func holdsClients(l proxy.LabelSnapshot, hold time.Duration) bool {
+	if hold <= 0 {
+		return false
+	}
+	return l.Master.Address.IsValid() || !l.LostSince.IsZero() && l.LostFor < hold
 }
 
 // labelStates is the state of every listener's label. A master that discovery

@@ -79,7 +79,7 @@ func TestHealthWaitsForNoShard(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz", "/health"} {
 		wantJSON(t, ask(a, "GET", path), 200)
 	}
-	if got := agentLine(a.readiness()); got != "up ready\n" {
+	if got := agentSays(a, ""); got != "up ready\n" {
 		t.Errorf("agent check: got %q; want up ready", got)
 	}
 	if got := a.Summary(); !strings.HasPrefix(got, "serving: ") {

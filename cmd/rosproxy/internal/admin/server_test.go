@@ -208,7 +208,7 @@ func TestErrorsAreJSONWithTheFittingCode(t *testing.T) {
 		{"DELETE", "/connections?limit=1", 400, `"limit"`},
 		{"GET", "/readyz?draining=500", 400, `draining "500": neither 404 nor 503`},
 		{"GET", "/health?draining=", 400, `draining "": neither 404 nor 503`},
-		{"GET", "/readyz?draining=404&draining=503", 400, "given 2 times"},
+		{"GET", "/readyz?draining=404&draining=503", 400, "given twice"},
 		{"POST", "/drain?grace=abc", 400, `grace "abc"`},
 		{"POST", "/drain?nope=1", 400, "nope"},
 	} {
@@ -328,7 +328,7 @@ func TestStatusHasTheContractsShape(t *testing.T) {
 	}
 	const want = `{"accepted_total":90,"active":12,"failing":[],"failovers_total":1,"held":2,"label":"default",` +
 		`"last_failover":{"at":"2026-01-02T03:04:05.678Z","cut_ms":1.2,"dropped":12,"fence_us":80,"from":"10.0.0.2:7800","id":"f-1","to":"10.0.0.1:7800"},` +
-		`"listen":"[::]:7800",` +
+		`"listen":"[::]:7800","lost_since":null,` +
 		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -31,6 +31,7 @@ type LabelStatus struct {
 	Failovers    uint64        `json:"failovers_total"`
 	MastersSeen  int           `json:"masters_seen"`
 	Master       *MasterInfo   `json:"master"`        // null: none
+	LostSince    *time.Time    `json:"lost_since"`    // null: there is a master, or has never been one
 	LastFailover *FailoverInfo `json:"last_failover"` // null: never
 	Failing      []FailingInfo `json:"failing"`       // without a master: who would be one if its checks passed
 }
@@ -125,6 +126,9 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelSta
 			Epoch:     l.Epoch,
 			Since:     rfc3339(l.Since),
 		}
+	}
+	if !l.LostSince.IsZero() {
+		s.LostSince = new(rfc3339(l.LostSince))
 	}
 	if c := l.LastFailover; c != nil {
 		s.LastFailover = &FailoverInfo{

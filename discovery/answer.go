@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ const (
 	unknown kind = iota // not obtained, or not understood
 	denied              // unknown too: the token may not see what was asked for
 	none                // nobody claims to be master
-	claimed             // somebody does, though perhaps with an unusable address
+	found               // somebody does, though perhaps with an unusable address
 )
 
 // answer is one answer of Consul to the question who is master of a label.
@@ -149,11 +150,11 @@ func decode(status int, header http.Header, body []byte, tags []string, hasToken
 	}
 	switch {
 	case len(a.candidates) > 0:
-		a.kind = claimed
+		a.kind = found
 	case malformed > 0:
 		return failed(fmt.Errorf("understand the answer: %d of %d entries have no Node or no Service", malformed, len(entries)))
 	case len(a.rejects) > 0:
-		a.kind = claimed
+		a.kind = found
 	default:
 		a.kind, a.err = emptiness(header, hasToken)
 	}
@@ -204,14 +205,7 @@ func indexOf(header http.Header) uint64 {
 // (consul#12640), and before 1.3 looked at one tag only.
 func carries(have, want []string) bool {
 	for _, w := range want {
-		found := false
-		for _, h := range have {
-			if strings.EqualFold(h, w) {
-				found = true
-				break
-			}
-		}
-		if !found {
+		if !slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(h, w) }) {
 			return false
 		}
 	}

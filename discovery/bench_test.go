@@ -29,7 +29,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if a := decode(http.StatusOK, header, body, masterTags, false); a.kind != claimed {
+				if a := decode(http.StatusOK, header, body, masterTags, false); a.kind != found {
 					b.Fatalf("got %v (%v); want a master", a.kind, a.err)
 				}
 			}
@@ -56,7 +56,7 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		now = now.Add(time.Second)
-		a := answer{kind: claimed, index: uint64(i) + 1, candidates: masters[i%2], began: now, arrived: now}
+		a := answer{kind: found, index: uint64(i) + 1, candidates: masters[i%2], began: now, arrived: now}
 		if got := o.observe(a); got.do != setMaster {
 			b.Fatalf("answer %d: got order %d; want a new master", i, got.do)
 		}

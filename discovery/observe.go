@@ -53,7 +53,7 @@ func newObserver(c Config, agents int) *observer {
 // observe takes the next answer. One that was not obtained, not understood or
 // denied is unknown, never "none": it changes nothing.
 func (o *observer) observe(a answer) order {
-	if a.kind != none && a.kind != claimed {
+	if a.kind != none && a.kind != found {
 		return order{}
 	}
 	r := o.filter.judge(a)

@@ -136,13 +136,13 @@ func step(t *testing.T, o, mirror *observer, a answer) {
 	if again := mirror.observe(b); again != got {
 		t.Fatalf("got order %+v, and %+v for the reversed list", got, again)
 	}
-	if got.do != nothing && a.kind != none && a.kind != claimed {
+	if got.do != nothing && a.kind != none && a.kind != found {
 		t.Fatalf("acted on an unknown answer: %+v", got)
 	}
 	if o.filter.started && o.filter.applied < before.filter.applied && !a.consistent {
 		t.Fatalf("rolled back from index %d to %d by a long poll", before.filter.applied, o.filter.applied)
 	}
-	if got.do == setMaster && (a.kind != claimed || got.master.Address != elect(a.candidates).winner.addr) {
+	if got.do == setMaster && (a.kind != found || got.master.Address != elect(a.candidates).winner.addr) {
 		t.Fatalf("made %v master; the answer was %+v", got.master, a)
 	}
 	if (got.do == clearMaster) && !(a.kind == none && a.consistent) {

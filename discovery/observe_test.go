@@ -32,7 +32,7 @@ func master(n int, modify uint64) candidate {
 func says(agent int, index uint64, cs ...candidate) answer {
 	a := answer{agent: agent, index: index, kind: none, candidates: cs}
 	if len(cs) > 0 {
-		a.kind = claimed
+		a.kind = found
 	}
 	return a
 }
@@ -287,7 +287,7 @@ func TestInvalidMasterKeepsTheLastOne(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))
 	bad := says(0, 11)
-	bad.kind, bad.rejects = claimed, []reject{{"sync-2", "port 0 is unusable"}}
+	bad.kind, bad.rejects = found, []reject{{"sync-2", "port 0 is unusable"}}
 	s.want("", polled(10, bad))
 	s.state(Found, 1)
 	if len(s.o.rejects) != 1 {

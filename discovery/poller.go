@@ -127,7 +127,7 @@ func (p *poller) sooner() time.Duration {
 // has it. extra: it holds a place among the reads that may overtake others.
 func (p *poller) read(ctx context.Context, ended chan<- answer, extra bool) {
 	if extra {
-		defer p.agent.extra.leave()
+		defer p.agent.extra.give()
 	}
 	a, _ := p.ask(ctx, query{consistent: true, timeout: p.config.VerifyTimeout})
 	select {

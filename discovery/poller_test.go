@@ -73,7 +73,7 @@ func TestPlacesAreBounded(t *testing.T) {
 	if !p.take() || !p.take() || p.take() {
 		t.Fatal("want two places")
 	}
-	p.leave()
+	p.give()
 	if !p.take() {
 		t.Error("want the place that was left")
 	}

@@ -69,7 +69,7 @@ func (r *reported) checks(log zerolog.Logger, failing []Failing) {
 
 // lookup logs what became of looking up a master's host name. kept is what it
 // stands for meanwhile, if anything.
-func (r *reported) lookup(log zerolog.Logger, f found, kept netip.Addr) {
+func (r *reported) lookup(log zerolog.Logger, f lookupResult, kept netip.Addr) {
 	switch {
 	case f.err != nil && r.unknown != f.host:
 		r.unknown = f.host

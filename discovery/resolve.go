@@ -62,7 +62,7 @@ func systemConnect(ctx context.Context, to netip.AddrPort) error {
 // was found stays as long as the name stands for it, and while nothing can be
 // looked up.
 //
-// One goroutine owns it: it calls the methods and takes what comes from found.
+// One goroutine owns it: it calls the methods and takes what comes from results.
 // Look-ups run beside it, one at a time.
 type resolver struct {
 	lookup  lookupFunc
@@ -71,17 +71,17 @@ type resolver struct {
 	pace    backoff       // between look-ups that fail; copied by each task
 	often   time.Duration // at least, between two searches for another address
 
-	found chan found
-	known map[string]netip.Addr // by host: what it was found to stand for
-	task  int                   // number of the task that counts: what others find is ignored
-	busy  bool                  // it is running
-	stop  context.CancelFunc    // of the one that was begun last; nil: there was none
-	tried time.Time             // when another address was searched last
-	tasks sync.WaitGroup
+	results chan lookupResult
+	known   map[string]netip.Addr // by host: what it was found to stand for
+	task    int                   // number of the task that counts: what others find is ignored
+	busy    bool                  // it is running
+	stop    context.CancelFunc    // of the one that was begun last; nil: there was none
+	tried   time.Time             // when another address was searched last
+	tasks   sync.WaitGroup
 }
 
-// found is what a task of a resolver has to say.
-type found struct {
+// lookupResult is what a task of a resolver has to say.
+type lookupResult struct {
 	task int
 	host string
 	addr netip.Addr // not valid: nothing was found
@@ -93,7 +93,7 @@ type found struct {
 func newResolver(lookup lookupFunc, timeout time.Duration, pace backoff) *resolver {
 	return &resolver{
 		lookup: lookup, connect: systemConnect, timeout: timeout, pace: pace, often: time.Second,
-		found: make(chan found), known: make(map[string]netip.Addr),
+		results: make(chan lookupResult), known: make(map[string]netip.Addr),
 	}
 }
 
@@ -115,19 +115,19 @@ func (r *resolver) retry(ctx context.Context, host string, port uint16) {
 		return
 	}
 	r.tried = time.Now()
-	r.run(ctx, host, func(ctx context.Context, f found, present netip.Addr) { r.search(ctx, f, present, port) })
+	r.run(ctx, host, func(ctx context.Context, f lookupResult, present netip.Addr) { r.search(ctx, f, present, port) })
 }
 
-func (r *resolver) run(ctx context.Context, host string, do func(context.Context, found, netip.Addr)) {
+func (r *resolver) run(ctx context.Context, host string, do func(context.Context, lookupResult, netip.Addr)) {
 	ctx, r.stop = context.WithCancel(ctx)
 	r.task++
 	r.busy = true
-	f, present := found{task: r.task, host: host}, r.known[host]
+	f, present := lookupResult{task: r.task, host: host}, r.known[host]
 	r.tasks.Go(func() { do(ctx, f, present) })
 }
 
 // accept notes what a task found, and reports whether it counts.
-func (r *resolver) accept(f found) bool {
+func (r *resolver) accept(f lookupResult) bool {
 	if f.task != r.task {
 		return false
 	}
@@ -167,7 +167,7 @@ func (r *resolver) close() {
 }
 
 // find reports the first failure to look a name up, and the first success.
-func (r *resolver) find(ctx context.Context, f found, present netip.Addr) {
+func (r *resolver) find(ctx context.Context, f lookupResult, present netip.Addr) {
 	pace := r.pace
 	for first := true; ; first = false {
 		addrs, err := r.ask(ctx, f.host)
@@ -190,7 +190,7 @@ func (r *resolver) find(ctx context.Context, f found, present netip.Addr) {
 }
 
 // search reports which address of the name to go on with.
-func (r *resolver) search(ctx context.Context, f found, present netip.Addr, port uint16) {
+func (r *resolver) search(ctx context.Context, f lookupResult, present netip.Addr, port uint16) {
 	addrs, err := r.ask(ctx, f.host)
 	if err != nil {
 		f.addr = present // as good as any
@@ -233,10 +233,10 @@ func (r *resolver) ask(ctx context.Context, host string) ([]netip.Addr, error) {
 	return lookupAll(ctx, r.lookup, host)
 }
 
-func (r *resolver) send(ctx context.Context, f found) {
+func (r *resolver) send(ctx context.Context, f lookupResult) {
 	f.at = time.Now()
 	select {
-	case r.found <- f:
+	case r.results <- f:
 	case <-ctx.Done():
 	}
 }

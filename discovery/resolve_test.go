@@ -264,12 +264,12 @@ func TestWhatIsFoundForAFormerMasterIsIgnored(t *testing.T) {
 	r := newResolver(dns.lookup, time.Hour, backoff{})
 	defer r.close()
 	r.start(t.Context(), "former.example")
-	late := found{task: r.task, host: "former.example", addr: netip.MustParseAddr("127.0.0.4")}
+	late := lookupResult{task: r.task, host: "former.example", addr: netip.MustParseAddr("127.0.0.4")}
 	r.start(t.Context(), "worker.example")
 	if r.accept(late) {
 		t.Error("a former master's look-up was accepted")
 	}
-	if !r.accept(found{task: r.task, host: "worker.example", addr: netip.MustParseAddr("127.0.0.5")}) {
+	if !r.accept(lookupResult{task: r.task, host: "worker.example", addr: netip.MustParseAddr("127.0.0.5")}) {
 		t.Error("the master's look-up was not accepted")
 	}
 }
@@ -277,7 +277,7 @@ func TestWhatIsFoundForAFormerMasterIsIgnored(t *testing.T) {
 func TestHostsThatAreRememberedAreBounded(t *testing.T) {
 	r := newResolver(systemLookup, time.Second, backoff{})
 	for i := range 3 * maxNames {
-		r.accept(found{host: fmt.Sprintf("w%d.example", i), addr: netip.MustParseAddr("127.0.0.4")})
+		r.accept(lookupResult{host: fmt.Sprintf("w%d.example", i), addr: netip.MustParseAddr("127.0.0.4")})
 	}
 	if len(r.known) > maxNames {
 		t.Errorf("got %d hosts remembered; want at most %d", len(r.known), maxNames)

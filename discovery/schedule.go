@@ -89,5 +89,5 @@ func (p places) take() bool {
 	}
 }
 
-// leave gives a place back that was taken.
-func (p places) leave() { <-p }
+// give gives a place back that was taken.
+func (p places) give() { <-p }

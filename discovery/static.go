@@ -116,7 +116,7 @@ func (s *Static) serve(ctx context.Context, m *staticMaster, sink Sink) {
 		select {
 		case <-ctx.Done():
 			return
-		case f := <-r.found:
+		case f := <-r.results:
 			if !r.accept(f) {
 				continue
 			}

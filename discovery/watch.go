@@ -78,7 +78,7 @@ func (w *watch) run(ctx context.Context, sink Sink) {
 			return
 		case a := <-w.answers:
 			w.take(ctx, a, sink)
-		case f := <-w.resolver.found:
+		case f := <-w.resolver.results:
 			w.resolved(f, sink)
 		case <-w.redial:
 			w.resolver.retry(ctx, w.observer.winner.host, w.observer.winner.port)
@@ -127,7 +127,7 @@ func (w *watch) follow(ctx context.Context) {
 
 // resolved takes what the resolver found. While a name cannot be looked up, it
 // stands for what it stood for last.
-func (w *watch) resolved(f found, sink Sink) {
+func (w *watch) resolved(f lookupResult, sink Sink) {
 	if !w.resolver.accept(f) {
 		return
 	}

@@ -128,8 +128,8 @@ func runChild(role string) int {
 	return 0
 }
 
-// tally reads every connection to its end and counts how they ended.
-func tally(conns []*net.TCPConn) string {
+// countEnds reads every connection to its end and counts how they ended.
+func countEnds(conns []*net.TCPConn) string {
 	counts := make(map[string]int)
 	for _, c := range conns {
 		c.SetReadDeadline(time.Now().Add(patience))
@@ -178,7 +178,7 @@ func newClientsRole() func(string, []string) string {
 			return fmt.Sprint(len(conns))
 		case "end":
 			defer func() { conns = nil }()
-			return tally(conns)
+			return countEnds(conns)
 		case "reset":
 			for _, c := range conns {
 				c.SetLinger(0)
@@ -225,7 +225,7 @@ func newMastersRole() func(string, []string) string {
 			for len(all[i].conns) > 0 {
 				conns = append(conns, <-all[i].conns)
 			}
-			return tally(conns)
+			return countEnds(conns)
 		}
 		return "error: no such command"
 	}

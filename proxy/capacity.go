@@ -124,17 +124,19 @@ func newWaitingRoom(most int, labels int, s *slots) waitingRoom {
 	return waitingRoom{max: room, share: max(room/int64(labels), 1), spared: min(spared, s.max-1), slots: s}
 }
 
-// enter takes a place for a client of l, whose slot is taken already.
-func (w *waitingRoom) enter(l *label) bool {
+// take takes a place for a client of l, whose slot is taken already, and
+// reports whether there was one.
+func (w *waitingRoom) take(l *label) bool {
 	total, own := w.total.Add(1), l.held.Add(1)
 	if total <= w.max && w.slots.max-w.slots.used.Load() >= w.spared && (own <= w.share || w.max-total >= w.share) {
 		return true
 	}
-	w.leave(l)
+	w.give(l)
 	return false
 }
 
-func (w *waitingRoom) leave(l *label) {
+// give gives back the place of a client of l.
+func (w *waitingRoom) give(l *label) {
 	w.total.Add(-1)
 	l.held.Add(-1)
 }

@@ -15,7 +15,7 @@ import (
 type state uint8
 
 const (
-	arrived  state = iota // to be dialled in this turn or the next
+	arrived  state = iota // to be dialled in this iteration or the next
 	header                // its PROXY protocol header is not whole yet; arrived comes after
 	held                  // no master yet, or waiting to try again
 	dialing               // connect to the master is under way

@@ -12,7 +12,7 @@ import (
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
-// The store alone stops every transfer: no letter has reached a shard here.
+// The store alone stops every transfer: no message has reached a shard here.
 func TestNoTransferBeginsAfterTheStore(t *testing.T) {
 	p, address := running(t, Config{Shards: 1}, echo(t))
 	c := dialed(t, address)
@@ -24,7 +24,7 @@ func TestNoTransferBeginsAfterTheStore(t *testing.T) {
 	if _, err := c.Write([]byte("after")); err != nil {
 		t.Fatal(err)
 	}
-	// The shard has seen the event when it answers a letter posted after the
+	// The shard has seen the event when it answers a task posted after the
 	// bytes have arrived at its socket.
 	eventually(t, "the bytes to arrive", func() bool {
 		unread := false

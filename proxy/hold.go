@@ -23,7 +23,7 @@ func (c *conn) hold(l *loop, until int64, why Reason) {
 		return
 	}
 	if !c.waits {
-		if !l.waiting.enter(c.label) {
+		if !l.waiting.take(c.label) {
 			c.finish(l, HoldOverflow, byRST)
 			return
 		}
@@ -40,7 +40,7 @@ func (c *conn) stopWaiting(l *loop) {
 	if c.waits {
 		c.waits = false
 		c.counters.held--
-		l.waiting.leave(c.label)
+		l.waiting.give(c.label)
 	}
 }
 

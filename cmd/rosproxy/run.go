@@ -250,7 +250,7 @@ func (i *instance) obeySignals(ctx context.Context) error {
 				i.upgrader.Ask()
 				continue
 			case !i.takeover.IsAllowed():
-				i.log.Info().Stringer("signal", s).Msg("signal: ending before the turn to serve has come")
+				i.log.Info().Stringer("signal", s).Msg("signal: ending before the takeover")
 				return errEnd
 			case signalled:
 				i.log.Warn().Stringer("signal", s).Msg("second signal: ending at once")

@@ -72,7 +72,7 @@ func takeFile(fd int, name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
-// Await returns nil when it is this process's turn to serve: when ready has
+// Await returns nil when this process is to serve: when ready has
 // returned nil and the predecessor says so, or when the predecessor has ended,
 // ready or not. It returns the error of ready, ErrCalledOff when the predecessor goes
 // on, and the cause of ctx's end. ready has returned by then, with its context ended.

@@ -136,7 +136,7 @@ func (l *loop) established(c *conn) {
 }
 
 func (l *loop) readMail() {
-	l.bell.hush()
+	l.bell.clear()
 	l.mu.Lock()
 	messages := l.mail
 	l.mail = nil

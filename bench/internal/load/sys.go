@@ -75,7 +75,7 @@ func (b bell) ring() {
 	_, _ = unix.Write(int(b), one[:])
 }
 
-func (b bell) hush() {
+func (b bell) clear() {
 	var buf [8]byte
 	_, _ = unix.Read(int(b), buf[:])
 }

@@ -30,7 +30,7 @@ func newBounded(serve http.HandlerFunc) *bounded {
 }
 
 func (b *bounded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch err := b.enter(r); {
+	switch err := b.acquire(r); {
 	case errors.Is(err, errBusy):
 		w.Header().Set("Retry-After", "1")
 		writeError(w, http.StatusServiceUnavailable, err)
@@ -47,9 +47,9 @@ func (b *bounded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var errBusy = errors.New("too many of these requests at a time")
 
-// enter takes a slot. A connection that waits for one is idle: there may be
+// acquire takes a slot. A connection that waits for one is idle: there may be
 // many of them, and they are not to push out those that want something else.
-func (b *bounded) enter(r *http.Request) error {
+func (b *bounded) acquire(r *http.Request) error {
 	select {
 	case b.slots <- struct{}{}:
 		return nil

@@ -83,7 +83,7 @@ func (l *limitListener) add(c *conn) (victim *conn) {
 			oldest = l.busy.Front()
 		}
 		victim = oldest.Value.(*conn)
-		victim.leave()
+		victim.remove()
 	}
 	c.in, c.at = &l.idle, l.idle.PushBack(c)
 	return victim
@@ -113,8 +113,8 @@ func (c *conn) SetBusy(busy bool) {
 	c.at = c.in.PushBack(c)
 }
 
-// leave takes c off its list; of.mu is held.
-func (c *conn) leave() {
+// remove takes c off its list; of.mu is held.
+func (c *conn) remove() {
 	if c.in != nil {
 		c.in.Remove(c.at)
 		c.in, c.at = nil, nil
@@ -124,7 +124,7 @@ func (c *conn) leave() {
 // Close closes the connection.
 func (c *conn) Close() error {
 	c.of.mu.Lock()
-	c.leave()
+	c.remove()
 	c.of.mu.Unlock()
 	return c.Conn.Close()
 }

@@ -120,8 +120,8 @@ func (e *Endpoints) Run(ctx context.Context) error {
 // serve has group serve what is this process's to serve, until ctx ends.
 func (e *Endpoints) serve(ctx context.Context, group *errgroup.Group) error {
 	for hasOwn := false; ; {
-		until, leave := context.WithCancel(ctx)
-		defer leave()
+		until, stop := context.WithCancel(ctx)
+		defer stop()
 		released := e.serveAll(until, group)
 		select {
 		case <-released:
@@ -131,7 +131,7 @@ func (e *Endpoints) serve(ctx context.Context, group *errgroup.Group) error {
 		if !hasOwn {
 			hasOwn = e.serveOwn(ctx, group)
 		}
-		leave() // kept connections, too: who asks the shared address is to reach the new process
+		stop() // kept connections, too: who asks the shared address is to reach the new process
 		e.mu.Lock()
 		reclaimed := e.reclaimed
 		e.mu.Unlock()

@@ -236,9 +236,9 @@ func TestEndOfServeClosesListenersAndConnections(t *testing.T) {
 	wantNoSockets(t, m.addr)
 }
 
-// TestFaceAnswersAfterServeHasEnded: a late call of the admin server, or of a
+// TestMethodsReturnAfterServeHasEnded: a late call of the admin server, or of a
 // source of masters, must not hang the end of the process.
-func TestFaceAnswersAfterServeHasEnded(t *testing.T) {
+func TestMethodsReturnAfterServeHasEnded(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
 	a, b := newMaster(t, echo), newMaster(t, echo)

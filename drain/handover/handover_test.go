@@ -197,9 +197,7 @@ func TestSuccessorThatIsStoppedIsKilled(t *testing.T) {
 	if err := s.AwaitReady(soon(t)); err != nil {
 		t.Fatalf("await ready: %v", err)
 	}
-	if err := syscall.Kill(s.PID(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, s.PID())
 	if err := s.TakeOver(late(t)); !errors.Is(err, errLate) {
 		t.Errorf("take over: got %v; want the cause", err)
 	}
@@ -207,6 +205,26 @@ func TestSuccessorThatIsStoppedIsKilled(t *testing.T) {
 		t.Errorf("got %s; want it killed", got)
 	}
 	wantClosed(t, address)
+}
+
+// stop stops a process, and returns when it stands still.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, after, _ := strings.Cut(string(b), ") "); strings.HasPrefix(after, "T") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d was not stopped within %v", pid, patience)
+		}
+	}
 }
 
 func TestWhatASuccessorHasStartedEndsWithIt(t *testing.T) {

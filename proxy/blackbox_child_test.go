@@ -128,6 +128,17 @@ func runChild(role string) int {
 	return 0
 }
 
+// answering makes the role of a child that does one thing, and answers what came of it.
+func answering(do func() (string, error)) func(string, []string) string {
+	return func(string, []string) string {
+		answer, err := do()
+		if err != nil {
+			return fmt.Sprint("error: ", err)
+		}
+		return answer
+	}
+}
+
 // countEnds reads every connection to its end and counts how they ended.
 func countEnds(conns []*net.TCPConn) string {
 	counts := make(map[string]int)

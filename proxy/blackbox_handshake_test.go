@@ -23,15 +23,7 @@ func TestPauseWaitsForHandshakesThatAreUnderWay(t *testing.T) {
 }
 
 // newHandshakeRole answers what becomes of such a client.
-func newHandshakeRole() func(string, []string) string {
-	return func(string, []string) string {
-		how, err := clientDuringPause()
-		if err != nil {
-			return fmt.Sprint("error: ", err)
-		}
-		return how
-	}
-}
+func newHandshakeRole() func(string, []string) string { return answering(clientDuringPause) }
 
 func clientDuringPause() (how string, err error) {
 	if err := setUpLoopback(); err != nil {

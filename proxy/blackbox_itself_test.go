@@ -27,15 +27,7 @@ func TestConnectThatMeetsItselfIsNoMaster(t *testing.T) {
 
 // newItselfRole runs a proxy whose master is on the one port that outgoing
 // connections may have, and answers what becomes of a client.
-func newItselfRole() func(string, []string) string {
-	return func(string, []string) string {
-		how, err := clientOfItself()
-		if err != nil {
-			return fmt.Sprint("error: ", err)
-		}
-		return how
-	}
-}
+func newItselfRole() func(string, []string) string { return answering(clientOfItself) }
 
 func clientOfItself() (how string, err error) {
 	if err := setUpLoopback(); err != nil {

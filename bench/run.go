@@ -134,7 +134,7 @@ func (s settings) chosen() ([]*workloads.Workload, error) {
 	return out, nil
 }
 
-// isAsked tells whether one of the names asked for is name, or is the
+// isAsked reports whether one of the names asked for is name, or is the
 // beginning of it and of no workload the whole.
 func isAsked(name, asked string, all []*workloads.Workload) bool {
 	return slices.ContainsFunc(strings.Split(asked, ","), func(a string) bool {

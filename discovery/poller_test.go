@@ -70,12 +70,14 @@ func TestReadsAreScheduled(t *testing.T) {
 
 func TestPlacesAreBounded(t *testing.T) {
 	p := make(places, 2)
-	if !p.take() || !p.take() || p.take() {
-		t.Fatal("want two places")
+	for i := range 3 {
+		if got, want := p.take(), i < 2; got != want {
+			t.Fatalf("place %d of 2: got %v; want %v", i+1, got, want)
+		}
 	}
 	p.give()
 	if !p.take() {
-		t.Error("want the place that was left")
+		t.Error("want the place that was given back")
 	}
 }
 

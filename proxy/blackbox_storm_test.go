@@ -53,7 +53,7 @@ func answerWithTerm(term uint64, seen func(stamp uint64)) func(*net.TCPConn) {
 	}
 }
 
-// wasCut says whether err is what a cut does to a client, and nothing else.
+// wasCut reports whether err is what a cut does to a client, and nothing else.
 func wasCut(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

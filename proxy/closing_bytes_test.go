@@ -55,7 +55,7 @@ func TestNoFINBehindBytesThatAreOnTheirWay(t *testing.T) {
 	}
 }
 
-// isStuck tells whether the one connection of p has bytes that its client does not take.
+// isStuck reports whether the one connection of p has bytes that its client does not take.
 func isStuck(p *Proxy) bool {
 	stuck := false
 	for i := range p.shards {

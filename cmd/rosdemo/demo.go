@@ -29,7 +29,7 @@ type demo struct {
 	upgradeBroke int // connections that the upgrade broke
 }
 
-// run shows the demo and tells whether everything went as rosproxy promises.
+// run shows the demo and reports whether everything went as rosproxy promises.
 func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 	rosproxyProgram, err := findProgram("rosproxy")
 	if err != nil {

@@ -69,7 +69,7 @@ func (l *ledger) fence(epoch uint64, deposed string) {
 	l.over, l.deposed = max(l.over, epoch), deposed
 }
 
-// connected says whether the client has a connection now.
+// connected reports whether the client has a connection now.
 func (l *ledger) connected(client string, yes bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

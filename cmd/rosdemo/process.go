@@ -76,7 +76,7 @@ func (p *process) wait(out io.Closer) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// ended tells whether the process is gone.
+// ended reports whether the process is gone.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:

@@ -6,7 +6,7 @@ import (
 )
 
 // summary verifies what the workers hold against what the clients were told,
-// prints the sums, and tells whether they are as they must be.
+// prints the sums, and reports whether they are as they must be.
 func (d *demo) summary(ctx context.Context) (passed bool, err error) {
 	master, _ := d.watch.who("master")
 	if master == "" {
@@ -51,7 +51,7 @@ func (d *demo) line(name string, n int, format string, args ...any) {
 	d.scr.print(fmt.Sprintf("  %-30s %8s   ", name, thousands(n)) + d.scr.paint(dim, fmt.Sprintf(format, args...)))
 }
 
-// zero prints a number that must be 0, and tells whether it is.
+// zero prints a number that must be 0, and reports whether it is.
 func (d *demo) zero(name string, n int) bool {
 	color := green
 	if n != 0 {

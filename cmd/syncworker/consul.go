@@ -224,7 +224,7 @@ func (r *registry) read(ctx context.Context) (view, error) {
 
 // swap replaces the in-sync key if it is still the one of index, and answers
 // what the key holds then: that, not the answer to the write, which may get
-// lost, tells whether it worked.
+// lost, reports whether it worked.
 func (r *registry) swap(ctx context.Context, next inSync, index uint64) (now inSync, nowIndex uint64, err error) {
 	value, err := json.Marshal(next)
 	if err != nil {

@@ -47,7 +47,7 @@ func (tm *term) wanted() (f *follower, alone bool) {
 	return nil, tm.lateLocked()
 }
 
-// lateLocked tells whether a record has waited long enough to go on alone.
+// lateLocked reports whether a record has waited long enough to go on alone.
 func (tm *term) lateLocked() bool {
 	return tm.alone > 0 && len(tm.waiting) > 0 && time.Since(tm.waiting[0].since) >= tm.alone
 }

@@ -99,7 +99,7 @@ func newLogger(format string) zerolog.Logger {
 
 const maxWord = 64
 
-// isWord tells whether s can stand in a line of the protocol, a key and a tag.
+// isWord reports whether s can stand in a line of the protocol, a key and a tag.
 func isWord(s string) bool {
 	if s == "" || len(s) > maxWord {
 		return false

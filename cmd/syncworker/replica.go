@@ -173,7 +173,7 @@ func readRecord(in *bufio.Reader) (record, error) {
 	return parseRecord(line)
 }
 
-// whole tells whether this is a complete copy that keeps up with its master.
+// whole reports whether this is a complete copy that keeps up with its master.
 func (r *replica) whole() bool { return r.copied.Load() != 0 }
 
 // nudge says on c, which holds one word, that something happened.

@@ -60,7 +60,7 @@ func (s inSync) equal(o inSync) bool {
 	return s.Epoch == o.Epoch && slices.Equal(s.Members, o.Members)
 }
 
-// mayLead tells whether m has a complete copy. Where nothing was ever written
+// mayLead reports whether m has a complete copy. Where nothing was ever written
 // down there is no data yet, and an empty copy is complete.
 func (v view) mayLead(m member) bool {
 	return v.index == 0 || slices.Contains(v.inSync.Members, m)
@@ -78,7 +78,7 @@ const (
 )
 
 // decide says what the worker me, whose session is session, has to do; whole
-// tells whether it has a full copy of the master that it follows now.
+// reports whether it has a full copy of the master that it follows now.
 func decide(v view, session string, me member, whole bool) step {
 	switch {
 	case v.master.session == session:

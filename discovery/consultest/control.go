@@ -91,7 +91,7 @@ func (t *Tx) SetMeta(id string, meta map[string]string) {
 func (t *Tx) SetCheck(id, status, output string) { t.setCheck(t.find(id), status, output) }
 
 // SetNodeCheck sets a check of a node as a whole; "serfHealth" is the one that
-// says whether the node lives. An empty node is the agent's own.
+// reports whether the node lives. An empty node is the agent's own.
 func (t *Tx) SetNodeCheck(node, id, status string) {
 	node = cmp.Or(node, t.own)
 	c := t.st.checks[checkKey{node, id}]

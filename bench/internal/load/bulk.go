@@ -34,7 +34,7 @@ func (s *source) ready(l *loop, c *conn, events uint32) {
 	}
 }
 
-// sendBulk sends once; it tells whether the connection lives.
+// sendBulk sends once; it reports whether the connection lives.
 func sendBulk(l *loop, c *conn, events uint32) bool {
 	if events&readyEnd != 0 {
 		return false

@@ -37,7 +37,7 @@ func (e *echo) ready(l *loop, c *conn, events uint32) {
 	}
 }
 
-// take reads requests; it tells whether the connection lives.
+// take reads requests; it reports whether the connection lives.
 func (e *echo) take(l *loop, c *conn, events uint32) bool {
 	for {
 		n, err := throwAway(c.fd, throwAwaySize)
@@ -73,7 +73,7 @@ func newRequester(g *group) requester {
 
 func (*requester) interest() uint32 { return everyEdge }
 
-// begin sends a request; it tells whether the connection lives.
+// begin sends a request; it reports whether the connection lives.
 func (r *requester) begin(c *conn, at int64) bool {
 	c.began, c.got, c.owe = at, 0, len(r.request)
 	return r.flush(c)
@@ -90,7 +90,7 @@ func (r *requester) flush(c *conn) bool {
 	return true
 }
 
-// busy tells whether an exchange is under way.
+// busy reports whether an exchange is under way.
 func (c *conn) busy() bool { return c.began != 0 }
 
 // outcome of reading.

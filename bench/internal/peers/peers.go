@@ -28,7 +28,7 @@ const (
 	Floor    = "floor"   // the least that a proxy can do, in C: what is the kernel's
 )
 
-// IsRival tells whether name is a peer's that is not rosproxy.
+// IsRival reports whether name is a peer's that is not rosproxy.
 func IsRival(name string) bool {
 	return slices.Contains([]string{HAProxy, Nginx, Naive, Direct, Floor}, name)
 }
@@ -152,7 +152,7 @@ func (p *Proxy) Stop() {
 	}
 }
 
-// IsProcess tells whether there is a proxy at all.
+// IsProcess reports whether there is a proxy at all.
 func (p *Proxy) IsProcess() bool { return p.process != nil }
 
 // PID is the process id; with nginx, of the one that started the others.

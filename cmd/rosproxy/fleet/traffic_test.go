@@ -248,7 +248,7 @@ func (s *stream) close() {
 	<-s.over
 }
 
-// alive tells whether nothing has ended the stream.
+// alive reports whether nothing has ended the stream.
 func (s *stream) alive() bool {
 	select {
 	case <-s.over:

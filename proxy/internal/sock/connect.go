@@ -86,7 +86,7 @@ func addrPortOf(sa *unix.RawSockaddrAny) netip.AddrPort {
 	}
 }
 
-// ConnectedToItself tells whether a connect to a local port that nobody
+// ConnectedToItself reports whether a connect to a local port that nobody
 // listens on met itself, which TCP's simultaneous open allows (RFC 9293, 3.5).
 func ConnectedToItself(fd int, to netip.AddrPort) bool {
 	local, err := LocalAddress(fd)

@@ -26,14 +26,14 @@ func recv(fd int, b []byte, flags uintptr) (int, error) {
 	}
 }
 
-// NothingButFIN tells whether the peer has closed without sending a byte that is still unread.
+// NothingButFIN reports whether the peer has closed without sending a byte that is still unread.
 func NothingButFIN(fd int) bool {
 	var b [1]byte
 	n, err := Peek(fd, b[:])
 	return err == nil && n == 0
 }
 
-// NothingToRead tells whether the receive queue of fd is empty and its peer
+// NothingToRead reports whether the receive queue of fd is empty and its peer
 // has neither closed nor reset.
 func NothingToRead(fd int) bool {
 	var b [1]byte

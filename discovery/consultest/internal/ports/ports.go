@@ -51,9 +51,6 @@ func ReservePort(addr netip.AddrPort) (*Reservation, error) {
 	return &Reservation{fd: fd, addr: netip.AddrPortFrom(addr.Addr(), uint16(port))}, nil
 }
 
-// Addr is the reserved address.
-func (r *Reservation) Addr() netip.AddrPort { return r.addr }
-
 // String is the reserved address as HOST:PORT.
 func (r *Reservation) String() string {
 	return net.JoinHostPort(r.addr.Addr().String(), strconv.Itoa(r.Port()))

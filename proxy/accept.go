@@ -105,7 +105,7 @@ func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 	s.accepted++
 	c.counters.accepted++
 	c.counters.active++
-	if s.config.AcceptProxy && !s.trusted.contains(peer.Addr()) {
+	if lb.settings.AcceptProxy && !lb.settings.trusted.contains(peer.Addr()) {
 		c.finish(s.loop, UntrustedPeer, byRST)
 		return
 	}
@@ -114,7 +114,7 @@ func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 		c.finish(s.loop, Internal, byRST)
 		return
 	}
-	if s.config.AcceptProxy {
+	if lb.settings.AcceptProxy {
 		c.awaitHeader(s.loop)
 		return
 	}

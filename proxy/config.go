@@ -45,6 +45,10 @@ type Listener struct {
 	Label   string
 	Address string // HOST:PORT; an empty or IPv6-any host is dual-stack
 
+	// Settings are the label's own, in the place of those of Config; nil: those
+	// of Config. Of several listeners of a label the first counts.
+	Settings *Settings
+
 	// Revalidate: after the process stood still, how long nothing goes to the
 	// label's master unless Confirm names it. 0: masters need no confirmation;
 	// negative: however long it takes. Of several listeners of a label the
@@ -59,6 +63,26 @@ type Listener struct {
 	Shared bool
 }
 
+// Settings are what a label may have of its own: each as the field of that name
+// in Config, which has them for all other labels.
+type Settings struct {
+	HoldTimeout     time.Duration
+	ConnectTimeout  time.Duration
+	IdleTimeout     time.Duration
+	DropFIN         bool
+	AcceptProxy     bool
+	AcceptProxyFrom []netip.Prefix
+	SendProxy       ProxyVersion
+}
+
+// Settings are those of every label that has none of its own.
+func (c *Config) Settings() Settings {
+	return Settings{
+		HoldTimeout: c.HoldTimeout, ConnectTimeout: c.ConnectTimeout, IdleTimeout: c.IdleTimeout, DropFIN: c.DropFIN,
+		AcceptProxy: c.AcceptProxy, AcceptProxyFrom: c.AcceptProxyFrom, SendProxy: c.SendProxy,
+	}
+}
+
 // ProxyVersion is the version of a PROXY protocol header.
 type ProxyVersion = proxyproto.Version
 
@@ -68,6 +92,9 @@ const (
 	ProxyV1  = proxyproto.V1
 	ProxyV2  = proxyproto.V2
 )
+
+// defaultConnectTimeout is what a ConnectTimeout of 0 means.
+const defaultConnectTimeout = 2 * time.Second
 
 func (c *Config) validate() error {
 	if len(c.Listeners) == 0 {
@@ -79,7 +106,11 @@ func (c *Config) validate() error {
 			return fmt.Errorf("label %q listens on %s twice", l.Label, l.Address)
 		}
 		seen[[2]string{l.Label, l.Address}] = true
-		if c.SendProxy != ProxyOff && len(l.Label) > proxyproto.LongestLabel {
+		send := c.SendProxy
+		if l.Settings != nil {
+			send = l.Settings.SendProxy
+		}
+		if send != ProxyOff && len(l.Label) > proxyproto.LongestLabel {
 			return fmt.Errorf("label %q is longer than the %d bytes that a PROXY header carries", l.Label, proxyproto.LongestLabel)
 		}
 	}

@@ -111,7 +111,7 @@ func (s *shard) cutClientSide(c *conn, j *cutJob) {
 
 // dropEnding prepares the client's side for the end that the configuration asks for.
 func (s *shard) dropEnding(c *conn) ending {
-	if !s.config.DropFIN {
+	if !c.label.settings.DropFIN {
 		return byRST
 	}
 	// Unread bytes would turn the FIN into a RST (RFC 2525, 2.17).

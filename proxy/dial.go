@@ -49,8 +49,8 @@ func (c *conn) dial(l *loop) {
 		c.dialFailed(l, err)
 		return
 	}
-	wait := l.config.ConnectTimeout
-	if hold := c.holdLeft(l, c.dialled); l.config.HoldTimeout > 0 && hold < wait {
+	wait := c.label.settings.ConnectTimeout
+	if hold := c.holdLeft(l, c.dialled); c.label.settings.HoldTimeout > 0 && hold < wait {
 		wait = hold
 	}
 	l.timers.arm(c.index, c.dialled+int64(wait))
@@ -90,7 +90,7 @@ func (c *conn) dialAnswered(l *loop) {
 	c.lastActive = c.relayed
 	c.counters.dial.observe(time.Duration(c.relayed - c.dialled))
 	c.state = relaying
-	if l.config.SendProxy != ProxyOff && !c.sendHeader(l) {
+	if c.label.settings.SendProxy != ProxyOff && !c.sendHeader(l) {
 		return
 	}
 	c.relay(l)

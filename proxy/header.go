@@ -99,7 +99,7 @@ func (c *conn) headerTimedOut(l *loop) { c.finishFor(l, BadProxyHeader, byRST, e
 // also when the client waits for the master to speak first. It reports whether c
 // still lives.
 func (c *conn) sendHeader(l *loop) bool {
-	b, err := c.headerFor(l.config.SendProxy)
+	b, err := c.headerFor(c.label.settings.SendProxy)
 	if err != nil {
 		l.log.Error().Err(err).Uint64("conn", c.id).Msg("client connection lost")
 		c.finish(l, Internal, byRST)

@@ -49,9 +49,10 @@ func (p *Proxy) Release() (left <-chan struct{}, err error) {
 	return p.beginLeaving(), nil
 }
 
-// Reclaim accepts again after a Release: the other process has died. When that
-// has closed the sockets before, for all who have them, it is an error, and
-// changes nothing.
+// Reclaim accepts again after a Release: the other process has died. Of the
+// sockets that it has stopped before, for all who have them, because it did not
+// want them, the ports are opened again. When it has stopped all of them it was
+// drained: that is an error, and changes nothing.
 func (p *Proxy) Reclaim() error {
 	l := &p.listeners
 	l.mu.Lock()
@@ -62,10 +63,8 @@ func (p *Proxy) Reclaim() error {
 	case !l.released:
 		return errors.New("reclaim the listeners: they were not released")
 	}
-	for _, s := range l.sockets {
-		if err := sock.CheckListening(s.fd); err != nil {
-			return fmt.Errorf("reclaim the listener %q: %w", s.Label, err)
-		}
+	if err := l.restartStopped(); err != nil {
+		return err
 	}
 	for _, s := range l.sockets {
 		sock.AllowNewHandshakes(s.fd) // it may have been killed in its pause

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"sync/atomic"
@@ -30,11 +31,30 @@ type label struct {
 	lease      atomic.Int64  // from then on no transfer begins
 	revalidate time.Duration // Listener.Revalidate
 
+	settings labelSettings // fixed
+
 	held atomic.Int64 // its clients that wait for a master
 }
 
-func newLabel(index int, l Listener) *label {
-	out := &label{index: index, name: l.Label, revalidate: l.Revalidate}
+// labelSettings are those that count for one label.
+type labelSettings struct {
+	Settings
+	trusted trusted // AcceptProxyFrom
+}
+
+// settingsOf gives the settings of l's label.
+func settingsOf(c *Config, l Listener) (s labelSettings, err error) {
+	s.Settings = c.Settings()
+	if l.Settings != nil {
+		s.Settings = *l.Settings
+	}
+	s.ConnectTimeout = cmp.Or(s.ConnectTimeout, defaultConnectTimeout)
+	s.trusted, err = trustedOf(s.AcceptProxyFrom)
+	return s, err
+}
+
+func newLabel(index int, l Listener, s labelSettings) *label {
+	out := &label{index: index, name: l.Label, revalidate: l.Revalidate, settings: s}
 	out.lease.Store(math.MaxInt64)
 	out.current.Store(newEpoch(0, Master{}))
 	return out

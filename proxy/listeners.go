@@ -76,6 +76,34 @@ func (l *listeners) startAll() error {
 	return nil
 }
 
+// restartStopped opens the ports again that another process has closed, unless
+// it has closed all that were its to close.
+func (l *listeners) restartStopped() error {
+	var stopped []*listeningSocket
+	var why error
+	listening := false
+	for i := range l.sockets {
+		s := &l.sockets[i]
+		switch err := sock.CheckListening(s.fd); {
+		case err == nil:
+			listening = listening || !s.Shared
+		case s.Shared:
+			return fmt.Errorf("reclaim the listener %q: %w", s.Label, err)
+		default:
+			stopped, why = append(stopped, s), fmt.Errorf("reclaim the listener %q: %w", s.Label, err)
+		}
+	}
+	if !listening && why != nil {
+		return why
+	}
+	for _, s := range stopped {
+		if err := sock.StartListening(s.fd, s.bound); err != nil {
+			return fmt.Errorf("reclaim the listener %q: listen on %q: %w", s.Label, s.bound, err)
+		}
+	}
+	return nil
+}
+
 func (s *listeningSocket) close() {
 	if s.fd != sock.NoFD {
 		sock.Close(s.fd)

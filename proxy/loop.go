@@ -18,7 +18,6 @@ type shared struct {
 	slots   slots
 	waiting waitingRoom
 	pipes   pipeBudget
-	trusted trusted
 
 	headerTimeout time.Duration // the constant, but for tests
 

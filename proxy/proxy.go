@@ -45,7 +45,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
-	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -81,11 +80,12 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		return nil, err
 	}
 	c.HoldMax = cmp.Or(c.HoldMax, 16384)
-	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
 	c.Shards = cmp.Or(c.Shards, runtime.GOMAXPROCS(0))
 	p := &Proxy{draining: make(chan struct{}, 1), begun: make(chan struct{})}
 	p.shared.config, p.shared.log, p.shared.clock, p.shared.headerTimeout = c, log.With().Str("component", "proxy").Logger(), newClock(), headerTimeout
-	p.addLabels()
+	if err := p.addLabels(); err != nil {
+		return nil, err
+	}
 	if err := p.measure(); err != nil {
 		return nil, err
 	}
@@ -112,24 +112,28 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 }
 
 // addLabels makes the labels of the listeners, in their order.
-func (p *Proxy) addLabels() {
+func (p *Proxy) addLabels() error {
+	known := map[string]*label{}
 	p.listeners.options = p.options()
 	for _, l := range p.config.Listeners {
-		lb := p.find(l.Label)
+		lb := known[l.Label]
 		if lb == nil {
-			lb = newLabel(len(p.labels), l)
+			s, err := settingsOf(&p.config, l)
+			if err != nil {
+				return fmt.Errorf("listener %q: %w", l.Label, err)
+			}
+			lb = newLabel(len(p.labels), l, s)
+			known[l.Label] = lb
 			p.labels = append(p.labels, lb)
 			p.histories = append(p.histories, newHistory())
 		}
 		p.listeners.sockets = append(p.listeners.sockets, listeningSocket{Listener: l, label: lb, fd: sock.NoFD})
 	}
+	return nil
 }
 
 // measure takes in what the machine has room for.
 func (p *Proxy) measure() (err error) {
-	if p.trusted, err = trustedOf(p.config.AcceptProxyFrom); err != nil {
-		return err
-	}
 	most, err := RoomFor(p.config.Reserved)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func closedReason(c *conn) Reason {
 
 // setTimeout sets the deadline that the timeouts ask for.
 func (c *conn) setTimeout(l *loop) {
-	wait := l.config.IdleTimeout
+	wait := c.label.settings.IdleTimeout
 	if half := l.config.HalfCloseTimeout; half > 0 && (c.flows[up].eof || c.flows[down].eof) && (wait == 0 || half < wait) {
 		wait = half
 	}
@@ -76,7 +76,7 @@ func (c *conn) onTimeout(l *loop) {
 	}
 	silent := time.Duration(l.now - c.lastActive)
 	half := l.config.HalfCloseTimeout
-	switch idle := l.config.IdleTimeout; {
+	switch idle := c.label.settings.IdleTimeout; {
 	case c.fenced(l):
 	case half > 0 && (c.flows[up].eof || c.flows[down].eof) && silent >= half:
 		// Not by FIN: the open side would take it for the end of an answer.

@@ -29,13 +29,13 @@ type agent struct {
 	client   *http.Client
 	dialer   *dialer
 	env      environment
-	params   url.Values // of every request: data centre, namespace, partition
+	params   url.Values // of every request: namespace, partition
 	noNear   atomic.Bool
 	health   *health
 	extra    places // for consistent reads that begin while another one of their label is in flight
 }
 
-func newAgent(id int, e endpoint, env environment, datacenter string, lookup lookupFunc, h *health) *agent {
+func newAgent(id int, e endpoint, env environment, lookup lookupFunc, h *health) *agent {
 	d := &dialer{lookup: lookup}
 	a := &agent{
 		id:       id,
@@ -52,7 +52,7 @@ func newAgent(id int, e endpoint, env environment, datacenter string, lookup loo
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	for name, value := range map[string]string{"dc": datacenter, "ns": env.api.Namespace, "partition": env.api.Partition} {
+	for name, value := range map[string]string{"ns": env.api.Namespace, "partition": env.api.Partition} {
 		if value != "" {
 			a.params.Set(name, value)
 		}
@@ -64,6 +64,7 @@ func newAgent(id int, e endpoint, env environment, datacenter string, lookup loo
 type query struct {
 	service    string
 	tags       []string
+	datacenter string        // empty: the agent's own
 	index      uint64        // not 0: a long poll for what is newer
 	wait       time.Duration // of the long poll
 	consistent bool          // the leader asks a quorum whether it still leads, before it answers
@@ -75,6 +76,9 @@ func (q query) params() url.Values {
 	v := url.Values{}
 	if len(q.tags) > 0 {
 		v["tag"] = q.tags
+	}
+	if q.datacenter != "" {
+		v.Set("dc", q.datacenter)
 	}
 	// A consistent read asks for those whose checks fail too: when there is
 	// no master, they are why. A long poll that did would wake for each of them.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"sync"
 )
@@ -73,7 +74,7 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 // checkLabel asks a who is master of w's label, by a consistent read.
 func (s *Consul) checkLabel(ctx context.Context, a *agent, w *watch) LabelCheck {
 	l := LabelCheck{Label: w.label}
-	answer := a.ask(ctx, query{service: s.config.Service, tags: w.tags, consistent: true, timeout: s.config.VerifyTimeout})
+	answer := a.ask(ctx, query{service: w.config.Service, tags: w.tags, datacenter: w.config.Datacenter, consistent: true, timeout: s.config.VerifyTimeout})
 	if answer.err != nil {
 		l.Err = answer.err
 		return l
@@ -103,7 +104,11 @@ func (s *Consul) checkLabel(ctx context.Context, a *agent, w *watch) LabelCheck 
 func (s *Consul) fetch(ctx context.Context, a *agent, path string, out any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.VerifyTimeout)
 	defer cancel()
-	status, _, body, err := a.get(ctx, path, nil)
+	params := url.Values{}
+	if s.config.Datacenter != "" {
+		params.Set("dc", s.config.Datacenter)
+	}
+	status, _, body, err := a.get(ctx, path, params)
 	if err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@ package discovery
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -101,7 +102,30 @@ func (c Config) validate() error {
 	if c.FenceAfter > 0 && c.FenceAfter < time.Second {
 		return fmt.Errorf("a time of %v before an outage is fenced is less than 1s", c.FenceAfter)
 	}
+	for _, l := range c.Labels {
+		if p := l.Policy; p != nil && (p.FenceAfter < 0 || p.FenceAfter > 0 && p.FenceAfter < time.Second) {
+			return fmt.Errorf("label %q: a time of %v before an outage is fenced is less than 1s", l.Name, p.FenceAfter)
+		}
+	}
 	return nil
+}
+
+// Of is c for l alone: what l has of its own is in the place of what c says for all.
+func (c Config) Of(l Label) Config {
+	c.Labels = []Label{l}
+	if l.Service != "" {
+		c.Service = l.Service
+	}
+	if len(l.Tags) > 0 {
+		c.Tags = l.Tags
+	}
+	if l.Datacenter != "" {
+		c.Datacenter = l.Datacenter
+	}
+	if l.Policy != nil {
+		c.OnOutage, c.FenceAfter, c.OnConflict = l.Policy.OnOutage, l.Policy.FenceAfter, l.Policy.OnConflict
+	}
+	return c
 }
 
 // pollTimeout is the client's deadline for one long poll, its body included.
@@ -114,9 +138,9 @@ func (c Config) pollTimeout() time.Duration { return c.Wait*17/16 + 2*time.Secon
 // address: long enough for the next one, and one that fails, to have come back.
 func (c Config) confirmedFor() time.Duration { return 2*c.VerifyEvery + c.VerifyTimeout }
 
-// tags are those that the master of l must carry.
-func (c Config) tags(l Label) []string {
-	tags := append([]string(nil), c.Tags...)
+// TagsOf are those that the master of l must carry.
+func (c Config) TagsOf(l Label) []string {
+	tags := slices.Clone(c.Of(l).Tags)
 	if l.Tagged {
 		tags = append(tags, "label="+l.Name)
 	}

@@ -54,7 +54,7 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 		if err != nil {
 			return nil, err
 		}
-		s.agents = append(s.agents, newAgent(len(s.agents), e, env, c.Datacenter, lookup, newHealth(address, log)))
+		s.agents = append(s.agents, newAgent(len(s.agents), e, env, lookup, newHealth(address, log)))
 	}
 	for i, l := range c.Labels {
 		s.watches = append(s.watches, newWatch(i, l, c, s.agents, lookup, log))
@@ -68,7 +68,7 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 	for _, w := range s.watches {
 		running.Go(func() { w.run(ctx, sink) })
 		for _, a := range s.agents {
-			p := newPoller(s.config, w, a)
+			p := newPoller(w.config, w, a)
 			running.Go(func() { p.poll(ctx) })
 			running.Go(func() { p.verify(ctx) })
 		}

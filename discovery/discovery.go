@@ -99,10 +99,23 @@ type AgentStatus struct {
 	IndexResets uint64 // times the raft index went backwards, since the start
 }
 
-// Label is one group of candidates that has one master.
+// Label is one group of candidates that has one master. What it has of its own
+// counts instead of what Config says for all.
 type Label struct {
 	Name string
 	// Tagged: the master must also carry the tag label=Name. Without it any
 	// instance of the service that carries the master's tags will do.
 	Tagged bool
+
+	Service    string   // empty: Config.Service
+	Tags       []string // empty: Config.Tags
+	Datacenter string   // empty: Config.Datacenter
+	Policy     *Policy  // nil: that of Config
+}
+
+// Policy says what becomes of a label's master in doubtful cases.
+type Policy struct {
+	OnOutage   OutagePolicy
+	FenceAfter time.Duration // as Config.FenceAfter
+	OnConflict ConflictPolicy
 }

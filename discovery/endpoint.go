@@ -95,3 +95,10 @@ func hostPort(s, port string) (string, error) {
 	}
 	return net.JoinHostPort(host, port), nil
 }
+
+// CheckAddress says what is wrong with an address of Consul: nil when nothing is.
+// The error quotes none that may hold a password.
+func CheckAddress(address string) error {
+	_, err := parseEndpoint(address, false)
+	return err
+}

@@ -183,7 +183,7 @@ func askOnce(t *testing.T, c Config) answer {
 		t.Fatal(err)
 	}
 	defer s.agents[0].client.CloseIdleConnections()
-	return s.agents[0].ask(t.Context(), query{service: c.Service, tags: c.tags(c.Labels[0]), consistent: true, timeout: testTimeout})
+	return s.agents[0].ask(t.Context(), query{service: c.Service, tags: c.TagsOf(c.Labels[0]), datacenter: c.Datacenter, consistent: true, timeout: testTimeout})
 }
 
 func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {

@@ -139,7 +139,7 @@ func (p *poller) read(ctx context.Context, ended chan<- answer, extra bool) {
 // ask puts q, notes how the address fares, and hands the answer to the watch.
 // It returns false when ctx has ended.
 func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
-	q.service, q.tags = p.config.Service, p.watch.tags
+	q.service, q.tags, q.datacenter = p.config.Service, p.watch.tags, p.config.Datacenter
 	var begun time.Duration
 	if q.consistent {
 		begun = p.watch.outage.begin()

@@ -68,6 +68,12 @@ func NewStatic(masters map[string]string, labels []Label, log zerolog.Logger) (*
 	return s, nil
 }
 
+// CheckStatic says what is wrong with the address of a static master: nil when nothing is.
+func CheckStatic(address string) error {
+	_, err := parseStatic("", address)
+	return err
+}
+
 func parseStatic(label, address string) (*staticMaster, error) {
 	m := &staticMaster{label: label, redial: make(chan struct{}, 1)}
 	host, port, err := net.SplitHostPort(address)

@@ -17,7 +17,7 @@ type watch struct {
 	label    string
 	tags     []string
 	agents   []*agent
-	config   Config
+	config   Config // for this label
 	observer *observer
 	resolver *resolver
 	outage   *outage
@@ -42,10 +42,11 @@ type watch struct {
 const fenceGrace = 200 * time.Millisecond
 
 func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log zerolog.Logger) *watch {
+	c = c.Of(l).withDefaults()
 	w := &watch{
 		id:       id,
 		label:    l.Name,
-		tags:     c.tags(l),
+		tags:     c.TagsOf(l),
 		agents:   agents,
 		config:   c,
 		observer: newObserver(c, len(agents)),

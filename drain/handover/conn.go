@@ -23,7 +23,11 @@ const (
 	messageServing    = 's'
 	messageHandedOver = 'h' // to a successor of its own, which keeps the connection
 	messageEnding     = 'e'
+	messageFailed     = 'f' // and why, until the connection ends
 )
+
+// maxReason bounds what a successor says of its failure.
+const maxReason = 4 << 10
 
 // sendTimeout bounds a message: one byte into a socket that nobody reads does not block before thousands.
 const sendTimeout = time.Second
@@ -33,6 +37,7 @@ const sendTimeout = time.Second
 type conn struct {
 	net.Conn
 	messages chan byte // closed at the end of the other process
+	reason   string    // of its failure; empty: it has not said. Set before messages is closed
 	closed   chan struct{}
 	once     sync.Once
 }
@@ -56,6 +61,11 @@ func (c *conn) read() {
 		if _, err := io.ReadFull(c.Conn, b[:]); err != nil {
 			return
 		}
+		if b[0] == messageFailed {
+			reason, _ := io.ReadAll(io.LimitReader(c.Conn, maxReason)) // what has come counts
+			c.reason = string(reason)
+			return
+		}
 		select {
 		case c.messages <- b[0]:
 		case <-c.closed:
@@ -76,6 +86,21 @@ func send(c net.Conn, message byte) error {
 	}
 	return nil
 }
+
+// gone is the error of a connection that has ended. It is ErrGone.
+func (c *conn) gone() error {
+	if c.reason == "" {
+		return ErrGone
+	}
+	return failure(c.reason)
+}
+
+// failure is why the other process has failed, in its own words.
+type failure string
+
+func (f failure) Error() string { return "it failed: " + string(f) }
+
+func (f failure) Is(target error) bool { return target == ErrGone }
 
 func (c *conn) close() {
 	c.once.Do(func() {

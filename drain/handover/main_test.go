@@ -52,6 +52,10 @@ func successor(role string) int {
 		fmt.Fprintln(os.Stderr, "the variable is still there")
 		return 1
 	}
+	if role == "fails" {
+		p.Failed("colour: no such key")
+		return statusExits
+	}
 	ready := func(ctx context.Context) error {
 		if role == "never ready" {
 			<-ctx.Done()
@@ -94,6 +98,8 @@ func serve(p *Predecessor, l net.Listener) int {
 		switch strings.TrimSpace(command) {
 		case "who":
 			fmt.Fprintf(c, "%d %s %t %d\n", p.Generation, p.Sockets[0].Name, p.Sockets[0].Shared, p.PID)
+		case "last socket":
+			fmt.Fprintln(c, len(p.Sockets), p.Sockets[len(p.Sockets)-1].File.Name())
 		case "sockets of a child":
 			b, _ := exec.Command("sh", "-c", "ls -l /proc/self/fd | grep -c socket:").Output()
 			fmt.Fprintf(c, "%s\n", strings.TrimSpace(string(b)))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,19 +35,28 @@ func Inherit(env []string) (p *Predecessor, rest []string, err error) {
 		return nil, rest, nil
 	}
 	m, err := parseManifest(text)
+	if err == nil && m.Listed {
+		err = m.readList()
+	}
 	if err != nil {
 		return nil, rest, fmt.Errorf("read %s: %w", Variable, err)
 	}
 	for i := range m.descriptors() { // all, before one is touched
+		if m.Listed && connFD+i == listFD {
+			continue // it has been read
+		}
 		if err := checkSocket(connFD + i); err != nil {
 			return nil, rest, fmt.Errorf("read %s: descriptor %d: %w", Variable, connFD+i, err)
 		}
+	}
+	if m.Listed {
+		_ = unix.Close(listFD)
 	}
 	p = &Predecessor{PID: m.PID, Generation: m.Generation}
 	if p.conn, err = newConn(takeFile(connFD, "handover")); err != nil {
 		return nil, rest, fmt.Errorf("open the connection to the predecessor: %w", err)
 	}
-	next := firstSocket
+	next := m.firstSocket()
 	for _, s := range m.Sockets {
 		p.Sockets = append(p.Sockets, Socket{Name: s.Name, Shared: s.Shared, File: takeFile(next, s.Name)})
 		next++
@@ -140,6 +150,20 @@ func (p *Predecessor) Serving(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Failed tells the predecessor why this process ends before it has served, and
+// reports whether it could.
+func (p *Predecessor) Failed(reason string) bool {
+	if p == nil || p.hasClosed() {
+		return false
+	}
+	text := append([]byte{messageFailed}, reason[:min(len(reason), maxReason)]...)
+	if err := p.conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return false
+	}
+	_, err := p.conn.Write(text)
+	return err == nil
 }
 
 // HandedOver tells the generations of before that the sockets have gone on to a

@@ -49,7 +49,12 @@ func Start(c Config) (*Successor, error) {
 		return nil, err
 	}
 	defer closeAll(earlier)
-	cmd := c.command(theirs, earlier)
+	cmd, list, err := c.command(theirs, earlier)
+	if err != nil {
+		_ = ours.Close()
+		return nil, err
+	}
+	defer list.Close() // nil: an error that nobody needs
 	if err := cmd.Start(); err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
@@ -63,21 +68,31 @@ func Start(c Config) (*Successor, error) {
 	return s, nil
 }
 
-func (c Config) command(theirs *os.File, earlier []*os.File) *exec.Cmd {
+// command is what starts the successor, and the file with the list of its
+// sockets, which is the caller's to close; nil: there is none.
+func (c Config) command(theirs *os.File, earlier []*os.File) (cmd *exec.Cmd, list *os.File, err error) {
 	_, _, env := cut(c.Env, Variable)
 	m := manifest{Protocol: protocol, PID: os.Getpid(), Generation: c.Generation, Ancestors: len(earlier)}
-	cmd := exec.Command(c.Path)
+	for _, s := range c.Sockets {
+		m.Sockets = append(m.Sockets, manifestSocket{Name: s.Name, Shared: s.Shared})
+	}
+	cmd = exec.Command(c.Path)
 	cmd.Args = c.Args
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.ExtraFiles = []*os.File{theirs}
+	if len(m.String()) > maxManifest {
+		if list, err = m.moveList(); err != nil {
+			return nil, nil, err
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, list)
+	}
 	for _, s := range c.Sockets {
-		m.Sockets = append(m.Sockets, manifestSocket{Name: s.Name, Shared: s.Shared})
 		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, earlier...)
 	cmd.Env = append(env, Variable+"="+m.String())
-	return cmd
+	return cmd, list, nil
 }
 
 func (s *Successor) wait() {
@@ -98,7 +113,8 @@ func awaitExit(pid int) {
 func (s *Successor) PID() int { return s.cmd.Process.Pid }
 
 // AwaitReady returns nil when the successor has said that it is ready to
-// serve. It returns ErrGone when that has ended, and the cause of ctx's end.
+// serve. It returns ErrGone when that has ended, which says why where it could
+// tell, and the cause of ctx's end.
 func (s *Successor) AwaitReady(ctx context.Context) error { return s.await(ctx, messageReady) }
 
 // TakeOver tells the successor to serve, and returns nil when it says that it
@@ -233,7 +249,7 @@ func (s *Successor) await(ctx context.Context, want byte) error {
 	case m, ok := <-s.conn.messages:
 		switch {
 		case !ok:
-			return ErrGone
+			return s.conn.gone()
 		case m != want:
 			return fmt.Errorf("the successor said %q; expected %q", m, want)
 		}

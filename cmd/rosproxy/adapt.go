@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
@@ -16,23 +13,6 @@ import (
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
 )
-
-// newSource makes the source of masters that c names. Its error is a fault of
-// the configuration: a Consul that is away is none.
-func newSource(c config.Config, log zerolog.Logger) (discovery.Source, error) {
-	if c.Static != nil {
-		s, err := discovery.NewStatic(c.Static, c.Discovery.Labels, log)
-		if err != nil {
-			return nil, fmt.Errorf("--static-master: %w", err)
-		}
-		return s, nil
-	}
-	s, err := discovery.NewConsul(c.Discovery, log)
-	if err != nil {
-		return nil, fmt.Errorf("--consul-addr or CONSUL_*: %w", err)
-	}
-	return s, nil
-}
 
 // sink passes on to the data plane what a source of masters decides.
 type sink struct{ proxy *proxy.Proxy }
@@ -65,14 +45,14 @@ func withHints(c config.Config, source discovery.Source) proxy.Config {
 	p := c.Proxy
 	p.OnDialFailure = func(label string, _ error) { source.DialFailed(label) }
 	p.OnStandstill = source.VerifyNow
-	if c.Static != nil {
-		return p
-	}
 	p.Listeners = slices.Clone(p.Listeners)
-	for i := range p.Listeners {
-		p.Listeners[i].Revalidate = discovery.DefaultVerifyTimeout
-		if c.Discovery.OnOutage == discovery.Fence {
+	for i, l := range c.Discovery.Labels { // which are in the order of the listeners
+		switch {
+		case c.Static[l.Name] != "":
+		case c.Discovery.Of(l).OnOutage == discovery.Fence:
 			p.Listeners[i].Revalidate = -1
+		default:
+			p.Listeners[i].Revalidate = discovery.DefaultVerifyTimeout
 		}
 	}
 	return p

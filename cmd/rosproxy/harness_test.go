@@ -183,7 +183,7 @@ func startProgram(t *testing.T, args ...string) *running {
 	p.client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: p.dialAdmin}}
 	ctx, cancel := context.WithCancel(context.Background())
 	all := append([]string{"--admin-listen=unix:" + p.socket, "--log-format=json", "--log-level=debug"}, args...)
-	if !strings.Contains(strings.Join(args, " "), "--listen") {
+	if given := strings.Join(args, " "); !strings.Contains(given, "--listen") && !strings.Contains(given, "--config") {
 		all = append(all, "--listen=default=127.0.0.1:0")
 	}
 	go func() {

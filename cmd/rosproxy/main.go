@@ -108,7 +108,7 @@ func (p Program) Run(ctx context.Context) int {
 	}
 	log, stopLog := logging.Start(c.Log.Level, c.Log.Format, p.Stderr)
 	defer stopLog()
-	source, err := newSource(c, log)
+	source, err := c.NewSource(log)
 	if err != nil {
 		return p.usage(err)
 	}
@@ -121,8 +121,12 @@ func (p Program) Run(ctx context.Context) int {
 	return p.runProxy(ctx, c, source, log)
 }
 
-// usage prints the one line that a bad configuration is worth.
+// usage prints the one line that a bad configuration is worth. Of a successor it
+// is the predecessor's, for its log.
 func (p Program) usage(err error) int {
+	if p.Predecessor.Failed(config.OneLine(err.Error())) {
+		return exitUsage
+	}
 	fmt.Fprintln(p.Stderr, "rosproxy:", config.OneLine(err.Error()))
 	return exitUsage
 }
@@ -136,6 +140,7 @@ func (p Program) runProxy(ctx context.Context, c config.Config, source discovery
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(cpus, c.Proxy.Shards+1)))
 	if err := run(ctx, c, source, p, log); err != nil {
 		log.Error().Str("component", "main").Err(err).Msg("failed")
+		p.Predecessor.Failed(config.OneLine(err.Error())) // if it waits for this process still
 		return exitFailed
 	}
 	return exitOK

@@ -32,6 +32,10 @@ func runOnce(t *testing.T, args, env []string) (code int, stdout, stderr string)
 }
 
 func TestBadUsageIsOneLineAndExitCodeTwo(t *testing.T) {
+	wrong := filepath.Join(t.TempDir(), "rosproxy.yaml")
+	if err := os.WriteFile(wrong, []byte("service: sync\ncolour: blue\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args, env []string
 		says      string
@@ -42,6 +46,8 @@ func TestBadUsageIsOneLineAndExitCodeTwo(t *testing.T) {
 		{[]string{"--no\npe"}, nil, "unknown flag --no pe"},
 		{[]string{"--consul-addr", "ftp://c"}, nil, "--consul-addr"},
 		{[]string{"check", "--drop", "x"}, nil, `--drop "x"`},
+		{[]string{"--config", wrong}, nil, "rosproxy: " + wrong + ":2: colour: no such key\n"},
+		{[]string{"check"}, []string{"ROSPROXY_CONFIG=" + wrong}, "rosproxy: " + wrong + ":2: colour: no such key\n"},
 	} {
 		code, stdout, stderr := runOnce(t, c.args, c.env)
 		if code != exitUsage || stdout != "" {

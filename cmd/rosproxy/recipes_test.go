@@ -43,7 +43,7 @@ func TestReadmeShowsEveryRecipeAsTheTestsRunIt(t *testing.T) {
 			t.Errorf("README's block of %s and the file differ:\n%s", name, firstDifference(block[1], string(file)))
 		}
 	}
-	for _, dir := range []string{"haproxy", "nginx", "kubernetes", "systemd"} {
+	for _, dir := range []string{"haproxy", "nginx", "kubernetes", "systemd", "config"} {
 		files, err := filepath.Glob(filepath.Join("../../testdata", dir, "*"))
 		if err != nil || len(files) == 0 {
 			t.Errorf("recipes in testdata/%s: got %d, %v; want some", dir, len(files), err)

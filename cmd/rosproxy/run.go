@@ -71,6 +71,7 @@ type instance struct {
 	admin     *admin.Server
 	endpoints *upgrade.Endpoints
 	takeover  *upgrade.Takeover
+	unwanted  []handover.Socket // of the predecessor: the configuration has changed
 	upgrader  *upgrade.Upgrader
 	notifier  *systemd.Notifier
 	log       zerolog.Logger
@@ -144,11 +145,13 @@ func (i *instance) openSockets(ctx context.Context, c config.Config, limits list
 		return nil, err
 	}
 	defer func() {
+		i.unwanted = inherited.Unwanted()
 		for _, name := range inherited.Names() {
 			i.log.Warn().Str("socket", name).Msg("closing a socket that was given and is not wanted")
 		}
 		err = errors.Join(err, inherited.Close())
 		if err != nil {
+			listen.CloseAll(i.unwanted)
 			for _, e := range endpoints {
 				err = errors.Join(err, e.Close())
 			}
@@ -203,6 +206,7 @@ func (i *instance) serve(ctx context.Context) error {
 	work.Go(func() error { return i.obeySignals(workCtx) })
 	work.Go(func() error { return i.upgrader.Run(workCtx) })
 	work.Go(func() error { return i.takeover.Settle(workCtx, i.proxy) })
+	work.Go(func() error { return i.retireUnwanted(workCtx) })
 	work.Go(func() error {
 		return i.notifier.Run(workCtx, i.takeover.Settled(), i.lifecycle.Exiting(), i.admin.Summary)
 	})
@@ -232,6 +236,24 @@ func (i *instance) serveClients(ctx context.Context) error {
 		return errors.Join(err, i.proxy.Close())
 	}
 	return i.proxy.Serve(ctx)
+}
+
+// retireUnwanted closes the ports of what the predecessor listened on and this
+// process does not, once it serves alone. Until then they may be needed again.
+func (i *instance) retireUnwanted(ctx context.Context) error {
+	select {
+	case <-i.takeover.Settled():
+	case <-ctx.Done():
+		listen.CloseAll(i.unwanted)
+		return nil
+	}
+	for _, s := range i.unwanted {
+		i.log.Info().Str("socket", s.Name).Msg("listener closed: the configuration has it no more")
+	}
+	if err := listen.Retire(i.unwanted); err != nil {
+		i.log.Warn().Err(err).Msg("an old listener could not be closed")
+	}
+	return nil
 }
 
 // obeySignals turns signals into a drain, a second one into the end, SIGUSR2

@@ -141,12 +141,16 @@ func TestSourceIsToldWhatTheDataPlaneNotices(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		c    config.Config
-		want time.Duration
+		own  *discovery.Policy // of the label b
+		a, b time.Duration
 	}{
-		{"keep", config.Config{}, discovery.DefaultVerifyTimeout},
-		{"fence", config.Config{Discovery: discovery.Config{OnOutage: discovery.Fence}}, -1},
-		{"static", config.Config{Static: map[string]string{"a": "h:1"}}, 0},
+		{"keep", config.Config{}, nil, discovery.DefaultVerifyTimeout, discovery.DefaultVerifyTimeout},
+		{"fence", config.Config{Discovery: discovery.Config{OnOutage: discovery.Fence}}, nil, -1, -1},
+		{"static", config.Config{Static: map[string]string{"a": "h:1", "b": "h:1"}}, nil, 0, 0},
+		{"one of them static", config.Config{Static: map[string]string{"a": "h:1"}}, nil, 0, discovery.DefaultVerifyTimeout},
+		{"one of them fenced", config.Config{}, &discovery.Policy{OnOutage: discovery.Fence}, discovery.DefaultVerifyTimeout, -1},
 	} {
+		tc.c.Discovery.Labels = []discovery.Label{{Name: "a"}, {Name: "b", Policy: tc.own}}
 		tc.c.Proxy.Listeners = []proxy.Listener{{Label: "a"}, {Label: "b"}}
 		h := &hinted{}
 		p := withHints(tc.c, h)
@@ -155,10 +159,8 @@ func TestSourceIsToldWhatTheDataPlaneNotices(t *testing.T) {
 		if !slices.Equal(h.dials, []string{"a"}) || h.verifies != 1 {
 			t.Errorf("%s: got hints of dials %q, and %d to verify; want one of each", tc.name, h.dials, h.verifies)
 		}
-		for _, l := range p.Listeners {
-			if l.Revalidate != tc.want {
-				t.Errorf("%s: listener %s waits %v to be confirmed; want %v", tc.name, l.Label, l.Revalidate, tc.want)
-			}
+		if got := p.Listeners; got[0].Revalidate != tc.a || got[1].Revalidate != tc.b {
+			t.Errorf("%s: the listeners wait %v and %v to be confirmed; want %v and %v", tc.name, got[0].Revalidate, got[1].Revalidate, tc.a, tc.b)
 		}
 		if tc.c.Proxy.Listeners[0].Revalidate != 0 {
 			t.Errorf("%s: the configuration was changed", tc.name)

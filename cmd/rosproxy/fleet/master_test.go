@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type master struct {
 
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
+	labels []string // besides "default"
 	faults []string // connections that began wrong
 }
 
@@ -76,7 +78,7 @@ func (m *master) serve(c net.Conn) {
 			return
 		}
 		client = h.SourceAddr
-		if err := checkTLVs(h); err != nil {
+		if err := m.checkTLVs(h); err != nil {
 			m.fault("PROXY header from %v: %v", c.RemoteAddr(), err)
 		}
 	}
@@ -98,7 +100,7 @@ func (m *master) serve(c net.Conn) {
 }
 
 // checkTLVs looks for what the README says that rosproxy's header carries.
-func checkTLVs(h *proxyproto.Header) error {
+func (m *master) checkTLVs(h *proxyproto.Header) error {
 	list, err := h.TLVs()
 	if err != nil {
 		return err
@@ -113,10 +115,24 @@ func checkTLVs(h *proxyproto.Header) error {
 			return fmt.Errorf("TLV %#x: got %q; want a number from 1 on", byte(number), values[number])
 		}
 	}
-	if values[label] != "default" {
-		return fmt.Errorf("label: got %q; want default", values[label])
+	if !m.serves(values[label]) {
+		return fmt.Errorf("label: got %q; want one of which it is the master", values[label])
 	}
 	return nil
+}
+
+// serves reports whether the master is that of a label; each is of "default".
+func (m *master) serves(label string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return label == "default" || slices.Contains(m.labels, label)
+}
+
+// become makes the master that of another label as well.
+func (m *master) become(label string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.labels = append(m.labels, label)
 }
 
 // talkOn is a line that the master answers again and again.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/discovery"
@@ -43,11 +42,7 @@ func Run(ctx context.Context, c config.Config, source discovery.Source, out io.W
 }
 
 func checkConfig(r *report, c config.Config) {
-	var labels []string
-	for _, l := range c.Proxy.Listeners {
-		labels = append(labels, l.Label)
-	}
-	r.ok("configuration: listeners %s", strings.Join(labels, ", "))
+	listListeners(r, c)
 	for _, w := range c.Warnings {
 		r.warn("configuration: %s", w)
 	}

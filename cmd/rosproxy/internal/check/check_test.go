@@ -13,7 +13,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
-	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -24,12 +23,7 @@ func run(t *testing.T, args, env []string) (ok bool, out string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var source discovery.Source
-	if c.Static != nil {
-		source, err = discovery.NewStatic(c.Static, c.Discovery.Labels, zerolog.Nop())
-	} else {
-		source, err = discovery.NewConsul(c.Discovery, zerolog.Nop())
-	}
+	source, err := c.NewSource(zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +76,7 @@ func TestCheckFindsConsulAndItsMaster(t *testing.T) {
 	if !ok {
 		t.Errorf("got a failure; want none\n%s", out)
 	}
-	wantLine(t, out, "ok   configuration: listeners default")
+	wantLine(t, out, "ok   configuration: listener default on ")
 	wantLine(t, out, "ok   consul "+consul.Addr)
 	wantLine(t, out, "ok   master of default at consul "+consul.Addr+": "+at+" (sync-1 on ")
 	wantLine(t, out, "ok   master of default at "+at+": accepts connections")

@@ -48,12 +48,16 @@ func (m masters) check(ctx context.Context, r *report, c config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	bound := boundOf(ctx, c.Proxy.Listeners)
+	timeouts := map[string]time.Duration{}
+	for _, l := range c.Proxy.Listeners {
+		timeouts[l.Label] = c.SettingsOf(l).ConnectTimeout
+	}
 	faults := make([]error, len(m))
 	var dials errgroup.Group
 	dials.SetLimit(dialsAtATime)
 	for i, one := range m {
 		dials.Go(func() error {
-			faults[i] = reach(ctx, one.address, bound, c.Proxy.ConnectTimeout)
+			faults[i] = reach(ctx, one.address, bound, timeouts[one.label])
 			return nil
 		})
 	}

@@ -1,10 +1,10 @@
-// Package config reads the command line and the environment into the typed,
-// validated configuration of the program. It opens nothing but the token file.
+// Package config reads the command line, the environment and a file into the
+// typed, validated configuration of the program. It opens nothing but that file
+// and the token file.
 package config
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Proxy      proxy.Config
 	Discovery  discovery.Config
-	Static     map[string]string // label -> HOST:PORT; nil: ask Consul
+	Static     map[string]string // label -> HOST:PORT; the other labels ask Consul
 	Drain      drain.Config
 	Admin      Admin
 	AgentCheck Endpoint // zero: agent checks are not answered
@@ -26,6 +26,21 @@ type Config struct {
 	// UpgradeTimeout is what a new process has to become ready.
 	UpgradeTimeout time.Duration
 	Warnings       []string // what is odd about it, but no fault
+
+	listeners []listener // while it is loaded, in the order of Proxy.Listeners
+}
+
+// Asking is the part of Discovery that is for labels without a static master;
+// it has no labels when there are none.
+func (c Config) Asking() discovery.Config {
+	d := c.Discovery
+	d.Labels = nil
+	for _, l := range c.Discovery.Labels {
+		if c.Static[l.Name] == "" {
+			d.Labels = append(d.Labels, l)
+		}
+	}
+	return d
 }
 
 // Log says what is logged and how.
@@ -37,11 +52,20 @@ type Log struct {
 // Bounds of what may be configured.
 const (
 	day          = 24 * time.Hour
-	maxListens   = 256
+	maxListens   = 4096
 	maxShards    = 1024
+	manyAsking   = 80 // labels; an agent takes two connections of each, and some to spare, up to 200 from one host
 	maxConns     = 16 << 20
 	maxKeepAlive = 32767 * time.Second // the kernel's MAX_TCP_KEEPIDLE
 )
+
+// SettingsOf are those of the label of l, its own or those of all.
+func (c Config) SettingsOf(l proxy.Listener) proxy.Settings {
+	if l.Settings != nil {
+		return *l.Settings
+	}
+	return c.Proxy.Settings()
+}
 
 // Descriptors is how many the process may open besides those of clients,
 // masters and its own endpoints, with so many shards.
@@ -53,8 +77,8 @@ func (c Config) Descriptors(shards int) int {
 		ofAgent    = 8 // a Consul address: checks, connections that are being closed
 	)
 	n := base + ofShard*shards + ofListener*(len(c.Proxy.Listeners)+2)
-	if c.Static == nil {
-		n += max(len(c.Discovery.Addresses), 1)*ofAgent + c.Discovery.Connections()
+	if asking := c.Asking(); len(asking.Labels) > 0 {
+		n += max(len(asking.Addresses), 1)*ofAgent + asking.Connections()
 	}
 	return n
 }
@@ -66,11 +90,15 @@ const unlabelled = "default"
 func load(s settings) (Config, error) {
 	var c Config
 	for _, load := range []func(settings, *Config) error{
-		loadListeners, loadConsul, loadStatic, loadConnections, loadProxyProtocol, loadAdmin, loadAgentCheck, loadDrain, loadLog,
+		loadListeners, loadConsul, loadStatic, loadConnections, loadOwn, loadAdmin, loadAgentCheck, loadDrain, loadLog,
 	} {
 		if err := load(s, &c); err != nil {
 			return Config{}, err
 		}
+	}
+	c.listeners = nil
+	if n := len(c.Asking().Labels); n > manyAsking {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%d labels ask Consul, each by two connections to each address: an agent takes 200 from one host, unless its limits.http_max_conns_per_client says more", n))
 	}
 	for _, name := range s.stray() {
 		c.Warnings = append(c.Warnings, name+" is set, but there is no such flag")
@@ -78,152 +106,27 @@ func load(s settings) (Config, error) {
 	return c, nil
 }
 
-func loadListeners(s settings, c *Config) error {
-	labels := map[string]bool{}    // in lower case, as Consul compares tags
-	addresses := map[string]bool{} // HOST:PORT as written
-	for _, v := range s.list("listen") {
-		l, err := parseLabelled(v)
-		if err != nil {
-			return err
-		}
-		label := discovery.Label{Name: l.label, Tagged: true}
-		if l.label == "" {
-			label = discovery.Label{Name: unlabelled}
-		}
-		switch key := strings.ToLower(label.Name); {
-		case labels[key]:
-			return v.fault("the label %q has a listener already", label.Name)
-		case l.port != 0 && addresses[l.address]:
-			return v.fault("the address has a listener already")
-		case len(c.Proxy.Listeners) == maxListens:
-			return v.fault("more than %d listeners", maxListens)
-		default:
-			labels[key], addresses[l.address] = true, true
-		}
-		c.Discovery.Labels = append(c.Discovery.Labels, label)
-		c.Proxy.Listeners = append(c.Proxy.Listeners, proxy.Listener{Label: label.Name, Address: l.address})
-	}
-	return nil
-}
-
-func loadConsul(s settings, c *Config) error {
-	d := &c.Discovery
-	service, _ := s.one("service")
-	if service.text == "" || !isPlain(service.text) || strings.ContainsAny(service.text, "/?#%") {
-		return service.fault("not the name of a service")
-	}
-	d.Service = service.text
-	for _, v := range s.list("tag") {
-		if v.text == "" || !isPlain(v.text) {
-			return v.fault("not a tag")
-		}
-		d.Tags = append(d.Tags, v.text)
-	}
-	for _, v := range s.list("consul-addr") {
-		if v.text == "" || !isPlain(v.text) {
-			return v.fault("not an address of Consul")
-		}
-		d.Addresses = append(d.Addresses, v.text)
-	}
-	if v, ok := s.one("consul-datacenter"); ok {
-		if v.text == "" || !isPlain(v.text) {
-			return v.fault("not the name of a data centre")
-		}
-		d.Datacenter = v.text
-	}
-	return loadPolicies(s, d)
-}
-
-func loadPolicies(s settings, d *discovery.Config) error {
-	outage, err := parseChoice(s, "on-outage", "keep", "fence")
-	if err != nil {
-		return err
-	}
-	if outage == "fence" {
-		d.OnOutage = discovery.Fence
-	}
-	if d.FenceAfter, err = parseDuration(s, "fence-after", time.Second, 30*day); err != nil {
-		return err
-	}
-	if d.VerifyEvery, err = parseDuration(s, "verify-every", 100*time.Millisecond, time.Hour); err != nil {
-		return err
-	}
-	conflict, err := parseChoice(s, "on-conflict", "newest", "refuse")
-	if err != nil {
-		return err
-	}
-	if conflict == "refuse" {
-		d.OnConflict = discovery.Refuse
-	}
-	return nil
-}
-
-// loadStatic reads the fixed masters. One without a label serves every
-// listener that has none of its own.
-func loadStatic(s settings, c *Config) error {
-	values := s.list("static-master")
-	if len(values) == 0 {
-		return nil
-	}
-	own := map[string]string{}
-	for _, v := range values {
-		m, err := parseLabelled(v)
-		switch {
-		case err != nil:
-			return err
-		case m.host == "" || m.port == 0:
-			return v.fault("a master needs a host and a port")
-		case own[m.label] != "" && m.label == "":
-			return v.fault("a second master without a label")
-		case own[m.label] != "":
-			return v.fault("the label %q has a master already", m.label)
-		case m.label != "" && !hasLabel(c.Discovery.Labels, m.label):
-			return v.fault("no --listen has the label %q", m.label)
-		}
-		own[m.label] = m.address
-	}
-	c.Static = map[string]string{}
-	for _, l := range c.Discovery.Labels {
-		address := own[l.Name]
-		if address == "" {
-			address = own[""]
-		}
-		if address == "" {
-			return values[0].fault("the listener %q has no master; give one for it too, or one without a label", l.Name)
-		}
-		c.Static[l.Name] = address
-	}
-	if s.explicit("consul-addr") {
-		c.Warnings = append(c.Warnings, "--consul-addr has no effect with --static-master")
-	}
-	return nil
-}
-
-func hasLabel(labels []discovery.Label, name string) bool {
-	for _, l := range labels {
-		if l.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
 func loadConnections(s settings, c *Config) error {
 	p := &c.Proxy
+	settings, err := loadSettings(s)
+	if err != nil {
+		return err
+	}
+	p.HoldTimeout, p.ConnectTimeout, p.IdleTimeout, p.DropFIN = settings.HoldTimeout, settings.ConnectTimeout, settings.IdleTimeout, settings.DropFIN
+	p.AcceptProxy, p.AcceptProxyFrom, p.SendProxy = settings.AcceptProxy, settings.AcceptProxyFrom, settings.SendProxy
+	if err := checkPeers(s, c); err != nil {
+		return err
+	}
 	for _, d := range []struct {
-		flag        string
-		to          *time.Duration
-		least, most time.Duration
+		flag string
+		to   *time.Duration
+		most time.Duration
 	}{
-		{"hold-timeout", &p.HoldTimeout, 0, day},
-		{"connect-timeout", &p.ConnectTimeout, time.Millisecond, day},
-		{"idle-timeout", &p.IdleTimeout, 0, 365 * day},
-		{"half-close-timeout", &p.HalfCloseTimeout, 0, 365 * day},
-		{"keepalive", &p.KeepAlive, 0, maxKeepAlive},
-		{"user-timeout", &p.UserTimeout, 0, day},
+		{"half-close-timeout", &p.HalfCloseTimeout, 365 * day},
+		{"keepalive", &p.KeepAlive, maxKeepAlive},
+		{"user-timeout", &p.UserTimeout, day},
 	} {
-		var err error
-		if *d.to, err = parseDuration(s, d.flag, d.least, d.most); err != nil {
+		if *d.to, err = parseDuration(s, d.flag, 0, d.most); err != nil {
 			return err
 		}
 	}
@@ -236,14 +139,34 @@ func loadConnections(s settings, c *Config) error {
 		{"max-conns", &p.MaxConns, maxConns},
 		{"shards", &p.Shards, maxShards},
 	} {
-		var err error
 		if *n.to, err = parseCount(s, n.flag, n.most); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// loadSettings reads what a listener may have of its own of the data plane's settings.
+func loadSettings(s settings) (p proxy.Settings, err error) {
+	for _, d := range []struct {
+		flag        string
+		to          *time.Duration
+		least, most time.Duration
+	}{
+		{"hold-timeout", &p.HoldTimeout, 0, day},
+		{"connect-timeout", &p.ConnectTimeout, time.Millisecond, day},
+		{"idle-timeout", &p.IdleTimeout, 0, 365 * day},
+	} {
+		if *d.to, err = parseDuration(s, d.flag, d.least, d.most); err != nil {
+			return p, err
+		}
+	}
 	drop, err := parseChoice(s, "drop", "rst", "fin")
+	if err != nil {
+		return p, err
+	}
 	p.DropFIN = drop == "fin"
-	return err
+	return p, loadProxyProtocol(s, &p)
 }
 
 func loadDrain(s settings, c *Config) (err error) {

@@ -22,31 +22,34 @@ const (
 
 // grammar is the command line. Its values are text: config.go gives them their
 // types, so that a fault reads the same wherever the value came from. The
-// defaults stand here and nowhere else.
+// defaults stand here and nowhere else. So do the keys of the configuration
+// file: those with the tag listener are keys of a listener as well, which has
+// one value or a list of them.
 type grammar struct {
 	Run     struct{} `cmd:"" default:"1" help:"Run the proxy (the default)."`
 	Check   struct{} `cmd:"" help:"Validate the configuration and the machine, open no listener."`
 	Version struct{} `cmd:"" help:"Print the version."`
 
+	Config           string   `placeholder:"FILE" help:"Configuration file, YAML: its keys are the names of these flags, and listeners. A flag beats the environment beats the file."`
 	Listen           []string `sep:"none" default:"default=:7800" placeholder:"[LABEL=]HOST:PORT" help:"A listener; with LABEL the master must also carry the tag label=LABEL. Repeatable."`
-	Service          string   `default:"sync" placeholder:"NAME" help:"Consul service that the candidates register (${default})."`
-	Tag              []string `sep:"none" default:"role=master" placeholder:"TAG" help:"Tag of the master (role=master). Repeatable, all must match."`
+	Service          string   `listener:"one" default:"sync" placeholder:"NAME" help:"Consul service that the candidates register (${default})."`
+	Tag              []string `listener:"list" sep:"none" default:"role=master" placeholder:"TAG" help:"Tag of the master (role=master). Repeatable, all must match."`
 	ConsulAddr       []string `sep:"none" placeholder:"ADDR" help:"Consul address (from the environment, else 127.0.0.1:8500). Repeatable: all are watched, the newest answer wins."`
-	ConsulDatacenter string   `placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
-	StaticMaster     []string `sep:"none" placeholder:"[LABEL=]HOST:PORT" help:"No Consul: a fixed master, for trials and benchmarks. Repeatable."`
-	OnOutage         string   `default:"keep" placeholder:"keep|fence" help:"Consul unreachable: keep the last master, or reset and hold after --fence-after (${default})."`
-	FenceAfter       string   `default:"30s" placeholder:"D" help:"How long consistent reads of Consul go unanswered, from the first one on, before that fences; at least 1s (${default})."`
+	ConsulDatacenter string   `listener:"one" placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
+	StaticMaster     []string `listener:"one" sep:"none" placeholder:"[LABEL=]HOST:PORT" help:"No Consul: a fixed master, for trials and benchmarks. Repeatable."`
+	OnOutage         string   `listener:"one" default:"keep" placeholder:"keep|fence" help:"Consul unreachable: keep the last master, or reset and hold after --fence-after (${default})."`
+	FenceAfter       string   `listener:"one" default:"30s" placeholder:"D" help:"How long consistent reads of Consul go unanswered, from the first one on, before that fences; at least 1s (${default})."`
 	VerifyEvery      string   `default:"1500ms" placeholder:"D" help:"Between two consistent reads of one label at one Consul address (${default})."`
-	OnConflict       string   `default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
-	HoldTimeout      string   `default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
+	OnConflict       string   `listener:"one" default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
+	HoldTimeout      string   `listener:"one" default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
 	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`
-	ConnectTimeout   string   `default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
-	Drop             string   `default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
-	AcceptProxy      string   `default:"off" placeholder:"off|on" help:"on: every connection must begin with a PROXY protocol header, v1 or v2 (${default})."`
-	AcceptProxyFrom  []string `sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect (any). Repeatable."`
-	SendProxy        string   `default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master (${default})."`
+	ConnectTimeout   string   `listener:"one" default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
+	Drop             string   `listener:"one" default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
+	AcceptProxy      string   `listener:"one" default:"off" placeholder:"off|on" help:"on: every connection must begin with a PROXY protocol header, v1 or v2 (${default})."`
+	AcceptProxyFrom  []string `listener:"list" sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect (any). Repeatable."`
+	SendProxy        string   `listener:"one" default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master (${default})."`
 	MaxConns         string   `placeholder:"N" help:"Client connections at a time; beyond it accepting pauses (from RLIMIT_NOFILE)."`
-	IdleTimeout      string   `default:"0" placeholder:"D" help:"Longest time with no byte either way; 0: no limit (${default})."`
+	IdleTimeout      string   `listener:"one" default:"0" placeholder:"D" help:"Longest time with no byte either way; 0: no limit (${default})."`
 	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"One side has closed, the other sends nothing; 0: no limit (${default})."`
 	Keepalive        string   `default:"1m" placeholder:"D" help:"TCP keepalive on both sides; 0: off (${default})."`
 	UserTimeout      string   `default:"30s" placeholder:"D" help:"TCP_USER_TIMEOUT on both sides; 0: off (${default})."`
@@ -66,7 +69,7 @@ type grammar struct {
 const description = `Keeps clients connected to the one current master, as Consul names it.
 
 Every flag has an environment variable: ROSPROXY_ and its name in capitals, with _ for -. ` +
-	`Lists repeat the flag, or are separated by commas in the environment. A flag beats the environment.`
+	`Lists repeat the flag, or are separated by commas in the environment. A flag beats the environment, and that the file of --config.`
 
 // Parse reads the command line and the environment, NAME=VALUE. Help goes to
 // out. The Config is that of Run and Check. An error names flag, value and
@@ -75,6 +78,11 @@ func Parse(args, env []string, out io.Writer) (Command, Config, error) {
 	command, s, err := parseArgs(args, env, out)
 	if err != nil || command != Run && command != Check {
 		return command, Config{}, err
+	}
+	if path, ok := s.one(flagConfig); ok {
+		if s.file, err = readFile(path.text, s.flags); err != nil {
+			return command, Config{}, err
+		}
 	}
 	c, err := load(s)
 	return command, c, err
@@ -103,14 +111,29 @@ func parseArgs(args, env []string, out io.Writer) (Command, settings, error) {
 		return "", settings{}, errors.New(plainly.Replace(err.Error()))
 	}
 	s := newSettings(ctx, env)
+	if err := s.checkValues(); err != nil {
+		return "", settings{}, err
+	}
+	return Command(ctx.Command()), s, nil
+}
+
+// The names that are used apart from their values.
+const (
+	flagConfig    = "config"
+	flagListen    = "listen"
+	tagOfListener = "listener" // of a flag in the grammar
+)
+
+// checkValues finds flags that have swallowed the next one.
+func (s settings) checkValues() error {
 	for flag, texts := range s.args {
 		for _, t := range texts {
 			if strings.HasPrefix(t, "--") {
-				return "", settings{}, value{flag: flag, text: t}.fault("needs a value, and this is a flag")
+				return value{flag: flag, text: t}.fault("needs a value, and this is a flag")
 			}
 		}
 	}
-	return Command(ctx.Command()), s, nil
+	return nil
 }
 
 // asCommand takes --version for version and help for --help, which people try as well.

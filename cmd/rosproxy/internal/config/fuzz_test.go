@@ -35,8 +35,13 @@ func wantSound(t *testing.T, c Config) {
 			t.Errorf("got label %q of %+v; want it named once, the same on both sides", l.Label, c)
 		}
 		labels[l.Label] = true
-		if c.Static != nil && c.Static[l.Label] == "" {
-			t.Errorf("got no static master of %q; want one", l.Label)
+		if l := c.Discovery.Labels[i]; c.Static[l.Name] != "" && (l.Service != "" || l.Tags != nil || l.Policy != nil) {
+			t.Errorf("got %+v; want nothing that is asked of Consul for a static master", l)
+		}
+	}
+	for label := range c.Static {
+		if !labels[label] {
+			t.Errorf("got a static master of %q; want it to have a listener", label)
 		}
 	}
 	if len(labels) == 0 || c.Discovery.Service == "" || len(c.Discovery.Tags) == 0 || c.Admin.Address == "" {

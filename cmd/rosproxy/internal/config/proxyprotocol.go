@@ -11,31 +11,58 @@ import (
 var proxyVersions = map[string]proxy.ProxyVersion{"off": proxy.ProxyOff, "v1": proxy.ProxyV1, "v2": proxy.ProxyV2}
 
 // loadProxyProtocol reads the flags of the PROXY protocol.
-func loadProxyProtocol(s settings, c *Config) error {
-	p := &c.Proxy
+func loadProxyProtocol(s settings, p *proxy.Settings) error {
 	accept, err := parseChoice(s, "accept-proxy", "off", "on")
 	if err != nil {
 		return err
 	}
 	p.AcceptProxy = accept == "on"
-	peers := s.list("accept-proxy-from")
-	for _, v := range peers {
+	for _, v := range s.list("accept-proxy-from") {
 		prefix, err := parsePrefix(v)
 		if err != nil {
 			return err
 		}
 		p.AcceptProxyFrom = append(p.AcceptProxyFrom, prefix)
 	}
-	switch {
-	case len(peers) > 0 && !p.AcceptProxy:
-		return peers[0].fault("has a meaning only with --accept-proxy on")
-	case len(peers) == 0 && p.AcceptProxy:
-		c.Warnings = append(c.Warnings, "--accept-proxy on without --accept-proxy-from: any peer may name any source")
-	}
 	send, err := parseChoice(s, "send-proxy", "off", "v1", "v2")
 	p.SendProxy = proxyVersions[send]
 	return err
 }
+
+// checkPeers finds peers that are named where no header is taken, and warns of
+// headers that are taken from everybody.
+func checkPeers(s settings, c *Config) error {
+	peers := s.list("accept-proxy-from")
+	used := false
+	var open []string // labels
+	for i, l := range c.listeners {
+		accept, _ := l.one("accept-proxy")
+		own := l.own["accept-proxy-from"]
+		switch {
+		case accept.text != "on" && own != nil:
+			return own[0].fault("has a meaning only with accept-proxy on")
+		case accept.text != "on":
+		case own == nil && len(peers) == 0:
+			open = append(open, c.Proxy.Listeners[i].Label)
+		case own == nil:
+			used = true
+		}
+	}
+	if len(peers) > 0 && !used && !c.Proxy.AcceptProxy {
+		return peers[0].fault("has a meaning only with --accept-proxy on")
+	}
+	if len(open) > 0 {
+		of := ""
+		if len(open) < len(c.listeners) {
+			of = " (" + Trim(strings.Join(open, ", "), maxNamed) + ")"
+		}
+		c.Warnings = append(c.Warnings, "--accept-proxy on without --accept-proxy-from: any peer may name any source"+of)
+	}
+	return nil
+}
+
+// maxNamed bounds a list of labels in a line.
+const maxNamed = 1024
 
 // parsePrefix reads a CIDR, or an address for the prefix that holds nothing else.
 func parsePrefix(v value) (netip.Prefix, error) {

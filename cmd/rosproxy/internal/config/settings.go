@@ -11,11 +11,14 @@ import (
 )
 
 // settings answers the text of each flag and where it came from: the command
-// line, else the environment, else the default.
+// line, else the environment, else the configuration file, else the default.
+// What a listener has of its own comes before all of them.
 type settings struct {
+	own   values // of a listener in the file; nil: this is for all
 	flags map[string]*kong.Flag
 	args  map[string][]string // what the command line gave
 	env   map[string]string
+	file  file
 }
 
 func newSettings(ctx *kong.Context, env []string) settings {
@@ -47,16 +50,41 @@ func texts(v reflect.Value) []string {
 type value struct {
 	flag string
 	text string
-	from string // the variable; empty for the command line and the default
+	from string // the variable; empty for the command line, the file and the default
+	file string // FILE:LINE; empty: it is from nowhere there
+	mute bool   // the text is not to be shown
 }
+
+// maxQuoted bounds how much of a text an error shows.
+const maxQuoted = 512
 
 // fault is the error of a value that cannot be used.
 func (v value) fault(reason string, args ...any) error {
+	reason = fmt.Sprintf(reason, args...)
+	if v.file != "" {
+		return fmt.Errorf("%s: %s%s: %s", v.file, v.flag, v.quoted(), reason)
+	}
 	origin := ""
 	if v.from != "" {
 		origin = " (from " + v.from + ")"
 	}
-	return fmt.Errorf("--%s %q%s: %s", v.flag, v.text, origin, fmt.Sprintf(reason, args...))
+	return fmt.Errorf("--%s%s%s: %s", v.flag, v.quoted(), origin, reason)
+}
+
+// quoted is the text as an error shows it.
+func (v value) quoted() string {
+	if v.mute {
+		return ""
+	}
+	return fmt.Sprintf(" %q", Trim(v.text, maxQuoted))
+}
+
+// name is that of the flag or the key, for an error about another one.
+func (v value) name() string {
+	if v.file != "" {
+		return v.flag
+	}
+	return "--" + v.flag
 }
 
 // list gives the values of a flag; none when it was not given and has no default.
@@ -68,6 +96,8 @@ func (s settings) list(flag string) []value {
 	var values []value
 	variable := envName(flag)
 	switch text, inEnv := s.env[variable]; {
+	case s.own[flag] != nil:
+		return s.own[flag]
 	case s.args[flag] != nil:
 		for _, t := range s.args[flag] {
 			values = append(values, value{flag: flag, text: t})
@@ -78,6 +108,8 @@ func (s settings) list(flag string) []value {
 		}
 	case inEnv && text != "":
 		values = append(values, value{flag: flag, text: text, from: variable})
+	case s.file.values[flag] != nil:
+		return s.file.values[flag]
 	case f.HasDefault:
 		values = append(values, value{flag: flag, text: f.Default})
 	}
@@ -96,7 +128,23 @@ func (s settings) one(flag string) (v value, ok bool) {
 
 // explicit reports whether a flag was given at all.
 func (s settings) explicit(flag string) bool {
+	return s.given(flag) || s.file.values[flag] != nil
+}
+
+// given reports whether a flag was given besides the file.
+func (s settings) given(flag string) bool {
 	return s.args[flag] != nil || s.env[envName(flag)] != ""
+}
+
+// hasOwn reports whether a listener has one of these of its own.
+func (s settings) hasOwn(flags ...string) bool {
+	return slices.ContainsFunc(flags, func(f string) bool { return s.own[f] != nil })
+}
+
+// of gives the settings of a listener of the file.
+func (s settings) of(e entry) settings {
+	s.own = e.values
+	return s
 }
 
 func envName(flag string) string {

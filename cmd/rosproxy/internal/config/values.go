@@ -111,11 +111,13 @@ const maxLabel = 128
 func badLabel(label string) string {
 	switch {
 	case label == "":
-		return "the label before = is empty"
+		return "the label is empty"
 	case len(label) > maxLabel:
 		return "the label is longer than " + strconv.Itoa(maxLabel) + " bytes"
 	case !isPlain(label) || strings.Contains(label, ","):
 		return "the label has a character that is no letter, digit or sign"
+	case strings.Contains(label, "="):
+		return "the label has a =, with which --listen ends one"
 	}
 	return ""
 }

@@ -24,7 +24,9 @@ type Endpoint struct {
 // Open uses the inherited socket called name; without one it opens one. At most
 // conns of its connections are open at a time.
 func (i *Inherited) Open(ctx context.Context, name, network, address string, conns int) (*Endpoint, error) {
-	s, ok := i.take(name)
+	s, ok := i.take(func(s handover.Socket) bool {
+		return s.Name == name && (s.Shared || fitsEndpoint(s, network, address))
+	})
 	if !ok {
 		l, err := open(ctx, name, network, address, socketMode, conns)
 		if err != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -69,31 +71,85 @@ func (i *Inherited) Names() []string {
 	return names
 }
 
-// take gives the socket of that name, which is then the caller's to close;
-// false when there is none.
-func (i *Inherited) take(name string) (handover.Socket, bool) {
-	for at, s := range i.sockets {
-		if s.Name == name {
-			i.sockets = append(i.sockets[:at:at], i.sockets[at+1:]...)
-			return s, true
+// take gives a socket that f wants, which is then the caller's to close; false
+// when there is none.
+func (i *Inherited) take(f func(handover.Socket) bool) (handover.Socket, bool) {
+	at := slices.IndexFunc(i.sockets, f)
+	if at < 0 {
+		return handover.Socket{}, false
+	}
+	s := i.sockets[at]
+	i.sockets = slices.Delete(i.sockets, at, at+1)
+	return s, true
+}
+
+// takeAll gives all sockets that f wants.
+func (i *Inherited) takeAll(f func(handover.Socket) bool) (taken []handover.Socket) {
+	i.sockets = slices.DeleteFunc(i.sockets, func(s handover.Socket) bool {
+		if f(s) {
+			taken = append(taken, s)
+			return true
+		}
+		return false
+	})
+	return taken
+}
+
+// Unwanted takes out the sockets of the predecessor's that nobody has taken.
+func (i *Inherited) Unwanted() []handover.Socket {
+	return i.takeAll(func(s handover.Socket) bool { return !s.Shared })
+}
+
+// takeFor gives each listener the sockets that it is to use: those of its label,
+// then one that another label had at its address, where the configuration says so now.
+func (i *Inherited) takeFor(listeners []proxy.Listener) [][]handover.Socket {
+	byName := map[string][]handover.Socket{}
+	for _, s := range i.sockets {
+		byName[s.Name] = append(byName[s.Name], s)
+	}
+	taken := make([][]handover.Socket, len(listeners))
+	isTaken := map[*os.File]bool{}
+	for n, l := range listeners {
+		for _, s := range byName[forLabel+l.Label] {
+			if s.Shared || fits(s, l.Address) {
+				taken[n] = append(taken[n], s)
+				isTaken[s.File] = true
+			}
 		}
 	}
-	return handover.Socket{}, false
+	byAddress := map[netip.AddrPort]handover.Socket{}
+	for _, s := range i.sockets {
+		if at, ok := boundTo(s); ok && !s.Shared && !isTaken[s.File] && strings.HasPrefix(s.Name, forLabel) {
+			byAddress[at] = s
+		}
+	}
+	for n, l := range listeners {
+		at, ok := fixedAddress(l.Address)
+		if s, free := byAddress[at]; ok && free && taken[n] == nil && !isTaken[s.File] {
+			taken[n] = []handover.Socket{s}
+			isTaken[s.File] = true
+		}
+	}
+	i.takeAll(func(s handover.Socket) bool { return isTaken[s.File] })
+	return taken
 }
 
 // OpenProxy makes the data plane, of a label's inherited sockets where there are
 // some, else of all addresses that its listener's stands for.
 func (i *Inherited) OpenProxy(ctx context.Context, c proxy.Config, log zerolog.Logger) (*proxy.Proxy, error) {
 	var listeners []proxy.Listener
-	for _, l := range c.Listeners {
-		inherited := false
-		for s, ok := i.take(forLabel + l.Label); ok; s, ok = i.take(forLabel + l.Label) {
-			defer s.File.Close() // the proxy has made a copy
-			inherited = true
+	taken := i.takeFor(c.Listeners)
+	defer func() {
+		for _, sockets := range taken {
+			CloseAll(sockets) // the proxy has made copies
+		}
+	}()
+	for n, l := range c.Listeners {
+		for _, s := range taken[n] {
 			l.File, l.Shared = s.File, s.Shared
 			listeners = append(listeners, l)
 		}
-		if inherited {
+		if len(taken[n]) > 0 {
 			continue
 		}
 		addresses, err := Addresses(ctx, l.Address)

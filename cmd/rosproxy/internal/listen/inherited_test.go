@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rosproxy/rosproxy/drain/handover"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -57,7 +58,7 @@ func TestInheritedSocketsAreMatchedByName(t *testing.T) {
 			if got := strings.Join(names, ","); got != c.want {
 				t.Errorf("got %s; want %s", got, c.want)
 			}
-			if _, ok := inherited.take("nope"); ok {
+			if _, ok := inherited.take(func(s handover.Socket) bool { return s.Name == "nope" }); ok {
 				t.Error("took a socket that was not given")
 			}
 			if err := inherited.Close(); err != nil {

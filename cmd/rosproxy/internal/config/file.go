@@ -1,0 +1,301 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// Bounds of a configuration file. 4,096 listeners with all their keys are about 2 MB.
+const (
+	maxFileBytes  = 8 << 20
+	maxFileValues = 1 << 18 // an alias can make many of one
+)
+
+// The keys of a file that are no flags.
+const (
+	keyListeners = "listeners"
+	keyLabel     = "label"
+)
+
+// file is what a configuration file says. The zero file says nothing.
+type file struct {
+	values    values
+	listeners []entry
+	line      string // where listeners begins, as FILE:LINE; empty: there is none
+}
+
+// entry is one listener of a file.
+type entry struct {
+	values values // label and listen among them
+	at     string // FILE:LINE
+}
+
+// values are those of a file, or of one of its listeners, by key.
+type values map[string][]value
+
+// readFile reads the configuration file at path. Its keys are those of flags.
+func readFile(path string, flags map[string]*kong.Flag) (file, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return file{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return file{}, fmt.Errorf("read the configuration: %w", err)
+	} else if info.IsDir() {
+		return file{}, fmt.Errorf("read the configuration: %s is a directory", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return file{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	if len(text) > maxFileBytes {
+		return file{}, fmt.Errorf("read the configuration: %s is longer than %d MiB", path, maxFileBytes>>20)
+	}
+	return parseFile(path, string(text), flags)
+}
+
+// parseFile understands the text of a configuration file. Every error names
+// the file and the line, and the key where it is about one.
+func parseFile(path, text string, flags map[string]*kong.Flag) (file, error) {
+	r := &fileReader{path: path, flags: flags}
+	root, err := r.document(text)
+	if err != nil || root == nil {
+		return file{}, err
+	}
+	return r.root(root)
+}
+
+// fileReader walks the nodes of a file. The depth to which it goes is that of
+// the file's own form, so that an alias cannot lead it round in circles.
+type fileReader struct {
+	path  string
+	flags map[string]*kong.Flag
+	count int // values so far
+}
+
+// fault is the error of a line.
+func (r *fileReader) fault(n *yaml.Node, reason string, args ...any) error {
+	return fmt.Errorf("%s: %s", r.at(n), fmt.Sprintf(reason, args...))
+}
+
+// at is FILE:LINE.
+func (r *fileReader) at(n *yaml.Node) string { return r.path + ":" + strconv.Itoa(n.Line) }
+
+// document gives the one document of a file; nil: it is empty.
+func (r *fileReader) document(text string) (*yaml.Node, error) {
+	d := yaml.NewDecoder(strings.NewReader(text))
+	var first, second yaml.Node
+	switch err := d.Decode(&first); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, r.notYAML(err)
+	}
+	switch err := d.Decode(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return nil, r.notYAML(err)
+	default:
+		return nil, r.fault(&second, "a second document; there can be one")
+	}
+	root := first.Content[0]
+	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" { // nothing but comments
+		return nil, nil
+	}
+	return root, nil
+}
+
+// notYAML words an error of the YAML library, "yaml: line N: reason" as a rule.
+func (r *fileReader) notYAML(err error) error {
+	reason := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := "1"
+	if rest, ok := strings.CutPrefix(reason, "line "); ok {
+		if n, what, ok := strings.Cut(rest, ": "); ok {
+			line, reason = n, what
+		}
+	}
+	return fmt.Errorf("%s:%s: not YAML: %s", r.path, line, reason)
+}
+
+// root reads the keys of all.
+func (r *fileReader) root(n *yaml.Node) (file, error) {
+	f := file{values: values{}}
+	err := r.eachKey(n, func(name string, key, v *yaml.Node) (err error) {
+		if name == keyListeners {
+			f.line = r.at(key)
+			f.listeners, err = r.listeners(v)
+			return err
+		}
+		flag := r.flags[name]
+		if flag == nil || name == "help" || name == flagConfig { // a file names no other
+			return r.fault(key, "%s: no such key", name)
+		}
+		f.values[name], err = r.read(name, key, v, flag.IsSlice())
+		return err
+	})
+	return f, err
+}
+
+func (r *fileReader) listeners(n *yaml.Node) ([]entry, error) {
+	n = target(n)
+	if n.Kind != yaml.SequenceNode {
+		return nil, r.fault(n, "%s: not a list", keyListeners)
+	}
+	if len(n.Content) == 0 {
+		return nil, r.fault(n, "%s: the list is empty", keyListeners)
+	}
+	if len(n.Content) > maxListens {
+		return nil, r.fault(target(n.Content[maxListens]), "%s: more than %d listeners", keyListeners, maxListens)
+	}
+	var entries []entry
+	for _, at := range n.Content {
+		e, err := r.entry(at)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// entry reads one listener.
+func (r *fileReader) entry(n *yaml.Node) (entry, error) {
+	e := entry{values: values{}, at: r.at(n)}
+	err := r.eachKey(n, func(name string, key, v *yaml.Node) (err error) {
+		flag := r.flags[name]
+		switch {
+		case name == keyLabel || name == flagListen:
+			e.values[name], err = r.read(name, key, v, false)
+		case flag == nil || !flag.Tag.Has(tagOfListener):
+			return r.fault(key, "%s: no such key of a listener", name)
+		default:
+			e.values[name], err = r.read(name, key, v, flag.Tag.Get(tagOfListener) == "list")
+		}
+		return err
+	})
+	if err != nil {
+		return e, err
+	}
+	for _, name := range []string{keyLabel, flagListen} {
+		if e.values[name] == nil {
+			return e, fmt.Errorf("%s: %s: missing; every listener needs one", e.at, name)
+		}
+	}
+	return e, nil
+}
+
+// eachKey calls f for each key of a map, none of which may come twice.
+func (r *fileReader) eachKey(n *yaml.Node, f func(name string, key, v *yaml.Node) error) error {
+	n = target(n)
+	if n.Kind != yaml.MappingNode {
+		return r.fault(n, "not a map of keys and values")
+	}
+	first := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, v := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode {
+			return r.fault(key, "a key that is no word")
+		}
+		name := Trim(key.Value, maxLabel)
+		if line, again := first[name]; again {
+			return r.fault(key, "%s: a second time, the first is on line %d", name, line)
+		}
+		first[name] = key.Line
+		if err := f(name, key, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read gives the values of a key: one, or those of a list.
+func (r *fileReader) read(name string, key, n *yaml.Node, isList bool) ([]value, error) {
+	n = target(n)
+	if !isList {
+		v, err := r.scalar(name, key, n)
+		return []value{v}, err
+	}
+	if n.Kind != yaml.SequenceNode {
+		return nil, r.fault(key, "%s: not a list", name)
+	}
+	if len(n.Content) == 0 {
+		return nil, r.fault(key, "%s: the list is empty", name)
+	}
+	var all []value
+	for _, one := range n.Content {
+		v, err := r.scalar(name, one, target(one))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// scalar reads one value, which stands at a node.
+func (r *fileReader) scalar(name string, at, n *yaml.Node) (value, error) {
+	if r.count++; r.count > maxFileValues {
+		return value{}, r.fault(at, "%s: more than %d values in this file", name, maxFileValues)
+	}
+	if n.Kind != yaml.ScalarNode {
+		return value{}, r.fault(at, "%s: not a single value", name)
+	}
+	v := value{flag: name, text: n.Value, file: r.at(at)}
+	switch kind, tag := r.kindOf(name), n.ShortTag(); {
+	case tag == "!!null":
+		return v, r.fault(at, "%s: no value", name)
+	case kind == number && tag != "!!int":
+		return v, v.fault("not a whole number")
+	case kind == truth && tag != "!!bool":
+		return v, v.fault("neither true nor false")
+	case kind == duration && tag == "!!int" && n.Value == "0":
+	case kind == duration && tag != "!!str":
+		return v, v.fault("not a duration such as 500ms, 10s or 5m")
+	case kind == text && tag != "!!str":
+		return v, v.fault("not text; put it in quotes if it is meant to be")
+	}
+	return v, nil
+}
+
+// kind is what a value of a file must be in YAML. What its text must be is
+// judged with that of the flags.
+type kind int
+
+const (
+	text kind = iota
+	number
+	duration
+	truth
+)
+
+// kindOf tells the kind of a key from the flag's own words for its value.
+func (r *fileReader) kindOf(name string) kind {
+	flag := r.flags[name]
+	switch {
+	case flag == nil:
+		return text
+	case flag.IsBool():
+		return truth
+	case flag.PlaceHolder == "N":
+		return number
+	case flag.PlaceHolder == "D":
+		return duration
+	}
+	return text
+}
+
+// target is what an alias stands for, else the node itself.
+func target(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}

@@ -186,7 +186,8 @@ func TestALeaseThatEndsInASleepIsOver(t *testing.T) {
 // clock has left the monotonic one, and only then.
 func TestTheClockGoesOnWhileTheMachineIsSuspended(t *testing.T) {
 	c := newClock()
-	near := func(got, want int64) bool { d := time.Duration(got - want); return d.Abs() < 20*time.Millisecond }
+	// Far more than two readings are ever apart, and far less than what is at stake.
+	near := func(got, want int64) bool { d := time.Duration(got - want); return d.Abs() < 10*time.Second }
 	if got, want := c.now(), sock.BootTime(); !near(got, want) {
 		t.Errorf("clock: got %v; want %v", time.Duration(got), time.Duration(want))
 	}

@@ -84,11 +84,11 @@ const (
 
 // State is what a Lifecycle shows of itself.
 type State struct {
-	Phase     Phase      `json:"state"`
-	Active    int        `json:"active"`
-	Started   *time.Time `json:"started"` // of the drain; nil while serving
-	Accepting bool       `json:"accepting"`
-	Deadline  *time.Time `json:"deadline"` // when the rest has been ended; nil while serving
+	Phase     Phase
+	Active    int       // connections
+	Started   time.Time // of the drain; zero while serving
+	Accepting bool
+	Deadline  time.Time // when the rest has been ended; zero while serving
 }
 
 // Options of one drain. The zero Options drain as the Lifecycle was configured
@@ -201,7 +201,7 @@ func (l *Lifecycle) State() State {
 	v := l.shown.Load()
 	s := State{Phase: v.phase, Active: l.target.Active(), Accepting: v.accepting}
 	if v.phase != Serving {
-		s.Started, s.Deadline = rfc3339(v.started), rfc3339(v.deadline)
+		s.Started, s.Deadline = v.started, v.deadline
 	}
 	return s
 }
@@ -223,10 +223,4 @@ func (l *Lifecycle) request(f func(context.Context)) {
 		<-called
 	case <-l.ended:
 	}
-}
-
-// rfc3339 gives t the precision and zone in which it is shown.
-func rfc3339(t time.Time) *time.Time {
-	t = t.UTC().Truncate(time.Millisecond)
-	return &t
 }

@@ -50,7 +50,7 @@ func TestServingShowsNoStartAndNoDeadline(t *testing.T) {
 	inBubble(t, newTarget(3), func(t *testing.T, l *Lifecycle) {
 		s := l.State()
 		s.want(t, Serving, true, 3)
-		if s.Started != nil || s.Deadline != nil || l.Draining() {
+		if !s.Started.IsZero() || !s.Deadline.IsZero() || l.Draining() {
 			t.Errorf("got started %v, deadline %v, draining %t; want none of them", s.Started, s.Deadline, l.Draining())
 		}
 	})
@@ -132,7 +132,7 @@ func TestSecondStartChangesNeitherStartNorDeadline(t *testing.T) {
 		first := l.Start(Options{})
 		time.Sleep(time.Second)
 		again := l.Start(Options{Grace: new(time.Hour), Timeout: new(time.Hour)})
-		if !again.Started.Equal(*first.Started) || !again.Deadline.Equal(*first.Deadline) {
+		if !again.Started.Equal(first.Started) || !again.Deadline.Equal(first.Deadline) {
 			t.Errorf("got started %v, deadline %v; want %v, %v", again.Started, again.Deadline, first.Started, first.Deadline)
 		}
 		time.Sleep(configured.Grace - time.Second)
@@ -150,7 +150,7 @@ func TestUndoDuringGraceLeavesTheListenersAlone(t *testing.T) {
 			t.Fatalf("Undo: got %v; want nil", err)
 		}
 		s.want(t, Serving, true, 1)
-		if s.Started != nil || s.Deadline != nil {
+		if !s.Started.IsZero() || !s.Deadline.IsZero() {
 			t.Errorf("got started %v, deadline %v; want neither", s.Started, s.Deadline)
 		}
 		if tg.resumes != 0 {
@@ -204,7 +204,7 @@ func TestDrainCanBeRepeatedAfterUndo(t *testing.T) {
 			t.Fatalf("Undo: got %v; want nil", err)
 		}
 		again := l.Start(Options{Exit: true})
-		if got := again.Started.Sub(*first.Started); got != time.Minute {
+		if got := again.Started.Sub(first.Started); got != time.Minute {
 			t.Errorf("got the second drain started %v after the first; want 1m", got)
 		}
 		time.Sleep(configured.Timeout)
@@ -248,7 +248,7 @@ func TestExitCanBeAddedToARunningDrain(t *testing.T) {
 		time.Sleep(time.Second)
 		s := l.Start(Options{Exit: true})
 		s.want(t, Draining, true, 1)
-		if !s.Deadline.Equal(*first.Deadline) {
+		if !s.Deadline.Equal(first.Deadline) {
 			t.Errorf("got deadline %v; want %v", s.Deadline, first.Deadline)
 		}
 		time.Sleep(time.Minute)
@@ -285,7 +285,7 @@ func TestFailedResumeLetsTheDrainGoOn(t *testing.T) {
 			t.Errorf("Undo: got %v; want %v", err, tg.resumeErr)
 		}
 		s.want(t, Draining, false, 2)
-		if !s.Deadline.Equal(*first.Deadline) {
+		if !s.Deadline.Equal(first.Deadline) {
 			t.Errorf("got deadline %v; want %v", s.Deadline, first.Deadline)
 		}
 		tg.failResume(nil)

@@ -131,10 +131,10 @@ func isAlive(c net.Conn) bool {
 	return poll[0].Revents&unix.POLLHUP == 0
 }
 
-// duplicate gives a copy of c's descriptor for a child. Not by File: os/exec
-// would set what that gives to blocking, and c with it.
-func duplicate(c net.Conn) (f *os.File, err error) {
-	raw, err := c.(syscall.Conn).SyscallConn()
+// Duplicate gives a copy of c's descriptor, of that name, for a child. Not by
+// File: os/exec would set what that gives to blocking, and c with it.
+func Duplicate(c syscall.Conn, name string) (f *os.File, err error) {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func duplicate(c net.Conn) (f *os.File, err error) {
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(fd), "handover"), nil
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // pair makes the two ends of a connection.

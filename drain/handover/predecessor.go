@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -238,7 +239,7 @@ func (p *Predecessor) earlier() ([]*os.File, error) {
 		if len(files) == maxAncestors || !isAlive(c) {
 			continue
 		}
-		f, err := duplicate(c)
+		f, err := Duplicate(c.(syscall.Conn), "handover")
 		if err != nil {
 			closeAll(files)
 			return nil, fmt.Errorf("copy the connection to an earlier generation: %w", err)

@@ -11,12 +11,29 @@ import (
 	"github.com/rosproxy/rosproxy/drain"
 )
 
+// DrainState is the answer of /drain.
+type DrainState struct {
+	State     drain.Phase `json:"state"`
+	Active    int         `json:"active"`
+	Started   *time.Time  `json:"started"` // null while serving, as the deadline
+	Accepting bool        `json:"accepting"`
+	Deadline  *time.Time  `json:"deadline"`
+}
+
+func newDrainState(s drain.State) DrainState {
+	out := DrainState{State: s.Phase, Active: s.Active, Accepting: s.Accepting}
+	if s.Phase != drain.Serving {
+		out.Started, out.Deadline = new(rfc3339(s.Started)), new(rfc3339(s.Deadline))
+	}
+	return out
+}
+
 func (a *Server) serveDrain(w http.ResponseWriter, r *http.Request) {
 	if _, err := parseQuery(r); err != nil {
 		writeError(w, http.StatusBadRequest, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, a.lifecycle.State())
+	writeJSON(w, http.StatusOK, newDrainState(a.lifecycle.State()))
 }
 
 // serveStartDrain starts a drain; its body is not read.
@@ -27,7 +44,7 @@ func (a *Server) serveStartDrain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.log.Info().Str("peer", peerOf(r)).Bool("exit", o.Exit).Msg("drain asked for")
-	writeJSON(w, http.StatusAccepted, a.lifecycle.Start(o))
+	writeJSON(w, http.StatusAccepted, newDrainState(a.lifecycle.Start(o)))
 }
 
 // serveUndoDrain answers 409 when the drain ends with the process, and 500
@@ -45,7 +62,7 @@ func (a *Server) serveUndoDrain(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		writeError(w, http.StatusInternalServerError, fmt.Errorf("undo drain: %w", err))
 	default:
-		writeJSON(w, http.StatusOK, s)
+		writeJSON(w, http.StatusOK, newDrainState(s))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -102,14 +101,16 @@ func control(l net.Listener, f func(fd uintptr)) error {
 }
 
 // Duplicate gives a copy of the socket for a successor, to be closed by the caller.
-// Not by File, whose descriptor os/exec would set to blocking, for us too.
-func (e *Endpoint) Duplicate() (s handover.Socket, err error) {
-	var fd int
-	c := control(e.Listener, func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
-	if err := errors.Join(c, err); err != nil {
-		return s, fmt.Errorf("copy the %s socket: %w", e.name, err)
+func (e *Endpoint) Duplicate() (handover.Socket, error) {
+	l, ok := e.Listener.(syscall.Conn)
+	if !ok {
+		return handover.Socket{}, fmt.Errorf("copy the %s socket: a %T has no descriptor", e.name, e.Listener)
 	}
-	return handover.Socket{Name: e.name, File: os.NewFile(uintptr(fd), e.name), Shared: e.shared}, nil
+	f, err := handover.Duplicate(l, e.name)
+	if err != nil {
+		return handover.Socket{}, fmt.Errorf("copy the %s socket: %w", e.name, err)
+	}
+	return handover.Socket{Name: e.name, File: f, Shared: e.shared}, nil
 }
 
 // KeepPath sets whether the close of a unix socket leaves its path: to the

@@ -43,7 +43,7 @@ func (p *probe) takeQuery(query string) error {
 func (p *probe) takeLine(line string) error {
 	return p.take(slices.DeleteFunc(strings.Fields(line), func(word string) bool {
 		name, _, found := strings.Cut(word, "=")
-		return !found || name == wordDraining // its answer has a word for a drain already
+		return !found || !slices.Contains(probeWords, name) || name == wordDraining // its answer has a word for a drain already
 	}))
 }
 

@@ -235,6 +235,32 @@ func wantLittleCPU(t testing.TB, p *child) {
 	}
 }
 
+// TestClientsOfAMasterThatHangsLeaveSlotsForOtherLabels: each waits in a
+// connect that would take far longer than this test.
+func TestClientsOfAMasterThatHangsLeaveSlotsForOtherLabels(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.Listeners = append(c.Listeners, proxy.Listener{Label: "b", Address: "127.0.0.1:0"})
+	c.MaxConns = 16
+	c.HoldTimeout, c.ConnectTimeout = 10*patience, 10*patience
+	r := newProxy(t, c)
+	hung, _ := newHungMaster(t)
+	r.set(hung)
+	r.SetMaster("b", proxy.Master{Address: newMaster(t, echo).addr})
+	for range 2 * c.MaxConns {
+		r.dial()
+	}
+	waitUntil(t, "a full proxy", func() bool { return r.state().Accepted >= uint64(c.MaxConns) })
+	client := r.dialLabel("b")
+	client.SetDeadline(time.Now().Add(patience))
+	if err := ask(client); err != nil {
+		t.Errorf("a client of the other label: got %v; want it served", err)
+	}
+	if held := r.state().Held; held == 0 {
+		t.Error("held for the label whose master hangs: got 0; want those that have a place")
+	}
+}
+
 // TestShutdownCalledOffKeepsTheBacklog: those who wait for MaxConns are
 // connections too, and nothing was to be cut.
 func TestShutdownCalledOffKeepsTheBacklog(t *testing.T) {

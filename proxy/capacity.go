@@ -124,6 +124,9 @@ func newWaitingRoom(most int, labels int, s *slots) waitingRoom {
 	return waitingRoom{max: room, share: max(room/int64(labels), 1), spared: min(spared, s.max-1), slots: s}
 }
 
+// isShared reports whether there are several labels.
+func (w *waitingRoom) isShared() bool { return w.share < w.max }
+
 // take takes a place for a client of l, whose slot is taken already, and
 // reports whether there was one.
 func (w *waitingRoom) take(l *label) bool {

@@ -11,6 +11,8 @@ import (
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = time.Second
+	// quickDial is what a connect takes at most whose client has no place in the waiting room.
+	quickDial = 250 * time.Millisecond
 	// lateOptionsAfter is well before a keepalive or user timeout can be due.
 	lateOptionsAfter = 500 * time.Millisecond
 	// dialFailureCalls of Config.OnDialFailure for one master are at least this far apart.
@@ -49,15 +51,34 @@ func (c *conn) dial(l *loop) {
 		c.dialFailed(l, err)
 		return
 	}
+	at := c.dialDeadline(l)
+	if !c.waits && l.waiting.isShared() {
+		at = min(at, c.dialled+int64(quickDial))
+	}
+	l.timers.arm(c.index, at)
+}
+
+// dialDeadline is when the attempt under way has taken long enough.
+func (c *conn) dialDeadline(l *loop) int64 {
 	wait := c.label.settings.ConnectTimeout
 	if hold := c.holdLeft(l, c.dialled); c.label.settings.HoldTimeout > 0 && hold < wait {
 		wait = hold
 	}
-	l.timers.arm(c.index, c.dialled+int64(wait))
+	return c.dialled + int64(wait)
 }
 
-// dialTimedOut is for a connect that had no answer within the connect timeout.
-func (c *conn) dialTimedOut(l *loop) { c.dialFailed(l, errConnectTimeout) }
+// dialTimedOut is for a connect that had no answer so far. One that is not quick
+// counts as waiting: clients of a master that hangs would fill every slot.
+func (c *conn) dialTimedOut(l *loop) {
+	at := c.dialDeadline(l)
+	if l.now >= at {
+		c.dialFailed(l, errConnectTimeout)
+		return
+	}
+	if c.startWaiting(l) {
+		l.timers.arm(c.index, at)
+	}
+}
 
 // dialAnswered looks at what became of the connect.
 func (c *conn) dialAnswered(l *loop) {

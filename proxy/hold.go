@@ -22,17 +22,27 @@ func (c *conn) hold(l *loop, until int64, why Reason) {
 		c.finish(l, why, byRST)
 		return
 	}
-	if !c.waits {
-		if !l.waiting.take(c.label) {
-			c.finish(l, HoldOverflow, byRST)
-			return
-		}
-		c.waits = true
-		c.counters.held++
+	if !c.startWaiting(l) {
+		return
 	}
 	c.state = held
 	l.timers.arm(c.index, until)
 	c.watchHeld(l)
+}
+
+// startWaiting takes a place in the waiting room, if c has none, and reports
+// whether it has one now; otherwise c is ended.
+func (c *conn) startWaiting(l *loop) bool {
+	if c.waits {
+		return true
+	}
+	if !l.waiting.take(c.label) {
+		c.finish(l, HoldOverflow, byRST)
+		return false
+	}
+	c.waits = true
+	c.counters.held++
+	return true
 }
 
 // stopWaiting gives up c's place in the waiting room, if it has one.

@@ -105,8 +105,23 @@ func TestLabelHoldsForItsOwnTime(t *testing.T) {
 	speak(t, waits, "served\n")
 }
 
+// Its one attempt to connect has the whole connect timeout.
+func TestLabelThatDoesNotHoldConnectsAllTheSame(t *testing.T) {
+	c := config()
+	c.ConnectTimeout = patience
+	p := own(t, c, proxy.Settings{HoldTimeout: 0, ConnectTimeout: patience})
+	hung, _ := newHungMaster(t)
+	p.SetMaster("own", proxy.Master{Address: hung})
+	p.dialTo("own")
+	waitEqual(t, "clients", 1, func() int { return p.label("own").Active })
+	time.Sleep(100 * time.Millisecond)
+	if l := p.label("own"); l.Active != 1 || l.DialFailures != 0 {
+		t.Errorf("got %d clients and %d failed attempts; want the first attempt to go on", l.Active, l.DialFailures)
+	}
+}
+
 func TestLabelEndsIdleConnectionsByItsOwnTime(t *testing.T) {
-	p := own(t, config(), proxy.Settings{HoldTimeout: patience, IdleTimeout: 50 * time.Millisecond})
+	p := own(t, config(), proxy.Settings{HoldTimeout: patience, IdleTimeout: 700 * time.Millisecond})
 	m, _ := lineMaster(t)
 	p.set(m)
 	p.SetMaster("own", proxy.Master{Address: m})

@@ -140,7 +140,6 @@ func (p Program) runProxy(ctx context.Context, c config.Config, source discovery
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(cpus, c.Proxy.Shards+1)))
 	if err := run(ctx, c, source, p, log); err != nil {
 		log.Error().Str("component", "main").Err(err).Msg("failed")
-		p.Predecessor.Failed(config.OneLine(err.Error())) // if it waits for this process still
 		return exitFailed
 	}
 	return exitOK

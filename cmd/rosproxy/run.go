@@ -85,6 +85,7 @@ type instance struct {
 func run(ctx context.Context, c config.Config, source discovery.Source, program Program, log zerolog.Logger) error {
 	i, err := open(ctx, c, source, program, log)
 	if err != nil {
+		program.Predecessor.Failed(config.OneLine(err.Error()))
 		return err
 	}
 	return i.serve(ctx)

@@ -153,8 +153,9 @@ func (p *Predecessor) Serving(ctx context.Context) error {
 	}
 }
 
-// Failed tells the predecessor why this process ends before it has served, and
-// reports whether it could.
+// Failed tells the predecessor why this process ends, and reports whether it
+// could. It is only for before Await: a program of before would take the
+// letters of the reason for messages.
 func (p *Predecessor) Failed(reason string) bool {
 	if p == nil || p.hasClosed() {
 		return false

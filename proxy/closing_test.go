@@ -363,3 +363,25 @@ func TestConnectionsToCloseAreCountedInPieces(t *testing.T) {
 		t.Errorf("pieces: got %d; want %d or more", pieces, want)
 	}
 }
+
+// TestGracefulCloseAsksTheFence: a FIN to a master whose time is over would
+// have it take what it got for whole.
+func TestGracefulCloseAsksTheFence(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	s.next(t)
+	until := s.p.clock.now() + int64(patience)
+	tryToClose := func() (closed int) {
+		onShard(s.p, 0, func(s *shard) { closed = s.tryToCloseAll(until) })
+		return closed
+	}
+	lb := s.p.labels[0]
+	present := lb.current.Load()
+	lb.current.Store(newEpoch(present.number+1, Master{}))
+	if n := tryToClose(); n != 0 {
+		t.Errorf("closed after the store of another epoch: got %d; want 0", n)
+	}
+	lb.current.Store(present)
+	if n := tryToClose(); n != 1 {
+		t.Errorf("closed in its own epoch: got %d; want 1", n)
+	}
+}

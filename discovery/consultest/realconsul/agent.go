@@ -187,7 +187,12 @@ func (a *Agent) Kill() {
 }
 
 // Freeze halts the process: connections stay open and nothing answers.
-func (a *Agent) Freeze() { a.mustSignal(syscall.SIGSTOP) }
+func (a *Agent) Freeze() {
+	a.mustSignal(syscall.SIGSTOP)
+	for !a.process.standsStill() { // the signal reaches its threads one by one
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // Thaw lets a frozen process go on.
 func (a *Agent) Thaw() { a.mustSignal(syscall.SIGCONT) }

@@ -1,11 +1,13 @@
 package realconsul
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 )
@@ -51,6 +53,25 @@ func (p *process) signal(s os.Signal) error {
 		return fmt.Errorf("signal %s to %s: %w", s, p.cmd.Path, err)
 	}
 	return nil
+}
+
+// standsStill reports whether every thread of the process is stopped, or has ended.
+func (p *process) standsStill() bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return true
+	}
+	for _, stat := range stats {
+		b, err := os.ReadFile(stat)
+		if err != nil {
+			continue // that thread has ended
+		}
+		// "pid (name) state ...", where the name may have any character (proc_pid_stat(5)).
+		if after := b[bytes.LastIndexByte(b, ')')+1:]; !bytes.HasPrefix(after, []byte(" T")) && !bytes.HasPrefix(after, []byte(" Z")) {
+			return false
+		}
+	}
+	return true
 }
 
 // kill ends the process, frozen or not, and returns when it is gone.

@@ -83,6 +83,25 @@ func TestWhyAMasterCannotBeReachedIsSaidOnce(t *testing.T) {
 	}
 }
 
+// TestTroubleThatEndsByAFailoverIsSaidToBeOver: else the last that the log says of
+// the label is that its master cannot be reached.
+func TestTroubleThatEndsByAFailoverIsSaidToBeOver(t *testing.T) {
+	noLeaks(t)
+	r, log := newLoggedProxy(t, config())
+	address, _ := newRefusingMaster(t)
+	r.set(address)
+	client := r.dial()
+	waitUntil(t, "the warning", func() bool { return len(log.with(t, "master cannot be reached")) == 1 })
+	r.set(newMaster(t, echo).addr)
+	if err := ask(client); err != nil {
+		t.Errorf("a client of the new master: %v", err)
+	}
+	over := log.with(t, "the master that could not be reached is master no more")
+	if len(over) != 1 || over[0]["level"] != "info" || over[0]["master"] != address.String() {
+		t.Errorf("got %v; want one line at info that names %v", over, address)
+	}
+}
+
 // TestAMasterThatDoesNotAnswerIsSaidToTimeOut: the connect timeout is an errno as well.
 func TestAMasterThatDoesNotAnswerIsSaidToTimeOut(t *testing.T) {
 	noLeaks(t)

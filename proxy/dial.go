@@ -174,11 +174,16 @@ func (e *epoch) notReached(l *loop, of *label, err error) {
 
 // reached ends the trouble, if there was any.
 func (e *epoch) reached(l *loop, of *label) {
-	if e.trouble.began.Load() == 0 {
-		return
+	if e.trouble.began.Load() != 0 {
+		e.endTrouble(l.shared, of, "master is reached again")
 	}
+}
+
+// endTrouble says that the trouble is over, if that it began was said: the
+// master is reached, or is master no more.
+func (e *epoch) endTrouble(g *shared, of *label, why string) {
 	if began := e.trouble.began.Swap(0); began != 0 && e.trouble.warned.Swap(false) {
-		l.log.Info().Str("label", of.name).Str("master", nameOf(e.address)).
-			Float64("trouble_ms", milliseconds(time.Duration(l.clock.now()-began))).Msg("master is reached again")
+		g.log.Info().Str("label", of.name).Str("master", nameOf(e.address)).
+			Float64("trouble_ms", milliseconds(time.Duration(g.clock.now()-began))).Msg(why)
 	}
 }

@@ -48,6 +48,7 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 		e.lost = p.lossAfter(old)
 	}
 	c := p.replace(lb, e)
+	old.endTrouble(&p.shared, lb, "the master that could not be reached is master no more")
 	c.From, c.To = nameOf(old.address), nameOf(m.Address)
 	if !m.Seen.IsZero() {
 		c.Detect = c.At.Sub(m.Seen)

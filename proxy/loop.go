@@ -23,9 +23,10 @@ type shared struct {
 
 	firstEphemeral, lastEphemeral uint16
 
-	lastShortage atomic.Int64 // when it was warned of last
-	refusals     refusals
-	inDoubt      atomic.Int64 // shards that stood still and have labels in doubt
+	lastShortage   atomic.Int64 // when it was warned of last
+	lastStandstill atomic.Int64 // when it was warned of last
+	refusals       refusals
+	inDoubt        atomic.Int64 // shards that stood still and have labels in doubt
 }
 
 func (g *shared) isEphemeral(port uint16) bool {

@@ -25,11 +25,24 @@ func (s *shard) stoodStill(now int64) {
 	if began {
 		s.inDoubt.Add(1)
 	}
-	s.log.Warn().Int("shard", s.number).Float64("stood_still_ms", milliseconds(time.Duration(now-s.now))).
-		Msg("the process stood still: connections wait until their masters are confirmed")
+	s.warnStandstill(time.Duration(now - s.now))
 	if s.config.OnStandstill != nil {
 		s.config.OnStandstill()
 	}
+}
+
+// standstillWarnings are at least this far apart: every shard finds a standstill,
+// and a process that has too little CPU has one after the other.
+const standstillWarnings = 10 * time.Second
+
+func (g *shared) warnStandstill(d time.Duration) {
+	now := g.clock.now()
+	last := g.lastStandstill.Load()
+	if last != 0 && now-last < int64(standstillWarnings) || !g.lastStandstill.CompareAndSwap(last, now) {
+		return
+	}
+	g.log.Warn().Float64("stood_still_ms", milliseconds(d)).
+		Msg("the process stood still: connections wait until their masters are confirmed")
 }
 
 // settleDoubts lets the labels go on whose doubt is over.

@@ -172,13 +172,13 @@ func (p *Predecessor) Failed(reason string) bool {
 // successor of this process, with the connections to them: the end of this
 // process tells them nothing then. Without a Predecessor it does nothing, as
 // Ending and Close.
-func (p *Predecessor) HandedOver() { p.tell(messageHandedOver) }
+func (p *Predecessor) HandedOver() { p.send(messageHandedOver) }
 
 // Ending tells the generations of before that still live that whoever serves
 // ends in good order, so that none of them takes its place, and closes the
 // connections to them. After Close it does nothing.
 func (p *Predecessor) Ending() {
-	p.tell(messageEnding)
+	p.send(messageEnding)
 	p.Close()
 }
 
@@ -207,7 +207,7 @@ func (p *Predecessor) hasClosed() bool {
 }
 
 // tell says message to every generation of before.
-func (p *Predecessor) tell(message byte) {
+func (p *Predecessor) send(message byte) {
 	if p == nil {
 		return
 	}

@@ -17,7 +17,7 @@ func loadConsul(s settings, c *Config) (err error) {
 		return err
 	}
 	for _, v := range s.list("consul-addr") {
-		v.mute = strings.Contains(v.text, "@") // a password may be in it
+		v.secret = strings.Contains(v.text, "@") // a password may be in it
 		if v.text == "" || !isPlain(v.text) {
 			return v.fault("not an address of Consul")
 		}

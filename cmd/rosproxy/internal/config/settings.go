@@ -48,11 +48,11 @@ func texts(v reflect.Value) []string {
 
 // value is one piece of text and where it came from.
 type value struct {
-	flag string
-	text string
-	from string // the variable; empty for the command line, the file and the default
-	file string // FILE:LINE; empty: it is from nowhere there
-	mute bool   // the text is not to be shown
+	flag   string
+	text   string
+	from   string // the variable; empty for the command line, the file and the default
+	file   string // FILE:LINE; empty: it is from nowhere there
+	secret bool   // the text is not to be shown
 }
 
 // maxQuoted bounds how much of a text an error shows.
@@ -73,7 +73,7 @@ func (v value) fault(reason string, args ...any) error {
 
 // quoted is the text as an error shows it.
 func (v value) quoted() string {
-	if v.mute {
+	if v.secret {
 		return ""
 	}
 	return fmt.Sprintf(" %q", Trim(v.text, maxQuoted))

@@ -117,29 +117,35 @@ func (e *Endpoints) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// serve has group serve what is this process's to serve, until ctx ends.
+// serve has group serve what is this process's to serve, until ctx ends: the
+// shared endpoints while it has the sockets, and from the first handover on its own.
 func (e *Endpoints) serve(ctx context.Context, group *errgroup.Group) error {
-	for hasOwn := false; ; {
-		until, stop := context.WithCancel(ctx)
-		defer stop()
-		released := e.serveAll(until, group)
-		select {
-		case <-released:
-		case <-ctx.Done():
-			return nil
-		}
+	for hasOwn := false; e.serveUntilReleased(ctx, group); {
 		if !hasOwn {
 			hasOwn = e.serveOwn(ctx, group)
 		}
-		stop() // kept connections, too: who asks the shared address is to reach the new process
 		e.mu.Lock()
 		reclaimed := e.reclaimed
 		e.mu.Unlock()
 		select {
 		case <-reclaimed:
 		case <-ctx.Done():
-			return nil
 		}
+	}
+	return nil
+}
+
+// serveUntilReleased reports whether the sockets were released before ctx ended.
+// Then connections that were kept end, too: who asks the shared address is to
+// reach the new process.
+func (e *Endpoints) serveUntilReleased(ctx context.Context, group *errgroup.Group) bool {
+	until, stop := context.WithCancel(ctx)
+	defer stop()
+	select {
+	case <-e.serveAll(until, group):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -21,9 +21,11 @@ const childEnv = "ROSPROXY_TEST_ROLE"
 
 // child is such a process, as its parent sees it.
 type child struct {
-	t     testing.TB
-	in    io.Writer
-	lines chan string
+	t      testing.TB
+	cmd    *exec.Cmd
+	in     io.Writer
+	lines  chan string
+	killed bool
 }
 
 // newChild starts a process in a role; it ends with the test.
@@ -66,7 +68,7 @@ func startChild(t testing.TB, role string, attributes *syscall.SysProcAttr) *chi
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start a %s: %v", role, err)
 	}
-	c := &child{t: t, in: in, lines: make(chan string, 1)}
+	c := &child{t: t, cmd: cmd, in: in, lines: make(chan string, 1)}
 	go c.readLines(out)
 	t.Cleanup(func() {
 		in.Close()
@@ -74,11 +76,22 @@ func startChild(t testing.TB, role string, attributes *syscall.SysProcAttr) *chi
 		defer kill.Stop()
 		for range c.lines { // until the pipe ends: Wait closes it
 		}
-		if err := cmd.Wait(); err != nil {
+		if err := cmd.Wait(); err != nil && !c.killed {
 			t.Errorf("%s ended: %v", role, err)
 		}
 	})
 	return c
+}
+
+// kill ends the child by SIGKILL, and returns when it is gone.
+func (c *child) kill() {
+	c.t.Helper()
+	c.killed = true
+	if err := c.cmd.Process.Kill(); err != nil {
+		c.t.Fatalf("kill a child: %v", err)
+	}
+	for range c.lines { // until the pipe ends
+	}
 }
 
 func (c *child) readLines(out io.Reader) {

@@ -138,7 +138,7 @@ func (e ending) close(fd int) {
 	if e == byRST {
 		sock.Reset(fd)
 	} else {
-		sock.Close(fd)
+		sock.CloseInOrder(fd)
 	}
 }
 

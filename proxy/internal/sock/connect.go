@@ -21,6 +21,7 @@ func Accept(listener int) (fd int, peer netip.AddrPort, err error) {
 	if errno != 0 {
 		return -1, peer, errno
 	}
+	resetOnClose(int(n))
 	return int(n), addrPortOf(&sa), nil
 }
 
@@ -33,6 +34,7 @@ func Connect(to netip.AddrPort, o Options) (fd int, err error) {
 		return -1, os.NewSyscallError("socket", errno)
 	}
 	fd = int(n)
+	resetOnClose(fd)
 	if err := o.applyFirst(fd); err != nil {
 		Close(fd)
 		return -1, err

@@ -108,14 +108,28 @@ func SendFIN(fd int) error {
 	return nil
 }
 
-// Close closes fd. Sockets without SO_LINGER never block in close.
+// Close closes fd, which is no connection.
 func Close(fd int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 }
 
-// Reset closes fd with a RST and throws away what was queued for the peer.
-func Reset(fd int) {
-	linger := unix.Linger{Onoff: 1, Linger: 0}
-	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+// Every socket of a connection has SO_LINGER with a time of 0 from Accept or
+// Connect on: its close resets it and throws away what was queued for the
+// peer, also the close at the death of the process. Without it a process that
+// is killed delivers what its sockets hold, and its streams end by FIN as if
+// they were whole.
+
+// Reset closes the connection fd with a RST.
+func Reset(fd int) { Close(fd) }
+
+// CloseInOrder closes the connection fd with a FIN, after what is queued.
+func CloseInOrder(fd int) {
+	setLinger(fd, unix.Linger{})
 	Close(fd)
+}
+
+func resetOnClose(fd int) { setLinger(fd, unix.Linger{Onoff: 1, Linger: 0}) }
+
+func setLinger(fd int, l unix.Linger) {
+	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&l)), unsafe.Sizeof(l), 0)
 }

@@ -184,7 +184,6 @@ func TestResetBehindQueuedDataResetsTheOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		reset(t, first)
-		r.wantClosed(pick(clientFirst, proxy.ClientReset, proxy.MasterReset))
 		data, how := ending(second)
 		if how != byRST {
 			t.Fatalf("end after %d bytes: got %s; want %s", len(data), how, byRST)
@@ -192,6 +191,7 @@ func TestResetBehindQueuedDataResetsTheOther(t *testing.T) {
 		if err := (&pattern{}).verify(data); err != nil {
 			t.Errorf("bytes before the reset: %v", err)
 		}
+		r.wantClosed(pick(clientFirst, proxy.ClientReset, proxy.MasterReset))
 		waitEqual(t, "pipes in use", 0, func() int { return r.state().PipesInUse })
 	})
 }

@@ -21,8 +21,8 @@ func TestKilledProcessDeliversNothingMoreAndLooksLikeNoEnd(t *testing.T) {
 		}
 		t.Cleanup(func() { client.Close() })
 		c := pair{client, m.next()}
-		_ = c.client.SetReadBuffer(32 << 10)
-		_ = c.server.SetReadBuffer(32 << 10)
+		smallBuffer(t, c.client)
+		smallBuffer(t, c.server)
 		relays(t, c.client, c.server)
 		return c
 	}

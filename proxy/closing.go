@@ -33,7 +33,7 @@ func (c *conn) closeGracefully(l *loop, until int64) bool {
 		return false
 	}
 	for d := range c.flows {
-		if !c.flows[d].done && sock.SendFIN(int(c.sides[1-d].fd)) != nil {
+		if !c.sides[1-d].told && sock.SendFIN(int(c.sides[1-d].fd)) != nil {
 			return false // in error, which an event is about to say
 		}
 	}
@@ -43,12 +43,15 @@ func (c *conn) closeGracefully(l *loop, until int64) bool {
 }
 
 // isQuiet reports whether nothing of c is on its way, neither in our hands nor
-// in the kernel's on its way to us, and has not been for a while.
+// in the kernel's on its way to us or to a peer, and has not been for a while.
 func (c *conn) isQuiet(l *loop) bool {
 	wait := silence >> c.talked
+	if c.brokeFirst != noSide {
+		return false
+	}
 	for d := range c.flows {
 		f := &c.flows[d]
-		if f.rest != nil || f.pipe != nil {
+		if f.holds() {
 			return false
 		}
 		if f.streaming {
@@ -63,6 +66,9 @@ func (c *conn) isQuiet(l *loop) bool {
 		if !c.flows[d].eof && !sock.NothingToRead(int(c.sides[d].fd)) {
 			return false
 		}
+		if sock.Unsent(int(c.sides[d].fd)) > 0 {
+			return false
+		}
 	}
 	return true
 }
@@ -72,6 +78,9 @@ func (c *conn) watchClosing(l *loop) {
 	ended := 0
 	for which := range c.sides {
 		if c.sides[which].broken {
+			if other := &c.sides[1-which]; !other.broken && sock.Unacknowledged(int(other.fd)) > 0 {
+				return // the acknowledgement of its FIN is an event
+			}
 			c.counters.closedQuiet++
 			c.finish(l, DrainDeadline, byRST)
 			return

@@ -55,6 +55,56 @@ func TestNoFINBehindBytesThatAreOnTheirWay(t *testing.T) {
 	}
 }
 
+// TestNoFINBehindBytesThatThePeerDoesNotTake: all of it is in the kernel, but
+// what the client does not take will never have been delivered.
+func TestNoFINBehindBytesThatThePeerDoesNotTake(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	if err := client.SetReadBuffer(32 << 10); err != nil {
+		t.Fatal(err)
+	}
+	const size = 400_000
+	if _, err := master.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bytes to be with the kernel", func() bool {
+		return s.p.Snapshot().Labels[0].BytesDown >= size && !isStuck(s.p)
+	})
+	g := beginDrain(t, s.p, 0, 800*time.Millisecond)
+	g.wantReturn(t, context.DeadlineExceeded)
+	wantEnded(t, s.p, 1, 0)
+	if _, err := io.Copy(io.Discard, master); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the master's connection: got %v; want a reset", err)
+	}
+}
+
+// TestCutByFINIsAResetWhileBytesWaitInTheMastersSocket: they have arrived when
+// the failover comes, but have not been read for the client.
+func TestCutByFINIsAResetWhileBytesWaitInTheMastersSocket(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1, DropFIN: true})
+	client, master := s.next(t)
+	done := make(chan struct{})
+	onShard(s.p, 0, func(sh *shard) {
+		if _, err := master.Write([]byte("the rest")); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the bytes to have arrived", func() bool {
+			n := 0
+			sh.conns.all(func(c *conn) { n = sock.Unread(int(c.sides[1].fd)) })
+			return n == len("the rest")
+		})
+		go func() {
+			defer close(done)
+			s.p.SetMaster("default", Master{})
+		}()
+		eventually(t, "the failover to wait for the shard", sh.mail.urgent.Load)
+	})
+	<-done
+	if data, err := io.ReadAll(client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client's connection: got %q, %v; want a reset", data, err)
+	}
+}
+
 // isStuck reports whether the one connection of p has bytes that its client does not take.
 func isStuck(p *Proxy) bool {
 	stuck := false

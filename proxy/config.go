@@ -20,10 +20,10 @@ type Config struct {
 	DropFIN          bool          // a cut ends client connections by FIN instead of RST
 	MaxConns         int           // client connections at a time; 0: what RLIMIT_NOFILE allows
 	Reserved         int           // descriptors of RLIMIT_NOFILE that are for the rest of the process; 0: 256, where they are scarce a quarter
-	IdleTimeout      time.Duration // no byte either way; 0: never
-	HalfCloseTimeout time.Duration // one side has closed, the other sends nothing; 0: never
-	KeepAlive        time.Duration // TCP keepalive on both sides; 0: off
-	UserTimeout      time.Duration // TCP_USER_TIMEOUT on both sides; 0: off
+	IdleTimeout      time.Duration // no byte in or out either way, the kernel's send queues included; 0: never
+	HalfCloseTimeout time.Duration // one side has closed, and nothing goes in or out any more; 0: never
+	KeepAlive        time.Duration // idle time after which both peers are probed; 0: off
+	UserTimeout      time.Duration // no acknowledgement for so long: the peer is dead; 0: off
 	Shards           int           // event loops; 0: GOMAXPROCS
 	LogConnections   bool          // log closed connections at info instead of debug
 

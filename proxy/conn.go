@@ -38,6 +38,7 @@ func (s state) hasReachedMaster() bool { return s >= relaying }
 const (
 	client, master = 0, 1
 	up, down       = 0, 1
+	noSide         = -1
 )
 
 // side is one of the two sockets, with what epoll has said of it. Epoll is
@@ -48,7 +49,10 @@ type side struct {
 	writable bool
 	fin      bool // the peer has sent FIN: read on until the end of the stream
 	urgent   bool // urgent data has been seen, at which reads stop short
-	broken   bool // the socket is in error
+	told     bool // it has had FIN from us
+	probed   bool // its closed window is probed more often than is usual
+	dead     bool // its peer does not answer: nothing more will come
+	broken   bool // the socket is in error, or its peer dead
 }
 
 // conn is a client's connection and, from dialing on, its master's. It
@@ -57,12 +61,16 @@ type conn struct {
 	index       uint32 // of its slot in the slab
 	generation  uint32 // of the slot's tenant: an event for an earlier one is stale
 	state       state
-	queued      bool  // in the ready queue
-	lateOptions bool  // the master's side has all its socket options
-	masterEnds  bool  // the master's stream ended before the client's
-	waits       bool  // has a place in the waiting room
-	dials       uint8 // failed attempts in a row, for the backoff
-	talked      uint8 // times a graceful close found it talking
+	queued      bool   // in the ready queue
+	lateOptions bool   // the master's side has all its socket options
+	masterEnds  bool   // the master's stream ended before the client's
+	waits       bool   // has a place in the waiting room
+	dials       uint8  // failed attempts in a row, for the backoff
+	talked      uint8  // times a graceful close found it talking
+	brokeFirst  int8   // the side whose error ended it, or noSide
+	withheld    bool   // a cut has thrown away bytes that the client was to have
+	port        uint16 // of the client
+	watch       uint32 // of the bytes in its send queues: noWatch, watchLate, or its place in the pool
 
 	id       uint64
 	label    *label
@@ -70,7 +78,7 @@ type conn struct {
 	epoch    *epoch // the one it was dialled in; nil while held
 	sides    [2]side
 	flows    [2]flow
-	peer     netip.AddrPort     // the client
+	ip       netip.Addr         // of the client
 	origin   *proxyproto.Origin // named by its PROXY header; nil: none did
 
 	// Times of the clock.
@@ -79,6 +87,7 @@ type conn struct {
 	dialled    int64
 	relayed    int64
 	lastActive int64
+	resumed    int64 // when bytes began to move after the last pause
 }
 
 // fenced reports whether no transfer may begin: the connection's epoch is over,
@@ -87,6 +96,9 @@ type conn struct {
 func (c *conn) fenced(l *loop) bool {
 	return c.label.current.Load() != c.epoch || c.label.isUncertain(l)
 }
+
+// peer is the client's address.
+func (c *conn) peer() netip.AddrPort { return netip.AddrPortFrom(c.ip, c.port) }
 
 func (c *conn) ref() ref { return ref{c.index, c.generation} }
 
@@ -122,11 +134,12 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	}
 	l.timers.disarm(c.index)
 	c.stopWaiting(l)
+	c.stopWatch(l)
 	c.counters.active--
 	c.counters.closed[why]++
 	c.logClosed(l, why, fault)
 	if why.isRefusal() {
-		l.refused(why, c.label.name, c.peer, fault)
+		l.refused(why, c.label.name, c.peer(), fault)
 	}
 	*c = conn{index: c.index, generation: c.generation + 1} // its refs and tokens are stale from here on
 	l.free = append(l.free, c.index)
@@ -182,7 +195,7 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 		source = c.origin.Source.String()
 	}
 	ms := func(from, to int64) float64 { return milliseconds(time.Duration(to - from)) }
-	line := l.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.label.name).Stringer("client", c.peer).Str("source", source).
+	line := l.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.label.name).Stringer("client", c.peer()).Str("source", source).
 		Str("master", address).Uint64("epoch", number).
 		Uint64("bytes_up", c.flows[up].bytes).Uint64("bytes_down", c.flows[down].bytes).
 		Float64("held_ms", ms(waiting, dialled)).Float64("dial_ms", ms(dialled, relayed)).

@@ -20,8 +20,8 @@ const (
 	ConnectFailed                // the master took no connection until the hold timeout
 	BadProxyHeader               // no valid PROXY header where one is required
 	UntrustedPeer                // a peer that may not connect
-	Idle                         // no byte either way
-	HalfClose                    // one side had closed, the other sent nothing
+	Idle                         // no byte in or out either way
+	HalfClose                    // one side had closed, and nothing went in or out any more
 	DrainDeadline                // still there when the drain's time was up
 	Killed                       // by an operator, or by the end of the process
 	Internal                     // an error of the proxy or of its machine, logged

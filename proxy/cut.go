@@ -92,6 +92,7 @@ func (s *shard) cutNext(j *cutJob) bool {
 func (s *shard) cutMasterSide(c *conn) {
 	switch {
 	case c.state == cutting:
+		c.withheld = c.label.settings.DropFIN && c.withholdsFromClient()
 		c.releaseMaster(s.loop, byRST)
 	case c.state == dialing && c.epoch != c.label.current.Load():
 		c.abortDial(s.loop)
@@ -111,12 +112,19 @@ func (s *shard) cutClientSide(c *conn, j *cutJob) {
 
 // dropEnding prepares the client's side for the end that the configuration asks for.
 func (s *shard) dropEnding(c *conn) ending {
-	if !c.label.settings.DropFIN {
+	if !c.label.settings.DropFIN || c.withheld {
 		return byRST
 	}
 	// Unread bytes would turn the FIN into a RST (RFC 2525, 2.17).
 	sock.Discard(int(c.sides[client].fd), discardLimit)
 	return byFIN
+}
+
+// withholdsFromClient reports whether c has, or its socket to the master, what
+// the client was still to get: FIN would tell it that it has had all.
+func (c *conn) withholdsFromClient() bool {
+	f := &c.flows[down]
+	return f.holds() || f.cutShort || c.sides[master].fd != sock.NoFD && sock.Unread(int(c.sides[master].fd)) > 0
 }
 
 const discardLimit = 1 << 20

@@ -121,6 +121,9 @@ func (c *conn) dialAnswered(l *loop) {
 // the options that find a dead peer.
 func (c *conn) setLateOptions(l *loop) {
 	c.lateOptions = true
+	if c.sides[master].broken {
+		return
+	}
 	if err := l.options().ApplyLater(int(c.sides[master].fd)); err != nil {
 		l.log.Error().Err(err).Uint64("conn", c.id).Msg("a dead master may go unnoticed")
 	}

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"errors"
-
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
@@ -23,7 +21,8 @@ const (
 	quantum = 1 << 20
 )
 
-// flow is one direction of a connection.
+// flow is one direction of a connection. It is over when it is done, when its
+// destination is in error, or when its source is and all it sent is handed on.
 type flow struct {
 	bytes     uint64
 	rest      *leftover // read, but not yet taken by the destination
@@ -31,86 +30,103 @@ type flow struct {
 	large     uint8     // reads in a row that were large
 	small     uint8     // splices in a row that were small
 	streaming bool
-	eof       bool // the source has ended
-	done      bool // and the destination has been told
+	eof       bool // the source has ended in order
+	done      bool // and the destination has been told, or will be by the close
+	cutShort  bool // the source has ended by an error: nothing more can be read
+	refused   bool // the destination is in error: nothing is read for it
+
+	errorTaken bool // a call has taken the error off the source's socket: a read says 0, as at the end
 }
 
-// errDestination says that a transfer failed on the side it went to.
-var errDestination = errors.New("destination is in error")
+// isOver reports whether nothing is left to do for f but to wait for the
+// acknowledgement of what the kernel has of it.
+func (f *flow) isOver() bool { return f.done || f.refused || f.cutShort && !f.holds() }
 
-// verdict is how far a direction got.
-type verdict uint8
+// hasEnded reports whether one end of f is closed.
+func (f *flow) hasEnded() bool { return f.eof || f.cutShort || f.refused }
 
-const (
-	waiting      verdict = iota // for the source, the destination or its next quantum
-	sourceBroken                // the source is in error
-	destBroken                  // the destination is in error
-)
+// holds reports whether bytes of f are in our hands.
+func (f *flow) holds() bool { return f.rest != nil || f.pipe != nil }
+
+// held is how many.
+func (f *flow) held() int {
+	n := 0
+	if f.rest != nil {
+		n += len(f.rest.unsent())
+	}
+	if f.pipe != nil {
+		n += f.pipe.held
+	}
+	return n
+}
 
 // move carries bytes in direction d until a side has to be waited for, the
-// budget is spent, or the epoch is over.
-func (c *conn) move(l *loop, d int) verdict {
+// quantum is spent, the flow is over, or the epoch is.
+func (c *conn) move(l *loop, d int) {
 	f, src, dst := &c.flows[d], &c.sides[d], &c.sides[1-d]
-	for budget := quantum; ; {
-		if c.fenced(l) || f.done {
-			return waiting
-		}
-		if f.rest != nil || f.pipe != nil {
-			if v, more := c.flush(l, d); !more {
-				return v
+	for budget := quantum; !c.fenced(l) && !f.done && !f.refused; {
+		switch {
+		case f.holds():
+			if !c.flush(l, d) {
+				return
 			}
 			continue // the fence may have come in the meantime
-		}
-		if f.eof {
-			// Forwarded only now: everything before it has been delivered. When
-			// the other direction is done too, the close that follows says it.
-			f.done = true
-			if !c.flows[1-d].done && sock.SendFIN(int(dst.fd)) != nil {
-				return destBroken
-			}
-			return waiting
-		}
-		if !src.readable || !dst.writable {
-			return waiting
-		}
-		if budget <= 0 {
+		case f.eof:
+			c.endDestination(l, d)
+			return
+		case f.cutShort || !src.readable || !dst.writable:
+			return
+		case budget <= 0:
 			c.enqueue(l)
-			return waiting
+			return
 		}
 		var n int
-		var err error
 		if f.streaming && !src.urgent { // splice stops at the mark for good, recv goes past it
-			n, err = c.spliceIn(l, d)
+			n = c.spliceIn(l, d)
 		} else {
-			n, err = c.copyThrough(l, d)
-		}
-		switch {
-		case err == sock.ErrAgain:
-			src.readable = false
-		case err == errDestination:
-			return destBroken
-		case err != nil:
-			return sourceBroken
+			n = c.copyThrough(l, d)
 		}
 		budget -= n
 	}
 }
 
+// endDestination forwards the end of the stream: everything before it has been
+// handed on. When the other direction is over too, the close that follows says it.
+func (c *conn) endDestination(l *loop, d int) {
+	c.flows[d].done = true
+	if !c.flows[1-d].isOver() {
+		c.sendFIN(l, 1-d)
+	}
+}
+
+// sendFIN tells one side that the stream to it has ended.
+func (c *conn) sendFIN(l *loop, which int) {
+	sd := &c.sides[which]
+	if sd.told {
+		return
+	}
+	sd.told = true
+	if err := sock.SendFIN(int(sd.fd)); err != nil {
+		c.sideBroken(l, which)
+	}
+}
+
 // copyThrough reads once and sends what it read; what is not taken becomes the rest.
-func (c *conn) copyThrough(l *loop, d int) (int, error) {
+func (c *conn) copyThrough(l *loop, d int) int {
 	f, src, dst := &c.flows[d], &c.sides[d], &c.sides[1-d]
 	n, err := sock.Receive(int(src.fd), l.scratch)
 	if err != nil {
-		return 0, err
+		c.readFailed(l, d, err)
+		return 0
 	}
 	if n == 0 {
 		c.sourceEnded(l, d)
-		return 0, nil
+		return 0
 	}
 	c.count(l, d, n)
 	// A short read has emptied the socket (epoll(7)), unless it stopped at the
-	// mark of urgent data; after FIN the end itself must still be read.
-	if n < len(l.scratch) && !src.fin && !src.urgent {
+	// mark of urgent data; after FIN or an error the end itself must still be read.
+	if n < len(l.scratch) && !src.fin && !src.urgent && !src.broken {
 		src.readable = false
 	}
 	if n < largeRead {
@@ -120,32 +136,36 @@ func (c *conn) copyThrough(l *loop, d int) (int, error) {
 	}
 	sent, err := sock.Send(int(dst.fd), l.scratch[:n])
 	if err != nil && err != sock.ErrAgain {
-		return n, errDestination
+		c.writeFailed(l, d, err)
+		return n
 	}
 	if sent < n {
 		dst.writable = false
 		f.rest = l.leftovers.keep(l.scratch[sent:n])
 	}
-	return n, nil
+	return n
 }
 
 // spliceIn fills an empty pipe from the source; flush sends it on. Reading
 // into an empty pipe only, EAGAIN always means that the socket is empty.
-func (c *conn) spliceIn(l *loop, d int) (int, error) {
+func (c *conn) spliceIn(l *loop, d int) int {
 	f, src := &c.flows[d], &c.sides[d]
 	p := l.pipes.take(l.now)
 	if p == nil {
 		c.counters.pipeFallbacks++
 		f.streaming = false
-		return 0, nil
+		return 0
 	}
 	n, err := sock.Splice(int(src.fd), p.w, p.size)
 	if n == 0 {
 		l.pipes.give(p)
-		if err == nil {
-			c.sourceEnded(l, d)
+		if err != nil {
+			c.readFailed(l, d, err)
+			return 0
 		}
-		return 0, err
+		// The end of the stream, or the mark of urgent data that epoll has not
+		// told of yet: recv knows.
+		return c.copyThrough(l, d)
 	}
 	p.held = n
 	f.pipe = p
@@ -158,43 +178,45 @@ func (c *conn) spliceIn(l *loop, d int) (int, error) {
 	} else {
 		f.small = 0
 	}
-	return n, nil
+	return n
 }
 
-// flush sends what is on its way, in one call; more tells whether the
+// flush sends what is on its way, in one call, and reports whether the
 // destination would take another.
-func (c *conn) flush(l *loop, d int) (v verdict, more bool) {
+func (c *conn) flush(l *loop, d int) (more bool) {
 	f, dst := &c.flows[d], &c.sides[1-d]
 	if !dst.writable {
-		return waiting, false
+		return false
 	}
 	if f.rest != nil {
 		n, err := sock.Send(int(dst.fd), f.rest.unsent())
 		if err != nil && err != sock.ErrAgain {
-			return destBroken, false
+			c.writeFailed(l, d, err)
+			return false
 		}
 		f.rest.off += n
 		if len(f.rest.unsent()) > 0 {
 			dst.writable = false
-			return waiting, false
+			return false
 		}
 		l.leftovers.give(f.rest)
 		f.rest = nil
-		return waiting, true
+		return true
 	}
 	n, err := sock.Splice(f.pipe.r, int(dst.fd), f.pipe.held)
 	switch {
 	case err == sock.ErrAgain:
 		dst.writable = false
-		return waiting, false
+		return false
 	case err != nil || n == 0:
-		return destBroken, false
+		c.writeFailed(l, d, err)
+		return false
 	}
 	f.pipe.held -= n
 	if f.pipe.held == 0 {
 		c.givePipe(l, d)
 	}
-	return waiting, true
+	return true
 }
 
 func (c *conn) givePipe(l *loop, d int) {
@@ -215,11 +237,16 @@ func (c *conn) emptyFlow(l *loop, d int) {
 	}
 }
 
-// sourceEnded notes the end of the stream in direction d. It counts as a sign
-// of life: the half-close timeout begins here.
+// sourceEnded notes that a read has found the end of the stream in direction d.
+// It counts as a sign of life: the half-close timeout begins here.
 func (c *conn) sourceEnded(l *loop, d int) {
-	c.flows[d].eof = true
+	f := &c.flows[d]
 	c.lastActive = l.now
+	if f.errorTaken { // a reset looks like the end from then on
+		f.cutShort = true
+		return
+	}
+	f.eof = true
 	if d == down && !c.flows[up].eof {
 		c.masterEnds = true
 	}

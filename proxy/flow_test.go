@@ -37,9 +37,7 @@ func TestADirectionMovesAQuantumAtMost(t *testing.T) {
 				sent += n
 			}
 			for before := uint64(0); before < all; before = c.flows[up].bytes {
-				if v := c.move(s.loop, up); v != waiting {
-					t.Fatalf("got verdict %v; want waiting", v)
-				}
+				c.move(s.loop, up)
 				if n := c.flows[up].bytes - before; n == 0 || n >= 2*quantum {
 					t.Fatalf("moved: got %d bytes; want some, and not more than %d and what was read last", n, quantum)
 				}
@@ -64,9 +62,7 @@ func TestADestinationThatIsFullIsNotTriedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.flows[up].streaming, c.sides[client].readable = streaming, true
-				if v := c.move(s.loop, up); v != waiting {
-					t.Fatalf("got verdict %v; want waiting", v)
-				}
+				c.move(s.loop, up)
 			}
 			if c.sides[master].writable {
 				t.Error("it is taken to be writable")

@@ -111,7 +111,7 @@ func (c *conn) sendHeader(l *loop) bool {
 	m := &c.sides[master]
 	sent, err := sock.Send(int(m.fd), b)
 	if err != nil && err != sock.ErrAgain {
-		c.finish(l, brokenReason(c, master), byRST)
+		c.finish(l, brokenReason(c, master), byRST) // no byte of the client has been read
 		return false
 	}
 	if sent < len(b) {
@@ -132,7 +132,7 @@ func (c *conn) headerFor(v proxyproto.Version) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		o = proxyproto.Origin{Source: c.peer, Destination: local}
+		o = proxyproto.Origin{Source: c.peer(), Destination: local}
 	}
 	return proxyproto.Encode(v, o,
 		pires.TLV{Type: pires.PP2_TYPE_UNIQUE_ID, Value: strconv.AppendUint(nil, c.id, 10)},

@@ -39,7 +39,8 @@ type label struct {
 // labelSettings are those that count for one label.
 type labelSettings struct {
 	Settings
-	trusted trusted // AcceptProxyFrom
+	trusted    trusted       // AcceptProxyFrom
+	checkEvery time.Duration // how often bytes on their way are looked at; 0: no timeout asks for it
 }
 
 // settingsOf gives the settings of l's label.
@@ -49,6 +50,7 @@ func settingsOf(c *Config, l Listener) (s labelSettings, err error) {
 		s.Settings = *l.Settings
 	}
 	s.ConnectTimeout = cmp.Or(s.ConnectTimeout, defaultConnectTimeout)
+	s.checkEvery = checkInterval(c.UserTimeout, c.HalfCloseTimeout, s.IdleTimeout)
 	s.trusted, err = trustedOf(s.AcceptProxyFrom)
 	return s, err
 }

@@ -62,6 +62,7 @@ type loop struct {
 	ready     readyQueue
 	pipes     pipeCache
 	leftovers leftovers
+	watches   watches
 	counters  []counters // by label
 	doubts    doubts
 	free      []uint32 // slots of connections that have ended

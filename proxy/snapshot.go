@@ -223,7 +223,7 @@ func (s *shard) copyConns(f Filter, to chan<- []connCopy) task {
 				return
 			}
 			i := connCopy{
-				id: c.id, label: c.label, epoch: c.epoch, peer: c.peer, accepted: c.accepted,
+				id: c.id, label: c.label, epoch: c.epoch, peer: c.peer(), accepted: c.accepted,
 				bytes: [2]uint64{c.flows[up].bytes, c.flows[down].bytes}, state: c.state,
 			}
 			if c.origin != nil {

@@ -76,10 +76,8 @@ func prepareAdopted(fd int, o Options) error {
 			return fmt.Errorf("unset TCP keepalive: %w", err)
 		}
 	}
-	if o.UserTimeout == 0 {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0); err != nil {
-			return fmt.Errorf("unset TCP_USER_TIMEOUT: %w", err)
-		}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0); err != nil {
+		return fmt.Errorf("unset TCP_USER_TIMEOUT: %w", err)
 	}
 	if err := o.apply(fd); err != nil {
 		return err

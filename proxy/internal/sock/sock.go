@@ -20,6 +20,7 @@ const NoFD = -1
 const (
 	ErrAgain      = unix.EAGAIN
 	ErrTimedOut   = unix.ETIMEDOUT
+	ErrPipe       = unix.EPIPE
 	errInProgress = unix.EINPROGRESS
 )
 

@@ -49,10 +49,10 @@ type grammar struct {
 	AcceptProxyFrom  []string `listener:"list" sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect (any). Repeatable."`
 	SendProxy        string   `listener:"one" default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master (${default})."`
 	MaxConns         string   `placeholder:"N" help:"Client connections at a time; beyond it accepting pauses (from RLIMIT_NOFILE)."`
-	IdleTimeout      string   `listener:"one" default:"0" placeholder:"D" help:"Longest time with no byte either way; 0: no limit (${default})."`
-	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"One side has closed, the other sends nothing; 0: no limit (${default})."`
-	Keepalive        string   `default:"1m" placeholder:"D" help:"TCP keepalive on both sides; 0: off (${default})."`
-	UserTimeout      string   `default:"30s" placeholder:"D" help:"TCP_USER_TIMEOUT on both sides; 0: off (${default})."`
+	IdleTimeout      string   `listener:"one" default:"0" placeholder:"D" help:"Longest time with no byte in or out either way; 0: no limit (${default})."`
+	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"Longest time with one side closed and no byte in or out; 0: no limit (${default})."`
+	Keepalive        string   `default:"1m" placeholder:"D" help:"Idle time after which both peers are probed; 0: off (${default})."`
+	UserTimeout      string   `default:"30s" placeholder:"D" help:"A peer that acknowledges nothing for so long is dead; 0: off (${default})."`
 	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
 	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
 	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`

@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
+
+// TestResetThatAWriteHasFoundIsNoEnd: the write takes the error off the socket,
+// before epoll has told of it, and the next read says 0, as at the end of a stream.
+func TestResetThatAWriteHasFoundIsNoEnd(t *testing.T) {
+	for _, source := range []int{client, master} {
+		s := newPairs(t, Config{Shards: 1})
+		ends := [2]*net.TCPConn{}
+		ends[client], ends[master] = s.next(t)
+		onShard(s.p, 0, func(sh *shard) {
+			var c *conn
+			sh.conns.all(func(only *conn) { c = only })
+			for from, text := range map[int]string{source: "the rest", 1 - source: "more"} {
+				if _, err := ends[from].Write([]byte(text)); err != nil {
+					t.Error(err)
+				}
+				eventually(t, "the bytes to have arrived", func() bool { return sock.Unread(int(c.sides[from].fd)) == len(text) })
+			}
+			if err := errors.Join(ends[source].SetLinger(0), ends[source].Close()); err != nil {
+				t.Error(err)
+			}
+			c.sides[1-source].readable = true // as epoll is about to say
+			c.relay(sh.loop)
+		})
+		_ = ends[1-source].SetReadDeadline(time.Now().Add(patience))
+		if data, err := io.ReadAll(ends[1-source]); string(data) != "the rest" || !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("reset by side %d: the other got %q, %v; want %q, then a reset", source, data, err, "the rest")
+		}
+	}
+}
+
+// TestLastBytesOfADeadPeerAreDelivered: they had arrived when it was found dead.
+func TestLastBytesOfADeadPeerAreDelivered(t *testing.T) {
+	for _, dead := range []int{client, master} {
+		s := newPairs(t, Config{Shards: 1})
+		ends := [2]*net.TCPConn{}
+		ends[client], ends[master] = s.next(t)
+		onShard(s.p, 0, func(sh *shard) {
+			var c *conn
+			sh.conns.all(func(only *conn) { c = only })
+			if _, err := ends[dead].Write([]byte("the rest")); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "the bytes to have arrived", func() bool { return sock.Unread(int(c.sides[dead].fd)) == len("the rest") })
+			c.peerDied(sh.loop, dead)
+		})
+		_ = ends[1-dead].SetReadDeadline(time.Now().Add(patience))
+		if data, err := io.ReadAll(ends[1-dead]); string(data) != "the rest" || !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("side %d is dead: the other got %q, %v; want %q, then a reset", dead, data, err, "the rest")
+		}
+	}
+}

@@ -119,7 +119,7 @@ func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 		return
 	}
 	c.waiting = c.accepted
-	c.dial(s.loop)
+	c.come(s.loop)
 }
 
 // noteShortage leaves the clients in the queue until one of our connections

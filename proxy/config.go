@@ -16,6 +16,7 @@ type Config struct {
 
 	HoldTimeout      time.Duration // how long a new client waits for a master that accepts it; 0: reset at once
 	HoldMax          int           // most clients held at a time; 0: 16384. It is bounded by seven eighths of MaxConns
+	ReleaseRate      int           // clients that waited for a master are released to it, at most so many a second of one label; 0: all at once
 	ConnectTimeout   time.Duration // one attempt to connect to the master; 0: 2s
 	DropFIN          bool          // a cut ends client connections by FIN instead of RST
 	MaxConns         int           // client connections at a time; 0: what RLIMIT_NOFILE allows
@@ -38,6 +39,9 @@ type Config struct {
 	// machine, stood still, and waits for Confirm. It must not block.
 	OnStandstill func()
 }
+
+// MaxReleaseRate is the highest Config.ReleaseRate.
+const MaxReleaseRate = 1_000_000
 
 // Listener is one address that clients connect to, and the label whose master
 // they get. Several may have the same label.
@@ -67,6 +71,7 @@ type Listener struct {
 // in Config, which has them for all other labels.
 type Settings struct {
 	HoldTimeout     time.Duration
+	ReleaseRate     int
 	ConnectTimeout  time.Duration
 	IdleTimeout     time.Duration
 	DropFIN         bool
@@ -78,7 +83,7 @@ type Settings struct {
 // Settings are those of every label that has none of its own.
 func (c *Config) Settings() Settings {
 	return Settings{
-		HoldTimeout: c.HoldTimeout, ConnectTimeout: c.ConnectTimeout, IdleTimeout: c.IdleTimeout, DropFIN: c.DropFIN,
+		HoldTimeout: c.HoldTimeout, ReleaseRate: c.ReleaseRate, ConnectTimeout: c.ConnectTimeout, IdleTimeout: c.IdleTimeout, DropFIN: c.DropFIN,
 		AcceptProxy: c.AcceptProxy, AcceptProxyFrom: c.AcceptProxyFrom, SendProxy: c.SendProxy,
 	}
 }
@@ -106,11 +111,14 @@ func (c *Config) validate() error {
 			return fmt.Errorf("label %q listens on %s twice", l.Label, l.Address)
 		}
 		seen[[2]string{l.Label, l.Address}] = true
-		send := c.SendProxy
+		own := c.Settings()
 		if l.Settings != nil {
-			send = l.Settings.SendProxy
+			own = *l.Settings
 		}
-		if send != ProxyOff && len(l.Label) > proxyproto.LongestLabel {
+		if own.ReleaseRate < 0 || own.ReleaseRate > MaxReleaseRate {
+			return fmt.Errorf("label %q: a release rate of %d is not from 0 to %d", l.Label, own.ReleaseRate, MaxReleaseRate)
+		}
+		if own.SendProxy != ProxyOff && len(l.Label) > proxyproto.LongestLabel {
 			return fmt.Errorf("label %q is longer than the %d bytes that a PROXY header carries", l.Label, proxyproto.LongestLabel)
 		}
 	}

@@ -97,7 +97,7 @@ func (s *shard) cutMasterSide(c *conn) {
 	case c.state == dialing && c.epoch != c.label.current.Load():
 		c.abortDial(s.loop)
 		c.dials = 0
-		c.enqueue(s.loop)
+		c.takeTurn(s.loop)
 	}
 }
 
@@ -158,8 +158,8 @@ func (s *shard) failOver(lb *label, done func(*cutJob)) (carried int) {
 	return carried
 }
 
-// resume sends held clients of lb on their way, an iteration's worth at a time,
-// and lets its connections go on that nothing could be moved for.
+// resume has the held clients of lb released, and lets its connections go on that
+// nothing could be moved for.
 func (s *shard) resume(lb *label) {
 	takes := lb.current.Load().takesClients()
 	s.conns.all(func(c *conn) {
@@ -167,11 +167,12 @@ func (s *shard) resume(lb *label) {
 		case c.label != lb:
 		case c.state == held && takes:
 			c.dials = 0
-			c.enqueue(s.loop)
+			c.takeTurn(s.loop)
 		case c.state == relaying:
 			c.enqueue(s.loop)
 		}
 	})
+	lb.pace.begin(s.number, s.turns[lb.index].oldest(), s.clock.now())
 }
 
 // slotsPerPiece is how many slots a task looks at in one piece.

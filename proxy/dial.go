@@ -75,9 +75,11 @@ func (c *conn) dialTimedOut(l *loop) {
 		c.dialFailed(l, errConnectTimeout)
 		return
 	}
-	if c.startWaiting(l) {
-		l.timers.arm(c.index, at)
+	if !c.startWaiting(l) {
+		c.finish(l, HoldOverflow, byRST)
+		return
 	}
+	l.timers.arm(c.index, at)
 }
 
 // dialAnswered looks at what became of the connect.

@@ -31,7 +31,9 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 		if old.address.IsValid() {
 			old.master.Store(&m)
 		}
-		if old.suspended.Swap(nil) != nil {
+		if old.suspended.Load() != nil {
+			lb.pace.expect()
+			old.suspended.Store(nil)
 			p.broadcast(func(s *shard) { s.resume(lb) })
 		}
 		return Cut{}
@@ -84,6 +86,7 @@ func (p *Proxy) replace(lb *label, e *epoch) Cut {
 	closed := make(chan int, len(p.shards))
 	c := Cut{Label: lb.name, Epoch: e.number}
 
+	lb.pace.expect()
 	lb.current.Store(e)
 	c.At = time.Now()
 	for _, s := range p.shards {

@@ -89,7 +89,7 @@ func (c *conn) takeHeader(l *loop, size, n int) {
 	}
 	c.waiting = l.clock.now()
 	c.state = arrived
-	c.dial(l)
+	c.come(l)
 }
 
 // headerTimedOut ends a client whose time for a header is up.

@@ -23,6 +23,7 @@ func (c *conn) hold(l *loop, until int64, why Reason) {
 		return
 	}
 	if !c.startWaiting(l) {
+		c.finish(l, HoldOverflow, byRST)
 		return
 	}
 	c.state = held
@@ -30,19 +31,14 @@ func (c *conn) hold(l *loop, until int64, why Reason) {
 	c.watchHeld(l)
 }
 
-// startWaiting takes a place in the waiting room, if c has none, and reports
-// whether it has one now; otherwise c is ended.
+// startWaiting takes a place in the waiting room for c, which may have one
+// already, and reports whether it has.
 func (c *conn) startWaiting(l *loop) bool {
-	if c.waits {
-		return true
+	if !c.waits && l.waiting.take(c.label) {
+		c.waits = true
+		c.counters.held++
 	}
-	if !l.waiting.take(c.label) {
-		c.finish(l, HoldOverflow, byRST)
-		return false
-	}
-	c.waits = true
-	c.counters.held++
-	return true
+	return c.waits
 }
 
 // stopWaiting gives up c's place in the waiting room, if it has one.
@@ -67,7 +63,7 @@ func (c *conn) watchHeld(l *loop) {
 // holdTimedOut tries again to reach the master, or ends c when its time is up.
 func (c *conn) holdTimedOut(l *loop) {
 	if l.now < c.holdDeadline(l) {
-		c.dial(l)
+		c.comeAgain(l)
 		return
 	}
 	why := NoMaster

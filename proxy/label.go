@@ -33,6 +33,7 @@ type label struct {
 
 	settings labelSettings // fixed
 
+	pace *pace        // of released clients; nil: none
 	held atomic.Int64 // its clients that wait for a master
 }
 

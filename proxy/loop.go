@@ -55,6 +55,7 @@ func (g *shared) warnShortage(of, what string) {
 // the loops together. Its shard's goroutine alone uses it.
 type loop struct {
 	*shared
+	number    int // of its shard
 	poll      sock.Poller
 	now       int64 // of the clock, as of this event
 	scratch   []byte
@@ -65,6 +66,9 @@ type loop struct {
 	watches   watches
 	counters  []counters // by label
 	doubts    doubts
+	turns     []turns  // by label
+	releasing []*label // those that have turns, in rotation
+	releaseAt int64    // when the next client of them is released
 	free      []uint32 // slots of connections that have ended
 	shortage  error    // what the machine was out of, until the shard has taken note
 	random    *rand.Rand
@@ -72,9 +76,9 @@ type loop struct {
 	load atomic.Int64 // connections here or on their way, for the balance
 }
 
-func newLoop(g *shared, labels int) (*loop, error) {
+func newLoop(g *shared, number, labels int) (*loop, error) {
 	l := &loop{
-		shared: g, now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards),
+		shared: g, number: number, turns: make([]turns, labels), now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards),
 		counters: make([]counters, labels), doubts: doubts{about: make([]bool, labels)},
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}

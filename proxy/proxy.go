@@ -124,6 +124,9 @@ func (p *Proxy) addLabels() error {
 			}
 			lb = newLabel(len(p.labels), l, s)
 			known[l.Label] = lb
+			if s.HoldTimeout > 0 { // else nobody waits
+				lb.pace = newPace(s.ReleaseRate, p.config.Shards)
+			}
 			p.labels = append(p.labels, lb)
 			p.histories = append(p.histories, newHistory())
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
@@ -35,7 +36,6 @@ const (
 // connections and all that is below; others reach it by its mailbox.
 type shard struct {
 	*loop
-	number    int
 	labels    []*label
 	listeners *listeners
 	peers     []*shard // all shards of the proxy, this one included
@@ -46,20 +46,21 @@ type shard struct {
 	failovers []*cutJob // they go before the others
 	cuts      []*cutJob
 	accepted  uint64
-	closed    int   // gracefully, since the drain began to
-	accepting bool  // the listeners are in poll
-	retryAt   int64 // when accepting is tried again after a shortage; 0: not
+	closed    int         // gracefully, since the drain began to
+	accepting bool        // the listeners are in poll
+	retryAt   int64       // when accepting is tried again after a shortage; 0: not
+	called    atomic.Bool // by another shard, to release a client
 	stopped   bool
 	affinity  sock.Affinity
 }
 
 func newShard(g *shared, labels []*label, ls *listeners, number int) (*shard, error) {
-	l, err := newLoop(g, len(labels))
+	l, err := newLoop(g, number, len(labels))
 	if err != nil {
 		return nil, err
 	}
 	s := &shard{
-		loop: l, number: number, labels: labels, listeners: ls, mail: mailbox{waker: sock.NoFD},
+		loop: l, labels: labels, listeners: ls, mail: mailbox{waker: sock.NoFD},
 		events:   make([]sock.Event, eventsPerIteration),
 		affinity: sock.Affinity{Number: number, Loops: g.config.Shards},
 	}
@@ -99,6 +100,7 @@ func (s *shard) run() error {
 		s.runReady()
 		s.expire()
 		s.workOnCuts(cutsPerIteration)
+		s.release() // behind the cuts, which carry clients over
 		s.runTasks()
 		if n == 0 { // nothing to do
 			s.logRefusals()
@@ -119,6 +121,9 @@ func (s *shard) pollTimeout() time.Duration {
 	}
 	if s.retryAt != 0 {
 		wake = min(wake, s.retryAt)
+	}
+	if len(s.releasing) > 0 {
+		wake = min(wake, s.releaseAt)
 	}
 	if s.doubts.since != 0 {
 		wake = min(wake, s.doubtsEnd())

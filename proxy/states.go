@@ -38,11 +38,8 @@ func (c *conn) onEvent(l *loop, which int, ready uint32) {
 
 // proceed is for a connection that was ready to go on without an event.
 func (c *conn) proceed(l *loop) {
-	switch c.state {
-	case relaying:
+	if c.state == relaying {
 		c.relay(l)
-	case arrived, held:
-		c.dial(l)
 	}
 }
 

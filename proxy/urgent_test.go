@@ -26,7 +26,27 @@ func closedLines(f func()) zerolog.Logger {
 }
 
 func TestUrgentMessageIsRunBetweenTwoReadyConnections(t *testing.T) {
-	testUrgentBetweenTwoDials(t, func(s *shard, c *conn) { c.enqueue(s.loop) }, (*shard).runReady)
+	var s *shard
+	left := -1
+	closed := 0
+	_, s = stopped(t, Config{LogConnections: true}, closedLines(func() {
+		if closed++; closed == 1 {
+			s.mail.urge(func() { left = s.counters[0].active })
+		}
+	}))
+	for range 2 {
+		c, _ := s.adopt(t, relaying)
+		c.sides[client].broken = true
+		c.enqueue(s.loop)
+	}
+	s.runReady()
+	if closed != 2 || left != 1 {
+		t.Errorf("closed, and left when the message that came during the first close was run: got %d, %d; want 2, 1", closed, left)
+	}
+}
+
+func TestUrgentMessageIsRunBetweenTwoReleasedClients(t *testing.T) {
+	testUrgentBetweenTwoDials(t, func(s *shard, c *conn) { c.takeTurn(s.loop) }, (*shard).release)
 }
 
 func TestUrgentMessageIsRunBetweenTwoDeadlines(t *testing.T) {

@@ -152,3 +152,24 @@ func TestAgentCheckWaitsForALineThatComesALittleLater(t *testing.T) {
 	}
 	t.Errorf("got %q each time; want the first line answered", got)
 }
+
+// TestHeldClientsAreReleasedAtTheRateOfTheFlag: the tenth a second after the first, at the earliest.
+func TestHeldClientsAreReleasedAtTheRateOfTheFlag(t *testing.T) {
+	consul := startConsul(t)
+	p := startProgram(t, "--consul-addr="+consul.Addr, "--hold-timeout=1m", "--release-rate=9")
+	p.awaitReason("no master: default")
+	var held []*client
+	for range 10 {
+		held = append(held, p.dial())
+	}
+	eventually(t, "the clients to be held", func() bool { return p.label().Held == len(held) })
+	one := startWorker(t, "one")
+	begun := time.Now()
+	consul.Register(one.service(asMaster, inGroup))
+	for _, c := range held {
+		c.greetedBy(one)
+	}
+	if passed := time.Since(begun); passed < time.Second {
+		t.Errorf("10 clients at 9 a second: got all served after %v; want it after 1s at the earliest", passed)
+	}
+}

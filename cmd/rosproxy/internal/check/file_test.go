@@ -23,7 +23,7 @@ consul-addr: ["` + consul.Addr + `"]
 idle-timeout: 1h
 listeners:
   - {label: europe, listen: "127.0.0.1:0"}
-  - {label: pg, listen: "127.0.0.1:0", service: batman, tag: [primary], hold-timeout: 30s, on-outage: fence, fence-after: 5s, on-conflict: refuse}
+  - {label: pg, listen: "127.0.0.1:0", service: batman, tag: [primary], hold-timeout: 30s, release-rate: 500, on-outage: fence, fence-after: 5s, on-conflict: refuse}
   - label: cache
     listen: 127.0.0.1:0
     static-master: ` + at + `
@@ -41,7 +41,7 @@ listeners:
 		t.Errorf("got a failure; want none\n%s", out)
 	}
 	wantLine(t, out, "ok   configuration: listener europe on 127.0.0.1:0: service sync with tags role=master, label=europe; hold 10s, connect 2s, idle 1h0m0s, drop rst\n")
-	wantLine(t, out, "ok   configuration: listener pg on 127.0.0.1:0: service batman with tags primary, fenced after 5s, conflicts refused; hold 30s, connect 2s, ")
+	wantLine(t, out, "ok   configuration: listener pg on 127.0.0.1:0: service batman with tags primary, fenced after 5s, conflicts refused; hold 30s, connect 2s, idle 1h0m0s, drop rst, 500 held clients released a second\n")
 	wantLine(t, out, "ok   configuration: listener cache on 127.0.0.1:0: static master "+at+
 		"; hold 10s, connect 2s, idle never, drop fin, PROXY headers accepted from 10.0.0.0/8, 192.0.2.1/32, PROXY header v2 sent\n")
 	for _, label := range []string{"europe", "pg", "cache"} {

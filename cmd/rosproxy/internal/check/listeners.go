@@ -44,6 +44,9 @@ func describeSettings(p proxy.Settings) string {
 		drop = "fin"
 	}
 	s := fmt.Sprintf("hold %v, connect %v, idle %s, drop %s", p.HoldTimeout, p.ConnectTimeout, orNever(p.IdleTimeout), drop)
+	if p.ReleaseRate > 0 {
+		s += fmt.Sprintf(", %d held clients released a second", p.ReleaseRate)
+	}
 	if p.AcceptProxy {
 		s += ", PROXY headers accepted from " + describePeers(p.AcceptProxyFrom)
 	}

@@ -113,6 +113,7 @@ func loadConnections(s settings, c *Config) error {
 		return err
 	}
 	p.HoldTimeout, p.ConnectTimeout, p.IdleTimeout, p.DropFIN = settings.HoldTimeout, settings.ConnectTimeout, settings.IdleTimeout, settings.DropFIN
+	p.ReleaseRate = settings.ReleaseRate
 	p.AcceptProxy, p.AcceptProxyFrom, p.SendProxy = settings.AcceptProxy, settings.AcceptProxyFrom, settings.SendProxy
 	if err := checkPeers(s, c); err != nil {
 		return err
@@ -139,7 +140,7 @@ func loadConnections(s settings, c *Config) error {
 		{"max-conns", &p.MaxConns, maxConns},
 		{"shards", &p.Shards, maxShards},
 	} {
-		if *n.to, err = parseCount(s, n.flag, n.most); err != nil {
+		if *n.to, err = parseCount(s, n.flag, 1, n.most); err != nil {
 			return err
 		}
 	}
@@ -160,6 +161,9 @@ func loadSettings(s settings) (p proxy.Settings, err error) {
 		if *d.to, err = parseDuration(s, d.flag, d.least, d.most); err != nil {
 			return p, err
 		}
+	}
+	if p.ReleaseRate, err = parseCount(s, "release-rate", 0, proxy.MaxReleaseRate); err != nil {
+		return p, err
 	}
 	drop, err := parseChoice(s, "drop", "rst", "fin")
 	if err != nil {

@@ -131,6 +131,7 @@ verify-every: 3s
 on-conflict: refuse
 hold-timeout: 0
 hold-max: 7
+release-rate: 7
 connect-timeout: 7s
 drop: fin
 accept-proxy: on
@@ -180,6 +181,7 @@ listeners:
     fence-after: 5s
     on-conflict: refuse
     hold-timeout: 3s
+    release-rate: 9
     connect-timeout: 4s
     idle-timeout: 5s
     drop: fin
@@ -190,7 +192,7 @@ listeners:
   - {label: some, listen: ":3", send-proxy: off, on-conflict: refuse}
 `)}, nil)
 	want := proxy.Settings{
-		HoldTimeout: 3 * time.Second, ConnectTimeout: 4 * time.Second, IdleTimeout: 5 * time.Second, DropFIN: true,
+		HoldTimeout: 3 * time.Second, ReleaseRate: 9, ConnectTimeout: 4 * time.Second, IdleTimeout: 5 * time.Second, DropFIN: true,
 		AcceptProxy: true, AcceptProxyFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32")},
 		SendProxy: proxy.ProxyV2,
 	}

@@ -43,6 +43,7 @@ type grammar struct {
 	OnConflict       string   `listener:"one" default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
 	HoldTimeout      string   `listener:"one" default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
 	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`
+	ReleaseRate      string   `listener:"one" default:"0" placeholder:"N" help:"Held clients of a label released to a new master, at most so many a second; 0: all at once (${default})."`
 	ConnectTimeout   string   `listener:"one" default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
 	Drop             string   `listener:"one" default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
 	AcceptProxy      string   `listener:"one" default:"off" placeholder:"off|on" help:"on: every connection must begin with a PROXY protocol header, v1 or v2 (${default})."`

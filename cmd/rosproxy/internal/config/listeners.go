@@ -94,7 +94,7 @@ func loadListeners(s settings, c *Config) (err error) {
 var (
 	keysOfDiscovery = []string{"service", "tag", "consul-datacenter", "on-outage", "fence-after", "on-conflict"}
 	keysOfPolicy    = []string{"on-outage", "fence-after", "on-conflict"}
-	keysOfProxy     = []string{"hold-timeout", "connect-timeout", "idle-timeout", "drop", "accept-proxy", "accept-proxy-from", "send-proxy"}
+	keysOfProxy     = []string{"hold-timeout", "release-rate", "connect-timeout", "idle-timeout", "drop", "accept-proxy", "accept-proxy-from", "send-proxy"}
 )
 
 // loadOwn reads what listeners have of their own.

@@ -36,8 +36,8 @@ func parseDuration(s settings, flag string, least, most time.Duration) (time.Dur
 	return d, nil
 }
 
-// parseCount reads a whole number from 1 to most. A flag without a value is 0.
-func parseCount(s settings, flag string, most int) (int, error) {
+// parseCount reads a whole number from least to most. A flag without a value is 0.
+func parseCount(s settings, flag string, least, most int) (int, error) {
 	v, ok := s.one(flag)
 	if !ok {
 		return 0, nil
@@ -46,8 +46,8 @@ func parseCount(s settings, flag string, most int) (int, error) {
 	switch {
 	case err != nil:
 		return 0, v.fault("not a whole number")
-	case n < 1:
-		return 0, v.fault("less than 1")
+	case n < least:
+		return 0, v.fault("less than %d", least)
 	case n > most:
 		return 0, v.fault("more than %d", most)
 	}

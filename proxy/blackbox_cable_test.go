@@ -194,7 +194,7 @@ func TestLossOfOnePacketInTwentyEndsNothing(t *testing.T) {
 			g.Go(func() error { return send(p.server, &pattern{}, size, atOnce(1<<16)) })
 		}
 		w.drop(losing(20))
-		end := time.Now().Add(20 * time.Second)
+		end := time.Now().Add(15 * time.Second)
 		for _, p := range talking {
 			g.Go(func() error {
 				go func() { // an echo

@@ -61,6 +61,7 @@ func onWire(t *testing.T, f func(t *testing.T, w *wire)) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces and a TUN device take root")
 	}
+	t.Parallel() // the process does the work, and most of that is to wait
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), wireEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}

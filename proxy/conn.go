@@ -70,7 +70,7 @@ type conn struct {
 	brokeFirst  int8   // the side whose error ended it, or noSide
 	withheld    bool   // a cut has thrown away bytes that the client was to have
 	port        uint16 // of the client
-	watch       uint32 // of the bytes in its send queues: noWatch, watchLate, or its place in the pool
+	watch       uint32 // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
 	turn        int32  // its place among those that are to be released, counted from 1; 0: it is none
 
 	id       uint64

@@ -159,7 +159,7 @@ func (c *conn) setTimeout(l *loop) {
 	if wait := c.timeout(l); wait > 0 {
 		at = c.lastActive + int64(wait)
 	}
-	if c.watch != noWatch && c.watch != watchLate {
+	if c.watch != noWatch && c.watch != watchPending {
 		at = min(at, l.watches.all[c.watch].next)
 	}
 	if at != math.MaxInt64 {

@@ -61,3 +61,36 @@ func TestLastBytesOfADeadPeerAreDelivered(t *testing.T) {
 		}
 	}
 }
+
+// TestBytesThatWaitForAResetAreLookedAtMoreAndMoreSeldom, with no timeout that
+// would say how often.
+func TestBytesThatWaitForAResetAreLookedAtMoreAndMoreSeldom(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	client, master := s.next(t)
+	if err := client.SetReadBuffer(32 << 10); err != nil {
+		t.Fatal(err)
+	}
+	const size = 400_000
+	if _, err := master.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bytes to be with the kernel", func() bool {
+		return s.p.Snapshot().Labels[0].BytesDown >= size && !isStuck(s.p)
+	})
+	onShard(s.p, 0, func(sh *shard) {
+		var c *conn
+		sh.conns.all(func(only *conn) { c = only })
+		c.peerDied(sh.loop, 1)
+		for range mostPolls {
+			if _, armed := sh.timers.deadlineOf(c.index); !armed {
+				t.Error("it is not looked at again")
+				return
+			}
+			sh.timers.disarm(c.index)
+			c.onTimeout(sh.loop)
+		}
+		if at, _ := sh.timers.deadlineOf(c.index); at != sh.now+int64(lastPoll) {
+			t.Errorf("next look: got %v later; want %v", time.Duration(at-sh.now), lastPoll)
+		}
+	})
+}

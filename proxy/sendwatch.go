@@ -50,8 +50,8 @@ const probesPerTimeout = 6
 
 // What a conn has in place of a watch.
 const (
-	noWatch   = 0              // nothing waits
-	watchLate = math.MaxUint32 // something may; the timer finds out
+	noWatch      = 0              // nothing waits
+	watchPending = math.MaxUint32 // something may: the timer finds out
 )
 
 // watches is one loop's pool. A conn names its watch by its place.
@@ -84,7 +84,7 @@ func (c *conn) noteBytes(l *loop, before int64) {
 	switch {
 	case c.label.settings.checkEvery == 0 || c.lastActive < l.now: // none has moved just now
 	case c.watch == noWatch:
-		c.watch, c.resumed = watchLate, c.lastActive
+		c.watch, c.resumed = watchPending, c.lastActive
 		c.armBy(l, l.now+int64(c.label.settings.checkEvery))
 	case c.lastActive-before > int64(c.label.settings.checkEvery/16): // shorter pauses are no work
 		c.resumed = c.lastActive
@@ -102,7 +102,7 @@ func (c *conn) startWatch(l *loop) *sendWatch {
 }
 
 func (c *conn) stopWatch(l *loop) {
-	if c.watch != noWatch && c.watch != watchLate {
+	if c.watch != noWatch && c.watch != watchPending {
 		l.watches.give(c.watch)
 	}
 	c.watch = noWatch
@@ -123,20 +123,21 @@ func (c *conn) checkQueues(l *loop) (deadSide int) {
 		waits = waits || f.holds() || queued[which] > 0
 	}
 	if !waits {
-		if c.watch != watchLate && acked > l.watches.all[c.watch].acked {
+		if c.watch != watchPending && acked > l.watches.all[c.watch].acked {
 			c.lastActive = l.now
 		}
 		c.stopWatch(l)
 		return noSide
 	}
 	var w *sendWatch
-	if c.watch == watchLate {
+	if c.watch == watchPending {
 		w = c.startWatch(l)
 	} else if w = &l.watches.all[c.watch]; acked > w.acked {
 		c.lastActive = l.now
 	}
 	w.acked = acked
-	w.next = l.now + int64(cmp.Or(c.label.settings.checkEvery, lastPoll))
+	every := cmp.Or(c.label.settings.checkEvery, lastPoll)
+	w.next = l.now + int64(every)
 	w.polls = min(w.polls+1, mostPolls)
 	deadSide = noSide
 	for which := range c.sides {
@@ -151,7 +152,7 @@ func (c *conn) checkQueues(l *loop) (deadSide int) {
 		case peerDead:
 			deadSide = which
 		case peerOwed:
-			w.next = min(w.next, w.peers[which].nextSample(s, l.config.UserTimeout, c.label.settings.checkEvery))
+			w.next = min(w.next, w.peers[which].nextSample(s, l.config.UserTimeout, every))
 		}
 	}
 	return deadSide
@@ -179,7 +180,7 @@ func (c *conn) askPeer(l *loop, which int, s *sample) {
 // poll has the next look come soon; the later the more looks there have been.
 func (c *conn) poll(l *loop) {
 	var w *sendWatch
-	if c.watch == noWatch || c.watch == watchLate {
+	if c.watch == noWatch || c.watch == watchPending {
 		w = c.startWatch(l)
 		w.next = math.MaxInt64
 	} else {

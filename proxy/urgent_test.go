@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 // An urgent message, which is a fence, waits for one thing at a time: here it
@@ -35,8 +36,13 @@ func TestUrgentMessageIsRunBetweenTwoReadyConnections(t *testing.T) {
 		}
 	}))
 	for range 2 {
-		c, _ := s.adopt(t, relaying)
-		c.sides[client].broken = true
+		c, peers := s.adopt(t, relaying)
+		for which := range peers { // both have ended
+			if err := unix.Shutdown(peers[which], unix.SHUT_RDWR); err != nil {
+				t.Fatal(err)
+			}
+			c.sides[which].readable = true
+		}
 		c.enqueue(s.loop)
 	}
 	s.runReady()

@@ -130,6 +130,7 @@ func (e *Endpoints) serve(ctx context.Context, group *errgroup.Group) error {
 		select {
 		case <-reclaimed:
 		case <-ctx.Done():
+			return nil
 		}
 	}
 	return nil

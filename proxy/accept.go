@@ -123,7 +123,8 @@ func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 }
 
 // noteShortage leaves the clients in the queue until one of our connections
-// ends or some time has passed, when the machine was out of something.
+// ends or some time has passed, when the machine was out of something. Until it
+// is called, at the end of an iteration, nobody is accepted either.
 func (s *shard) noteShortage() {
 	if s.shortage == nil {
 		return

@@ -88,7 +88,9 @@ func (s *shard) cutNext(j *cutJob) bool {
 	return !j.isDone()
 }
 
-// cutMasterSide also takes back a dial in flight: its client is carried over.
+// cutMasterSide also takes back a dial in flight: its client is carried over. So
+// is one whose dial has failed since it was found in flight: it does not wait
+// for its turn with a master that is none any more.
 func (s *shard) cutMasterSide(c *conn) {
 	switch {
 	case c.state == cutting:
@@ -96,6 +98,8 @@ func (s *shard) cutMasterSide(c *conn) {
 		c.releaseMaster(s.loop, byRST)
 	case c.state == dialing && c.epoch != c.label.current.Load():
 		c.abortDial(s.loop)
+		fallthrough
+	case c.state == held:
 		c.dials = 0
 		c.takeTurn(s.loop)
 	}
@@ -150,7 +154,7 @@ func (s *shard) failOver(lb *label, done func(*cutJob)) (carried int) {
 		case dialing:
 			carried++
 			j.victims = append(j.victims, c.ref())
-		case header, held:
+		case arrived, header, held:
 			carried++
 		}
 	})

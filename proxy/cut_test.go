@@ -118,6 +118,24 @@ func TestFailoversOfTwoLabelsAreCutInRotation(t *testing.T) {
 	})
 }
 
+// TestAKillIsGatheredInPieces, of all connections.
+func TestAKillIsGatheredInPieces(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	const conns = slotsPerPiece + slabChunk
+	for range conns {
+		c := s.conns.take(s.loop)
+		c.label, c.counters, c.state = p.labels[0], &s.counters[0], relaying
+		s.slots.used.Add(1)
+	}
+	j := &cutJob{reason: Killed, done: func(*cutJob) {}}
+	pieces, gather := 1, s.gather(j, func(*conn) bool { return true })
+	for ; gather(); pieces++ {
+	}
+	if len(j.victims) != conns || pieces != 2 {
+		t.Errorf("victims, pieces: got %d, %d; want %d, 2", len(j.victims), pieces, conns)
+	}
+}
+
 // What is urgent is read before each close, each deadline, each connection that
 // goes on, each piece of a task: never after a whole pass of them.
 func TestUrgentMailIsReadWithinEachPass(t *testing.T) {

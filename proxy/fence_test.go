@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +62,12 @@ func TestDialThatIsAnsweredAfterTheStoreIsCarried(t *testing.T) {
 	p, address := running(t, Config{Shards: 1, HoldTimeout: patience}, "")
 	client := dialed(t, address)
 	inState(t, p, held, 1)
-	old, young := Master{Address: netip.MustParseAddrPort(echo(t))}, Master{Address: netip.MustParseAddrPort(echo(t))}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	old, young := Master{Address: netip.MustParseAddrPort(l.Addr().String())}, Master{Address: netip.MustParseAddrPort(echo(t))}
 	carried, dropped := 0, 0
 	onShard(p, 0, func(s *shard) {
 		lb := s.labels[0]
@@ -79,6 +87,110 @@ func TestDialThatIsAnsweredAfterTheStoreIsCarried(t *testing.T) {
 	roundTrip(t, client, []byte("x"))
 	if got := p.Connections(Filter{})[0].Master; got != young.Address.String() {
 		t.Errorf("master: got %s; want %v", got, young.Address)
+	}
+	atOld, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer atOld.Close()
+	if n, err := atOld.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the connection to the old master: got %d bytes, %v; want a reset", n, err)
+	}
+}
+
+// TestDialThatFailsDuringAFailoverIsTriedAtOnceWithTheNewMaster: between the
+// store and its place in the cut, where many others are before it.
+func TestDialThatFailsDuringAFailoverIsTriedAtOnceWithTheNewMaster(t *testing.T) {
+	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	lb := p.labels[0]
+	c, _ := s.adopt(t, dialing)
+	c.epoch = lb.current.Load()
+	c.dials = 9
+	lb.current.Store(newEpoch(1, multicast))
+	if carried := s.failOver(lb, func(*cutJob) {}); carried != 1 {
+		t.Errorf("carried: got %d; want 1", carried)
+	}
+	s.resume(lb)
+	c.dialTimedOut(s.loop)
+	s.workOnCuts(cutsPerIteration)
+	if c.turn == 0 || c.dials != 0 {
+		t.Errorf("it may be dialled, failed attempts: got %v, %d; want true, none", c.turn != 0, c.dials)
+	}
+}
+
+// TestDialToTheNewMasterIsNotTakenBack: the one to the old had failed before the
+// cut came to it.
+func TestDialToTheNewMasterIsNotTakenBack(t *testing.T) {
+	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	lb := p.labels[0]
+	c, _ := s.adopt(t, dialing)
+	c.epoch = lb.current.Load()
+	lb.current.Store(newEpoch(1, Master{Address: netip.MustParseAddrPort(echo(t))}))
+	s.failOver(lb, func(*cutJob) {})
+	c.dialTimedOut(s.loop)
+	c.dial(s.loop)
+	s.workOnCuts(cutsPerIteration)
+	if c.state != dialing || c.epoch != lb.current.Load() {
+		t.Errorf("got %v of epoch %v; want the dial under way", c.state, c.epoch)
+	}
+}
+
+// TestConnectionThatIsNewerThanTheStoreIsNotCut: a shard may see the new epoch
+// before it is told to look for connections of earlier ones.
+func TestConnectionThatIsNewerThanTheStoreIsNotCut(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	lb := p.labels[0]
+	lb.current.Store(newEpoch(1, elsewhere))
+	c, _ := s.adopt(t, relaying)
+	dropped := -1
+	carried := s.failOver(lb, func(j *cutJob) { dropped = j.closed })
+	s.workOnCuts(cutsPerIteration)
+	if carried != 0 || dropped != 0 || c.state != relaying {
+		t.Errorf("carried, dropped, state: got %d, %d, %v; want 0, 0, relaying", carried, dropped, c.state)
+	}
+}
+
+// TestFailoverCountsThoseWhoWaitAndLeavesTheKilledToTheKill.
+func TestFailoverCountsThoseWhoWaitAndLeavesTheKilledToTheKill(t *testing.T) {
+	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	lb := p.labels[0]
+	s.adopt(t, held)
+	s.killOf(lb)
+	for _, st := range []state{arrived, header, held} {
+		s.adopt(t, st)
+	}
+	lb.current.Store(newEpoch(1, Master{}))
+	dropped := -1
+	if carried := s.failOver(lb, func(j *cutJob) { dropped = j.closed }); carried != 3 {
+		t.Errorf("carried: got %d; want 3", carried)
+	}
+	s.workOnCuts(cutsPerIteration)
+	if got := s.counters[0].closed; dropped != 0 || got[Killed] != 1 {
+		t.Errorf("dropped, killed: got %d, %d; want 0, 1", dropped, got[Killed])
+	}
+}
+
+// TestOneChangeOfMasterAtATime: the next begins when the cut of the one before has ended.
+func TestOneChangeOfMasterAtATime(t *testing.T) {
+	p, a, _ := twoLabels(t)
+	stuck, proceed := make(chan struct{}), make(chan struct{})
+	p.shards[0].mail.post(func() (more bool) { close(stuck); <-proceed; return false })
+	<-stuck
+	before := a.current.Load().number
+	cuts := make(chan Cut, 2)
+	change := func(to Master) { cuts <- p.SetMaster("a", to) }
+	go change(elsewhere)
+	eventually(t, "the first change", func() bool { return a.current.Load().number == before+1 })
+	go change(Master{})
+	time.Sleep(50 * time.Millisecond) // the absence of an event: nothing to wait for
+	if got := a.current.Load().number; got != before+1 {
+		t.Errorf("epoch during the first change: got %d; want %d", got, before+1)
+	}
+	close(proceed)
+	for want := before + 1; want <= before+2; want++ {
+		if cut := <-cuts; cut.Epoch != want {
+			t.Errorf("epoch of the change that ended: got %d; want %d", cut.Epoch, want)
+		}
 	}
 }
 

@@ -15,7 +15,9 @@ func TestMasterThatHasResetBeforeItsHeaderIsBlamed(t *testing.T) {
 	_, s := stopped(t, Config{SendProxy: ProxyV1}, nopLog)
 	c, peers := s.adopt(t, relaying)
 	c.origin = &proxyproto.Origin{Source: netip.MustParseAddrPort("192.0.2.1:1"), Destination: netip.MustParseAddrPort("192.0.2.2:2")}
-	sock.Close(peers[master])
+	if err := unix.Shutdown(peers[master], unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
 	if c.sendHeader(s.loop) {
 		t.Error("the connection lives")
 	}

@@ -138,7 +138,6 @@ func (s *shard) release() {
 	if left <= 0 { // there may be labels that were not looked at
 		s.releaseAt = 0
 	}
-	s.noteShortage()
 }
 
 // releaseFrom releases at most so many clients of lb, and answers how many, and

@@ -102,6 +102,7 @@ func (s *shard) run() error {
 		s.workOnCuts(cutsPerIteration)
 		s.release() // behind the cuts, which carry clients over
 		s.runTasks()
+		s.noteShortage()
 		if n == 0 { // nothing to do
 			s.logRefusals()
 		}
@@ -182,7 +183,6 @@ func (s *shard) dispatch(e *sock.Event) {
 			c.onEvent(s.loop, int(t.Slot&1), e.Events)
 		}
 	}
-	s.noteShortage()
 }
 
 // runReady goes on with the connections that need no event.
@@ -200,7 +200,6 @@ func (s *shard) runReady() {
 		c.proceed(s.loop)
 		s.lookAtClock()
 	}
-	s.noteShortage()
 }
 
 // expire ends or moves on connections whose deadline has passed.
@@ -218,7 +217,6 @@ func (s *shard) expire() {
 			c.onDeadline(s.loop)
 		}
 	}
-	s.noteShortage()
 }
 
 // end leaves nothing behind: every message is read, every task and cut carried

@@ -52,16 +52,12 @@ func (s *shard) acceptOne(i int) bool {
 		return true
 	}
 	s.slots.putBack()
-	switch {
-	case err == sock.ErrAgain:
-		return false
-	case sock.IsShortage(err):
+	if sock.IsShortage(err) {
 		s.shortage = err
-		return false
-	default:
-		// The connection was in error before it was accepted (accept(2)); the next may be fine.
-		return true
 	}
+	// The queue is empty, or a connection was in error before it was accepted
+	// (accept(2)); where there is another, poll says so again.
+	return false
 }
 
 // assign gives a new connection to the shard with the fewest, or keeps it when
@@ -88,7 +84,6 @@ func (s *shard) assign(fd int, peer netip.AddrPort, lb *label) {
 	}
 	if !target.mail.post(register) { // it has ended, as we are about to
 		sock.Reset(fd)
-		target.load.Add(-1)
 		s.slots.give()
 	}
 }

@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // TestSlotThatComesBackWhileAShardFindsNoneIsSeen: between its look and its
@@ -22,6 +25,92 @@ func TestSlotThatComesBackWhileAShardFindsNoneIsSeen(t *testing.T) {
 		t.Fatal("there is no slot")
 	}
 	roundTrip(t, dialed(t, address), []byte("x"))
+}
+
+// TestAcceptingGivesWayToOtherEvents after some of those who wait.
+func TestAcceptingGivesWayToOtherEvents(t *testing.T) {
+	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	s.acceptAgain()
+	for range acceptsPerEvent + 8 {
+		dialed(t, p.listeners.sockets[0].bound.String())
+	}
+	s.acceptFrom(0)
+	if s.accepted > acceptsPerEvent {
+		t.Errorf("accepted for one event: got %d; want %d at most", s.accepted, acceptsPerEvent)
+	}
+	eventually(t, "the rest", func() bool { // a handshake may end a little later than connect(2)
+		s.acceptFrom(0)
+		return s.accepted == acceptsPerEvent+8
+	})
+}
+
+// TestNobodyJoinsListenersThatAreClosed: a slot that comes back during a pause,
+// or at the end, is no reason.
+func TestNobodyJoinsListenersThatAreClosed(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	p.listeners.open.Store(false)
+	s.acceptAgain()
+	if s.accepting {
+		t.Error("the shard joined closed listeners")
+	}
+	p.listeners.open.Store(true)
+	s.stopped = true
+	s.acceptAgain()
+	if s.accepting {
+		t.Error("a shard that ends joined the listeners")
+	}
+}
+
+// TestClientStaysWithTheShardThatAcceptsItWhereSharesAreEvenEnough: to hand it
+// over wakes another.
+func TestClientStaysWithTheShardThatAcceptsItWhereSharesAreEvenEnough(t *testing.T) {
+	p, err := New(Config{Shards: 2, HoldTimeout: patience, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	here, there := p.shards[0], p.shards[1]
+	for _, s := range p.shards {
+		s.mail.start()
+		defer s.end()
+	}
+	const many = 10 * imbalance
+	for _, c := range []struct {
+		here, there int64
+		stays       bool
+	}{{spareWake, 0, true}, {spareWake + 1, 0, false}, {many + many/imbalance, many, true}, {many + many/imbalance + 2, many, false}, {0, 5, true}} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sock.Close(fds[1])
+		here.load.Store(c.here)
+		there.load.Store(c.there)
+		before := [2]uint64{here.accepted, there.accepted}
+		here.slots.take()
+		here.assign(fds[0], netip.AddrPort{}, p.labels[0])
+		there.runTasks()
+		want := [2]uint64{before[0], before[1] + 1}
+		if c.stays {
+			want = [2]uint64{before[0] + 1, before[1]}
+		}
+		if got := [2]uint64{here.accepted, there.accepted}; got != want {
+			t.Errorf("%d here, %d there: clients of each got %v; want %v", c.here, c.there, got, want)
+		}
+	}
+}
+
+func TestShardsThatWaitForASlotAreToldOnce(t *testing.T) {
+	told := 0
+	s := slots{max: 2, freed: func() { told++ }, emptied: make(chan struct{}, 1)}
+	s.take()
+	s.take()
+	s.full.Store(true)
+	s.give()
+	s.give()
+	if told != 1 {
+		t.Errorf("told: got %d times; want 1", told)
+	}
 }
 
 // TestConnectionThatEndsEndsAShortage: what it gives back may be what was short,

@@ -150,7 +150,6 @@ func TestConnectionThatIsNewerThanTheStoreIsNotCut(t *testing.T) {
 	}
 }
 
-// TestFailoverCountsThoseWhoWaitAndLeavesTheKilledToTheKill.
 func TestFailoverCountsThoseWhoWaitAndLeavesTheKilledToTheKill(t *testing.T) {
 	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
 	lb := p.labels[0]

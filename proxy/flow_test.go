@@ -84,3 +84,58 @@ func TestADestinationThatIsFullIsNotTriedAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestAShortReadIsTheLast, of what epoll has told of; but not where more may be
+// behind it of which epoll tells nothing.
+func TestAShortReadIsTheLast(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		of   side
+		more bool
+	}{
+		{"a message", side{}, false},
+		{"a message before FIN", side{fin: true}, true},
+		{"a message before a reset", side{broken: true}, true},
+		{"bytes up to the mark of urgent ones", side{urgent: true}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, s := stopped(t, Config{}, nopLog)
+			reads, peers := s.adopt(t, relaying)
+			src := &reads.sides[client]
+			src.readable, src.fin, src.broken, src.urgent = true, c.of.fin, c.of.broken, c.of.urgent
+			if _, err := sock.Send(peers[client], []byte("message")); err != nil {
+				t.Fatal(err)
+			}
+			reads.copyThrough(s.loop, up)
+			if src.readable != c.more {
+				t.Errorf("there may be more to read: got %v; want %v", src.readable, c.more)
+			}
+		})
+	}
+}
+
+func TestStreamsBeginWithLargeReadsInARowAndEndWithSmallOnes(t *testing.T) {
+	_, s := stopped(t, Config{}, nopLog)
+	c, peers := s.adopt(t, relaying)
+	for _, fd := range []int{peers[client], int(c.sides[master].fd)} {
+		enlarge(t, fd, 16<<20)
+	}
+	const small, large = smallSplice / 2, largeRead
+	for i, step := range []struct {
+		bytes  int
+		stream bool // afterwards
+	}{
+		{large, false}, {large, false}, {small, false}, // not in a row
+		{large, false}, {large, false}, {large, true},
+		{small, true}, {large, true}, {small, true}, {small, false}, // two small ones in a row
+		{large, false}, {large, false}, {large, true},
+	} {
+		if _, err := sock.Send(peers[client], make([]byte, step.bytes)); err != nil {
+			t.Fatal(err)
+		}
+		c.onEvent(s.loop, client, sock.ReadyIn)
+		if got := c.flows[up].streaming; got != step.stream {
+			t.Fatalf("after read %d, of %d bytes: streaming is %v; want %v", i, step.bytes, got, step.stream)
+		}
+	}
+}

@@ -114,7 +114,7 @@ func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 		return
 	}
 	c.waiting = c.accepted
-	c.come(s.loop)
+	c.dialInOrder(s.loop)
 }
 
 // noteShortage leaves the clients in the queue until one of our connections

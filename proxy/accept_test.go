@@ -29,7 +29,7 @@ func TestSlotThatComesBackWhileAShardFindsNoneIsSeen(t *testing.T) {
 
 // TestAcceptingGivesWayToOtherEvents after some of those who wait.
 func TestAcceptingGivesWayToOtherEvents(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	s.acceptAgain()
 	for range acceptsPerEvent + 8 {
 		dialed(t, p.listeners.sockets[0].bound.String())
@@ -64,7 +64,7 @@ func TestNobodyJoinsListenersThatAreClosed(t *testing.T) {
 // TestClientStaysWithTheShardThatAcceptsItWhereSharesAreEvenEnough: to hand it
 // over wakes another.
 func TestClientStaysWithTheShardThatAcceptsItWhereSharesAreEvenEnough(t *testing.T) {
-	p, err := New(Config{Shards: 2, HoldTimeout: patience, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}}, nopLog)
+	p, err := New(Config{Shards: 2, HoldTimeout: testTimeout, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}}, nopLog)
 	if err != nil {
 		t.Fatal(err)
 	}

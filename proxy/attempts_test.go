@@ -58,7 +58,7 @@ func TestAttemptsAreLimitedByTheHoldTimeoutAndCountNoFurtherThanTheBackoffGrows(
 }
 
 func TestClientThatIsHeldAfterAFailedDialHasNoMaster(t *testing.T) {
-	p, address := running(t, Config{Shards: 1, HoldTimeout: patience}, "")
+	p, address := running(t, Config{Shards: 1, HoldTimeout: testTimeout}, "")
 	dialed(t, address)
 	inState(t, p, held, 1)
 	onShard(p, 0, func(s *shard) {
@@ -74,7 +74,7 @@ func TestClientThatIsHeldAfterAFailedDialHasNoMaster(t *testing.T) {
 // TestDialThatMeetsAShortageStopsAccepting at once: new clients must not take
 // what those here need.
 func TestDialThatMeetsAShortageStopsAccepting(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	s.acceptAgain()
 	dialed(t, p.listeners.sockets[0].bound.String())
 	c, _ := s.adopt(t, dialing)
@@ -100,10 +100,10 @@ func TestShardSleepsNoLongerThanUntilAcceptingIsTriedAgain(t *testing.T) {
 }
 
 func TestClientThatHasResetIsNotDialledFor(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	p.labels[0].current.Store(newEpoch(1, multicast)) // a dial would fail
 	c, _ := s.adopt(t, arrived)
-	c.takeTurn(s.loop)
+	c.queueRelease(s.loop)
 	c.onEvent(s.loop, client, sock.ReadyError)
 	s.release()
 	if got := s.counters[0]; got.closed[ClientReset] != 1 || got.dialFailures != [len(dialErrors)]uint64{} {
@@ -112,7 +112,7 @@ func TestClientThatHasResetIsNotDialledFor(t *testing.T) {
 }
 
 func TestClientThatHasLeftIsNotHeld(t *testing.T) {
-	_, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	_, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	c, peers := s.adopt(t, arrived)
 	if err := sock.SendFIN(peers[client]); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestHoldTimeoutNamesWhatWasMissing(t *testing.T) {
 // TestAnswerIsWhatSaysThatItIsOne: nothing else that epoll says of a socket is a
 // connection, which has the rest of its options before they can be needed.
 func TestAnswerIsWhatSaysThatItIsOne(t *testing.T) {
-	_, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	_, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	c, _ := s.adopt(t, relaying)
 	c.state, c.sides[master].writable = dialing, false
 	s.timers.arm(c.index, math.MaxInt64)

@@ -187,7 +187,7 @@ func TestEpochOfTheHeaderIsTheNewOneAfterAFailover(t *testing.T) {
 func TestHeaderIsSentOnceWhenTheDialFallsToAnotherMaster(t *testing.T) {
 	noLeaks(t)
 	c := sending(proxy.ProxyV2)
-	c.ConnectTimeout = patience
+	c.ConnectTimeout = testTimeout
 	r := newProxy(t, c)
 	hung, _ := newHungMaster(t)
 	refusing, _ := newRefusingMaster(t)

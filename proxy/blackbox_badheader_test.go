@@ -98,7 +98,7 @@ func TestUntrustedPeerIsResetBeforeAnythingIsRead(t *testing.T) {
 		t.Errorf("accepted, active: got %d, %d; want 3, 0", s.Accepted, s.Active)
 	}
 
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: testTimeout}
 	trusted, err := d.Dial("tcp4", r.addrs["default"])
 	if err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func startChild(t testing.TB, role string, attributes *syscall.SysProcAttr) *chi
 	go c.readLines(out)
 	t.Cleanup(func() {
 		in.Close()
-		kill := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+		kill := time.AfterFunc(testTimeout, func() { cmd.Process.Kill() })
 		defer kill.Stop()
 		for range c.lines { // until the pipe ends: Wait closes it
 		}
@@ -111,7 +111,7 @@ func (c *child) ask(command string, args ...any) string {
 			c.t.Fatalf("child asked to %q: got %q", fmt.Sprintf(command, args...), line)
 		}
 		return line
-	case <-time.After(4 * patience):
+	case <-time.After(4 * testTimeout):
 		c.t.Fatalf("child asked to %q: no answer", fmt.Sprintf(command, args...))
 		return ""
 	}
@@ -156,7 +156,7 @@ func answering(do func() (string, error)) func(string, []string) string {
 func countEnds(conns []*net.TCPConn) string {
 	counts := make(map[string]int)
 	for _, c := range conns {
-		c.SetReadDeadline(time.Now().Add(patience))
+		c.SetReadDeadline(time.Now().Add(testTimeout))
 		switch n, err := c.Read(make([]byte, 1)); {
 		case n > 0:
 			counts["data"]++
@@ -186,7 +186,7 @@ func newClientsRole() func(string, []string) string {
 			var n int
 			fmt.Sscan(strings.Join(args, " "), &addr, &n)
 			for i := range n {
-				d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(1+i%8))}}
+				d := net.Dialer{Timeout: testTimeout, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(1+i%8))}}
 				c, err := d.Dial("tcp", addr)
 				if err != nil {
 					return fmt.Sprintf("error: connect %d: %v", i, err)
@@ -194,7 +194,7 @@ func newClientsRole() func(string, []string) string {
 				conns = append(conns, c.(*net.TCPConn))
 			}
 			for i, c := range conns {
-				c.SetReadDeadline(time.Now().Add(patience))
+				c.SetReadDeadline(time.Now().Add(testTimeout))
 				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 					return fmt.Sprintf("error: greeting of client %d: %v", i, err)
 				}

@@ -122,7 +122,7 @@ func visit(ctx context.Context, addr string, visitor int) (ok bool, err error) {
 	}
 	c := conn.(*net.TCPConn)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(testTimeout))
 	c.SetLinger(0)
 	if err := ask(c); err != nil {
 		return false, fmt.Errorf("connection that was made: %w", err)
@@ -186,7 +186,7 @@ func TestShutdownReturnsWhenTheLastConnectionHasEnded(t *testing.T) {
 		if err != nil {
 			t.Errorf("Shutdown: got %v; want nil", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("Shutdown: no return after the last connection ended")
 	}
 	if n := r.Active(); n != 0 {
@@ -258,7 +258,7 @@ func TestShutdownCalledOffCutsNothing(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Shutdown: got %v; want canceled", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("Shutdown: no return after its context was cancelled")
 	}
 	relays(t, client, server)
@@ -293,7 +293,7 @@ func TestFailoverIsObeyedWhileShuttingDown(t *testing.T) {
 		if err != nil {
 			t.Errorf("Shutdown: got %v; want nil", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("Shutdown: no return after the failover had cut the last connection")
 	}
 }

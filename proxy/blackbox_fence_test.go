@@ -188,7 +188,7 @@ func queued(t *testing.T, c *net.TCPConn) (n int) {
 func TestDialInFlightDiesWithItsEpoch(t *testing.T) {
 	noLeaks(t)
 	c := config()
-	c.ConnectTimeout = 2 * patience
+	c.ConnectTimeout = 2 * testTimeout
 	r := newProxy(t, c)
 	hung, callers := newHungMaster(t)
 	r.set(hung)

@@ -112,7 +112,7 @@ func (c *farClient) open() (err error) {
 	if c.raw, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP); err != nil {
 		return err
 	}
-	wait := unix.NsecToTimeval(int64(patience))
+	wait := unix.NsecToTimeval(int64(testTimeout))
 	return errors.Join(
 		unix.SetsockoptTimeval(c.raw, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
 		unix.Bind(c.raw, &unix.SockaddrInet4{Addr: at.Addr}),

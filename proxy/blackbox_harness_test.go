@@ -19,8 +19,8 @@ import (
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// patience is how long an event may take on a busy machine before a test calls it missing.
-const patience = 30 * time.Second
+// testTimeout is how long an event may take on a busy machine before a test calls it missing.
+const testTimeout = 30 * time.Second
 
 // TestMain runs the tests, or, in a process that a test started, its role.
 func TestMain(m *testing.M) {
@@ -50,7 +50,7 @@ type relay struct {
 func config() proxy.Config {
 	return proxy.Config{
 		Listeners:   []proxy.Listener{{Label: "default", Address: "127.0.0.1:0"}},
-		HoldTimeout: patience,
+		HoldTimeout: testTimeout,
 		Shards:      2,
 	}
 }
@@ -78,8 +78,8 @@ func serve(t testing.TB, p *proxy.Proxy) *relay {
 			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("Serve: got error %v; want nil or the context's", err)
 			}
-		case <-time.After(patience):
-			t.Errorf("Serve still runs %v after its context ended", patience)
+		case <-time.After(testTimeout):
+			t.Errorf("Serve still runs %v after its context ended", testTimeout)
 		}
 	})
 	t.Cleanup(r.stop)
@@ -163,12 +163,12 @@ func describe(counts map[proxy.Reason]uint64) string {
 func waitEqual[T comparable](t testing.TB, what string, want T, get func() T) {
 	t.Helper()
 	var got T
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(testTimeout); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if got = get(); got == want {
 			return
 		}
 	}
-	t.Fatalf("%s: got %v after %v; want %v", what, got, patience, want)
+	t.Fatalf("%s: got %v after %v; want %v", what, got, testTimeout, want)
 }
 
 // waitUntil polls ok until it holds.
@@ -184,8 +184,8 @@ func within(t testing.TB, what string, f func()) {
 	go func() { defer close(done); f() }()
 	select {
 	case <-done:
-	case <-time.After(patience):
-		t.Fatalf("%s: no return within %v", what, patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("%s: no return within %v", what, testTimeout)
 	}
 }
 
@@ -196,7 +196,7 @@ func noLeaks(t testing.TB) {
 	goroutines := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
 		var extra []string
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(testTimeout); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			if extra = newFiles(before, openFiles(t)); len(extra) == 0 {
 				break
 			}

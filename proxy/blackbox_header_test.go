@@ -44,7 +44,7 @@ func accepting(from ...string) proxy.Config {
 	return c
 }
 
-// newAccepting is newProxy, with patience for headers on a busy machine.
+// newAccepting is newProxy, with testTimeout for headers on a busy machine.
 func newAccepting(t testing.TB, c proxy.Config) *relay {
 	t.Helper()
 	return newLogging(t, c, zerolog.Nop())
@@ -56,7 +56,7 @@ func newLogging(t testing.TB, c proxy.Config, log zerolog.Logger) *relay {
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
-	p.SetHeaderTimeout(patience)
+	p.SetHeaderTimeout(testTimeout)
 	return serve(t, p)
 }
 

@@ -102,7 +102,7 @@ func TestHeldClientThatResetsIsNoticed(t *testing.T) {
 func TestHeldClientThatClosesWithoutAWordIsNoticed(t *testing.T) {
 	noLeaks(t)
 	c := config()
-	c.HoldTimeout = 10 * patience
+	c.HoldTimeout = 10 * testTimeout
 	r := newProxy(t, c)
 	client := r.dial()
 	r.waitHeld(1)
@@ -197,7 +197,7 @@ func TestConnectTimeoutBoundsOneAttempt(t *testing.T) {
 func TestClientThatResetsWhileDialingIsNoticed(t *testing.T) {
 	noLeaks(t)
 	c := config()
-	c.ConnectTimeout = patience
+	c.ConnectTimeout = testTimeout
 	r := newProxy(t, c)
 	addr, callers := newHungMaster(t)
 	r.set(addr)

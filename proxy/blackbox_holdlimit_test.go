@@ -98,7 +98,7 @@ func TestHoldTimeoutOfZeroHoldsNobodyForAMoment(t *testing.T) {
 func TestHoldTimeoutEndsAnAttemptToConnect(t *testing.T) {
 	noLeaks(t)
 	c := config()
-	c.HoldTimeout, c.ConnectTimeout = 300*time.Millisecond, 10*patience
+	c.HoldTimeout, c.ConnectTimeout = 300*time.Millisecond, 10*testTimeout
 	r := newProxy(t, c)
 	addr, callers := newHungMaster(t)
 	r.set(addr)
@@ -143,7 +143,7 @@ func TestAnotherMasterIsTriedAsOftenAsIfThereHadBeenNoneBefore(t *testing.T) {
 func timeOfFourAttempts(t *testing.T, failures uint64, thenItHangs bool) (took time.Duration, ok bool) {
 	t.Helper()
 	c := config()
-	c.HoldTimeout, c.ConnectTimeout = 10*patience, 10*patience
+	c.HoldTimeout, c.ConnectTimeout = 10*testTimeout, 10*testTimeout
 	r := newProxy(t, c)
 	fd, old := boundSocket(t)
 	t.Cleanup(func() { unix.Close(fd) })

@@ -68,8 +68,8 @@ func receiveOne[T any](t testing.TB, from <-chan T) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(patience):
-		t.Fatalf("nothing came in %v", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("nothing came in %v", testTimeout)
 		panic("unreachable")
 	}
 }
@@ -242,7 +242,7 @@ func TestClientsOfAMasterThatHangsLeaveSlotsForOtherLabels(t *testing.T) {
 	c := config()
 	c.Listeners = append(c.Listeners, proxy.Listener{Label: "b", Address: "127.0.0.1:0"})
 	c.MaxConns = 16
-	c.HoldTimeout, c.ConnectTimeout = 10*patience, 10*patience
+	c.HoldTimeout, c.ConnectTimeout = 10*testTimeout, 10*testTimeout
 	r := newProxy(t, c)
 	hung, _ := newHungMaster(t)
 	r.set(hung)
@@ -252,7 +252,7 @@ func TestClientsOfAMasterThatHangsLeaveSlotsForOtherLabels(t *testing.T) {
 	}
 	waitUntil(t, "a full proxy", func() bool { return r.state().Accepted >= uint64(c.MaxConns) })
 	client := r.dialLabel("b")
-	client.SetDeadline(time.Now().Add(patience))
+	client.SetDeadline(time.Now().Add(testTimeout))
 	if err := ask(client); err != nil {
 		t.Errorf("a client of the other label: got %v; want it served", err)
 	}

@@ -129,7 +129,7 @@ func sendUntilBlocked(c *net.TCPConn, p *pattern, size sizes) (int, error) {
 		n, err := c.Write(b)
 		p.at = at + n
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return p.at - begin, c.SetWriteDeadline(time.Now().Add(2 * patience))
+			return p.at - begin, c.SetWriteDeadline(time.Now().Add(2 * testTimeout))
 		}
 		if err != nil {
 			return p.at - begin, fmt.Errorf("write until blocked: %w", err)

@@ -65,7 +65,7 @@ func (m *master) acceptLoop(handler func(*net.TCPConn)) {
 		if err != nil {
 			return
 		}
-		c.SetDeadline(time.Now().Add(2 * patience))
+		c.SetDeadline(time.Now().Add(2 * testTimeout))
 		m.mu.Lock()
 		m.open[c] = struct{}{}
 		m.mu.Unlock()
@@ -89,8 +89,8 @@ func (m *master) next() *net.TCPConn {
 	select {
 	case c := <-m.conns:
 		return c
-	case <-time.After(patience):
-		m.t.Fatalf("connections to master %v: got none in %v; want one", m.addr, patience)
+	case <-time.After(testTimeout):
+		m.t.Fatalf("connections to master %v: got none in %v; want one", m.addr, testTimeout)
 		return nil
 	}
 }
@@ -202,11 +202,11 @@ func (r *relay) dialLabel(label string) *net.TCPConn {
 }
 
 func dialTCP(addr string) (*net.TCPConn, error) {
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, testTimeout)
 	if err != nil {
 		return nil, err
 	}
-	c.SetDeadline(time.Now().Add(2 * patience))
+	c.SetDeadline(time.Now().Add(2 * testTimeout))
 	return c.(*net.TCPConn), nil
 }
 

@@ -51,7 +51,7 @@ func wantPaced(t *testing.T, begun time.Time, rate, n int, times <-chan time.Tim
 		select {
 		case at := <-times:
 			all = append(all, at)
-		case <-time.After(patience):
+		case <-time.After(testTimeout):
 			t.Fatalf("connections to the master: got %d; want %d", len(all), n)
 		}
 	}
@@ -87,7 +87,7 @@ func TestClientsCarriedFromDialsAreReleasedAtTheRate(t *testing.T) {
 	noLeaks(t)
 	const rate, clients = 20, 20
 	c := config()
-	c.ReleaseRate, c.ConnectTimeout = rate, 2*patience
+	c.ReleaseRate, c.ConnectTimeout = rate, 2*testTimeout
 	r := newProxy(t, c)
 	hung, _ := newHungMaster(t)
 	r.set(hung)
@@ -165,11 +165,11 @@ func TestClientThatLeavesBeforeItsTurnIsNoticed(t *testing.T) {
 	held[5].Close()
 	waitUntil(t, "clients that left to be noticed", func() bool { return r.state().Active <= 3 })
 	begun := time.Now()
-	<-times // and the others' turns come
+	<-times // and the others come
 	if err := ask(held[1]); err != nil {
 		t.Error(err)
 	}
-	if passed := time.Since(begun); passed > patience {
+	if passed := time.Since(begun); passed > testTimeout {
 		t.Errorf("after %v", passed)
 	}
 }
@@ -193,7 +193,7 @@ func TestMasterThatIsLostDuringTheReleaseHoldsTheRest(t *testing.T) {
 		return n
 	})
 	rest := r.state().Held
-	time.Sleep(1100 * time.Millisecond) // two turns
+	time.Sleep(1100 * time.Millisecond) // two of them
 	if got := r.state().Held; got != rest || rest < 4 {
 		t.Errorf("held while there is no master: got %d, then %d; want the same, and some of 12", rest, got)
 	}
@@ -248,7 +248,7 @@ func TestNewcomerForWhomThereIsNoRoomBehindTheHeldIsReset(t *testing.T) {
 // TestLabelHasAPaceOfItsOwn: the other's clients do not wait for it.
 func TestLabelHasAPaceOfItsOwn(t *testing.T) {
 	c := config()
-	p := own(t, c, proxy.Settings{HoldTimeout: patience, ReleaseRate: 2})
+	p := own(t, c, proxy.Settings{HoldTimeout: testTimeout, ReleaseRate: 2})
 	for range 10 {
 		p.dialLabel("own")
 		p.dial()

@@ -65,7 +65,7 @@ func (r *relay) dialTo(label string) net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	return c
 }
 
@@ -77,7 +77,7 @@ func (r *relay) endOf(label string) error {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	_, err = c.Read(make([]byte, 1))
 	return err
 }
@@ -108,8 +108,8 @@ func TestLabelHoldsForItsOwnTime(t *testing.T) {
 // Its one attempt to connect has the whole connect timeout.
 func TestLabelThatDoesNotHoldConnectsAllTheSame(t *testing.T) {
 	c := config()
-	c.ConnectTimeout = patience
-	p := own(t, c, proxy.Settings{HoldTimeout: 0, ConnectTimeout: patience})
+	c.ConnectTimeout = testTimeout
+	p := own(t, c, proxy.Settings{HoldTimeout: 0, ConnectTimeout: testTimeout})
 	hung, _ := newHungMaster(t)
 	p.SetMaster("own", proxy.Master{Address: hung})
 	p.dialTo("own")
@@ -121,7 +121,7 @@ func TestLabelThatDoesNotHoldConnectsAllTheSame(t *testing.T) {
 }
 
 func TestLabelEndsIdleConnectionsByItsOwnTime(t *testing.T) {
-	p := own(t, config(), proxy.Settings{HoldTimeout: patience, IdleTimeout: 700 * time.Millisecond})
+	p := own(t, config(), proxy.Settings{HoldTimeout: testTimeout, IdleTimeout: 700 * time.Millisecond})
 	m, _ := lineMaster(t)
 	p.set(m)
 	p.SetMaster("own", proxy.Master{Address: m})
@@ -135,7 +135,7 @@ func TestLabelEndsIdleConnectionsByItsOwnTime(t *testing.T) {
 }
 
 func TestLabelDropsInItsOwnWay(t *testing.T) {
-	p := own(t, config(), proxy.Settings{HoldTimeout: patience, DropFIN: true})
+	p := own(t, config(), proxy.Settings{HoldTimeout: testTimeout, DropFIN: true})
 	m, _ := lineMaster(t)
 	other, _ := lineMaster(t)
 	p.set(m)
@@ -156,7 +156,7 @@ func TestLabelDropsInItsOwnWay(t *testing.T) {
 func TestLabelHasItsOwnPROXYHeaders(t *testing.T) {
 	c := config()
 	c.AcceptProxy = true
-	p := own(t, c, proxy.Settings{HoldTimeout: patience, SendProxy: proxy.ProxyV1})
+	p := own(t, c, proxy.Settings{HoldTimeout: testTimeout, SendProxy: proxy.ProxyV1})
 	m, got := lineMaster(t)
 	p.set(m)
 	p.SetMaster("own", proxy.Master{Address: m})
@@ -174,7 +174,7 @@ func TestLabelHasItsOwnPROXYHeaders(t *testing.T) {
 func TestLabelTrustsItsOwnPeers(t *testing.T) {
 	c := config()
 	c.AcceptProxy, c.AcceptProxyFrom = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	p := own(t, c, proxy.Settings{HoldTimeout: patience, AcceptProxy: true, AcceptProxyFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	p := own(t, c, proxy.Settings{HoldTimeout: testTimeout, AcceptProxy: true, AcceptProxyFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	m, _ := lineMaster(t)
 	p.set(m)
 	speak(t, p.dialTo("default"), headerV1+"hello\n")
@@ -188,8 +188,8 @@ func TestLabelTrustsItsOwnPeers(t *testing.T) {
 
 func TestLabelConnectsForItsOwnTime(t *testing.T) {
 	c := config()
-	c.ConnectTimeout = patience
-	p := own(t, c, proxy.Settings{HoldTimeout: patience, ConnectTimeout: 20 * time.Millisecond})
+	c.ConnectTimeout = testTimeout
+	p := own(t, c, proxy.Settings{HoldTimeout: testTimeout, ConnectTimeout: 20 * time.Millisecond})
 	hung, _ := newHungMaster(t)
 	p.SetMaster("own", proxy.Master{Address: hung})
 	p.dialTo("own")

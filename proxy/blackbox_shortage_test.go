@@ -201,7 +201,7 @@ func (r *proxyRole) serve(args []string) (listen string, err error) {
 	}
 	c := config()
 	c.MaxConns, _ = strconv.Atoi(args[2])
-	c.HoldTimeout = 2 * patience
+	c.HoldTimeout = 2 * testTimeout
 	if r.Proxy, err = proxy.New(c, zerolog.New(r)); err != nil {
 		return "", err
 	}

@@ -87,7 +87,7 @@ func TestAnotherMasterAfterSuspendIsAFailover(t *testing.T) {
 func TestSuspendLosesNoDialInFlight(t *testing.T) {
 	noLeaks(t)
 	c := config()
-	c.ConnectTimeout = 2 * patience
+	c.ConnectTimeout = 2 * testTimeout
 	r := newProxy(t, c)
 	hung, callers := newHungMaster(t)
 	r.set(hung)

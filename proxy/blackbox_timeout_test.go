@@ -108,7 +108,7 @@ func halfCloseOne(t *testing.T, from, to *net.TCPConn) {
 }
 
 // TestHalfCloseTimeoutEndsByReset: who waits for an answer must not take the
-// end of his patience for the end of the answer.
+// end of his testTimeout for the end of the answer.
 func TestHalfCloseTimeoutEndsByReset(t *testing.T) {
 	eitherWay(t, func(t *testing.T, _ *relay, _, _ *net.TCPConn, clientFirst bool) {
 		c := config()

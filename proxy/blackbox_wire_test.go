@@ -213,7 +213,7 @@ func (w *wire) dial(r *relay) *net.TCPConn {
 		w.t.Fatalf("dial from %v: %v", host, err)
 	}
 	w.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(2 * patience))
+	_ = c.SetDeadline(time.Now().Add(2 * testTimeout))
 	return c.(*net.TCPConn)
 }
 

@@ -122,7 +122,7 @@ func TestSlowReaderThatGoesOnInTimeGetsEverythingAndFIN(t *testing.T) {
 	client, master := s.next(t)
 	go func() { _, _ = master.Write(make([]byte, size)) }()
 	eventually(t, "the buffers to be full", func() bool { return isStuck(s.p) })
-	g := beginDrain(t, s.p, 0, patience)
+	g := beginDrain(t, s.p, 0, testTimeout)
 	if n, err := io.Copy(io.Discard, client); n != size || err != nil {
 		t.Errorf("got %d bytes, %v; want %d, then FIN", n, err, size)
 	}
@@ -179,7 +179,7 @@ func TestConnectionThatAlwaysTalksIsClosedToo(t *testing.T) {
 		}
 	}()
 	eventually(t, "talk", func() bool { return p.Snapshot().Labels[0].BytesUp > 100 })
-	g := beginDrain(t, p, 0, patience)
+	g := beginDrain(t, p, 0, testTimeout)
 	if err := <-ended; err != io.EOF {
 		t.Errorf("end of the client's connection: got %v; want FIN", err)
 	}
@@ -212,7 +212,7 @@ func TestLeftoverIsBytesOnTheirWay(t *testing.T) {
 		}
 		return isStuck(s.p)
 	})
-	until := s.p.clock.now() + int64(patience)
+	until := s.p.clock.now() + int64(testTimeout)
 	tryToClose := func() (closed int) {
 		onShard(s.p, 0, func(s *shard) { closed = s.tryToCloseAll(until) })
 		return closed
@@ -240,11 +240,11 @@ func TestUnreadBytesAreOnTheirWay(t *testing.T) {
 			t.Errorf("write: %v", err)
 		}
 		s.conns.all(func(c *conn) {
-			for end := time.Now().Add(patience); sock.NothingToRead(int(c.sides[1].fd)) && time.Now().Before(end); {
+			for end := time.Now().Add(testTimeout); sock.NothingToRead(int(c.sides[1].fd)) && time.Now().Before(end); {
 				time.Sleep(time.Millisecond)
 			}
 		})
-		closed = s.tryToCloseAll(s.now + int64(patience))
+		closed = s.tryToCloseAll(s.now + int64(testTimeout))
 	})
 	if closed != 0 {
 		t.Error("closed with bytes unread; want it to pass them on first")

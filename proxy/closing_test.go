@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// patience is how long these tests leave a peer to answer: what ends earlier
+// testTimeout is how long these tests leave a peer to answer: what ends earlier
 // does so on its own.
-const patience = 20 * time.Second
+const testTimeout = 20 * time.Second
 
 // drainCall is a Shutdown with a closing window that begins at once.
 type drainCall struct {
@@ -44,7 +44,7 @@ func (g *drainCall) wantReturn(t *testing.T, want error) {
 		if !errors.Is(err, want) {
 			t.Errorf("shutdown: got %v; want %v", err, want)
 		}
-	case <-time.After(2 * patience):
+	case <-time.After(2 * testTimeout):
 		t.Fatal("shutdown: no return")
 	}
 }
@@ -109,7 +109,7 @@ func (s *pairs) next(t *testing.T) (client, master *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * testTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	// It relays by the time a byte has come through.
@@ -145,7 +145,7 @@ func TestGracefulClosesAreSpreadEvenly(t *testing.T) {
 		roundTrip(t, clients[i], []byte("x"))
 	}
 	const spread = time.Second
-	g := beginDrain(t, p, spread, patience)
+	g := beginDrain(t, p, spread, testTimeout)
 	at := make([]time.Duration, len(clients))
 	var wg sync.WaitGroup
 	for i, c := range clients {
@@ -169,7 +169,7 @@ func TestGracefulClosesAreSpreadEvenly(t *testing.T) {
 
 func TestClosingConnectionEndsWhenBothPeersHave(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, master, g := s.closing(t, patience)
+	client, master, g := s.closing(t, testTimeout)
 	client.Close()
 	inState(t, s.p, closing, 1) // the master has not ended yet
 	master.Close()
@@ -192,7 +192,7 @@ func TestPeersThatDoNotEndAreResetAtTheDeadline(t *testing.T) {
 
 func TestResetFromAClosingPeerEndsTheOther(t *testing.T) {
 	s := newPairs(t, Config{})
-	client, _, g := s.closing(t, patience)
+	client, _, g := s.closing(t, testTimeout)
 	_ = client.SetLinger(0)
 	client.Close()
 	g.wantReturn(t, nil)
@@ -206,7 +206,7 @@ func TestHalfClosedConnectionIsClosedGracefully(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEOF(t, "master", master)
-	g := beginDrain(t, s.p, 0, patience)
+	g := beginDrain(t, s.p, 0, testTimeout)
 	wantEOF(t, "client", client)
 	master.Close()
 	g.wantReturn(t, nil)
@@ -215,7 +215,7 @@ func TestHalfClosedConnectionIsClosedGracefully(t *testing.T) {
 
 func TestFailoverCutsTheClosing(t *testing.T) {
 	s := newPairs(t, Config{})
-	_, master, g := s.closing(t, patience)
+	_, master, g := s.closing(t, testTimeout)
 	cut := s.p.SetMaster("default", Master{Address: netip.MustParseAddrPort("127.0.0.1:1")})
 	if cut.Dropped != 1 {
 		t.Errorf("dropped: got %d; want 1", cut.Dropped)
@@ -233,7 +233,7 @@ func TestFailoverCutsTheClosing(t *testing.T) {
 func TestKillResetsTheClosing(t *testing.T) {
 	s := newPairs(t, Config{})
 	client, _ := s.next(t)
-	g := beginDrain(t, s.p, 0, patience)
+	g := beginDrain(t, s.p, 0, testTimeout)
 	wantEOF(t, "client", client)
 	if n, err := s.p.Kill(""); n != 1 || err != nil {
 		t.Errorf("kill: got %d, %v; want 1", n, err)
@@ -272,7 +272,7 @@ func TestDrainCalledOffKeepsTheRest(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
-		_ = c.SetReadDeadline(time.Now().Add(patience))
+		_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 		alive++
 		passes(t, c, masters[i], "up")
 		passes(t, masters[i], c, "down")
@@ -283,7 +283,7 @@ func TestDrainCalledOffKeepsTheRest(t *testing.T) {
 }
 
 func TestHeldClientsHaveFINAtTheDeadlineUnlessTheyHaveSpoken(t *testing.T) {
-	p, address := running(t, Config{HoldTimeout: 2 * patience, Shards: 2}, "")
+	p, address := running(t, Config{HoldTimeout: 2 * testTimeout, Shards: 2}, "")
 	quiet, spoken := dialed(t, address), dialed(t, address)
 	if _, err := io.WriteString(spoken, "a request that nobody has read"); err != nil {
 		t.Fatal(err)
@@ -308,7 +308,7 @@ func TestClosingWindowMakesRoomForTheQueue(t *testing.T) {
 	first := dialed(t, address)
 	roundTrip(t, first, []byte("x"))
 	second := dialed(t, address) // in the queue
-	g := beginDrain(t, p, 0, patience)
+	g := beginDrain(t, p, 0, testTimeout)
 	wantEOF(t, "first client", first)
 	first.Close()
 	if _, err := second.Write([]byte("x")); err != nil {
@@ -369,7 +369,7 @@ func TestConnectionsToCloseAreCountedInPieces(t *testing.T) {
 func TestGracefulCloseAsksTheFence(t *testing.T) {
 	s := newPairs(t, Config{Shards: 1})
 	s.next(t)
-	until := s.p.clock.now() + int64(patience)
+	until := s.p.clock.now() + int64(testTimeout)
 	tryToClose := func() (closed int) {
 		onShard(s.p, 0, func(s *shard) { closed = s.tryToCloseAll(until) })
 		return closed

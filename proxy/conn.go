@@ -71,7 +71,7 @@ type conn struct {
 	withheld    bool   // a cut has thrown away bytes that the client was to have
 	port        uint16 // of the client
 	watch       uint32 // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
-	turn        int32  // its place among those that are to be released, counted from 1; 0: it is none
+	place       int32  // its place among those that are to be released, counted from 1; 0: it is none
 
 	id       uint64
 	label    *label
@@ -136,7 +136,7 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	l.timers.disarm(c.index)
 	c.stopWaiting(l)
 	c.stopWatch(l)
-	c.leaveTurn(l)
+	c.unqueueRelease(l)
 	c.counters.active--
 	c.counters.closed[why]++
 	c.logClosed(l, why, fault)

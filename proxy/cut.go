@@ -90,7 +90,7 @@ func (s *shard) cutNext(j *cutJob) bool {
 
 // cutMasterSide also takes back a dial in flight: its client is carried over. So
 // is one whose dial has failed since it was found in flight: it does not wait
-// for its turn with a master that is none any more.
+// in the queue for a master that is none any more.
 func (s *shard) cutMasterSide(c *conn) {
 	switch {
 	case c.state == cutting:
@@ -101,7 +101,7 @@ func (s *shard) cutMasterSide(c *conn) {
 		fallthrough
 	case c.state == held:
 		c.dials = 0
-		c.takeTurn(s.loop)
+		c.queueRelease(s.loop)
 	}
 }
 
@@ -171,12 +171,12 @@ func (s *shard) resume(lb *label) {
 		case c.label != lb:
 		case c.state == held && takes:
 			c.dials = 0
-			c.takeTurn(s.loop)
+			c.queueRelease(s.loop)
 		case c.state == relaying:
 			c.enqueue(s.loop)
 		}
 	})
-	lb.pace.begin(s.number, s.turns[lb.index].oldest(), s.clock.now())
+	lb.pace.begin(s.number, s.releases[lb.index].oldest(), s.clock.now())
 }
 
 // slotsPerPiece is how many slots a task looks at in one piece.

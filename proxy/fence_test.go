@@ -59,7 +59,7 @@ func TestNoTransferBeginsAfterTheStore(t *testing.T) {
 // TestDialThatIsAnsweredAfterTheStoreIsCarried: its client has not reached the
 // old master, and is none of those that are reset.
 func TestDialThatIsAnsweredAfterTheStoreIsCarried(t *testing.T) {
-	p, address := running(t, Config{Shards: 1, HoldTimeout: patience}, "")
+	p, address := running(t, Config{Shards: 1, HoldTimeout: testTimeout}, "")
 	client := dialed(t, address)
 	inState(t, p, held, 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -101,7 +101,7 @@ func TestDialThatIsAnsweredAfterTheStoreIsCarried(t *testing.T) {
 // TestDialThatFailsDuringAFailoverIsTriedAtOnceWithTheNewMaster: between the
 // store and its place in the cut, where many others are before it.
 func TestDialThatFailsDuringAFailoverIsTriedAtOnceWithTheNewMaster(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	lb := p.labels[0]
 	c, _ := s.adopt(t, dialing)
 	c.epoch = lb.current.Load()
@@ -113,15 +113,15 @@ func TestDialThatFailsDuringAFailoverIsTriedAtOnceWithTheNewMaster(t *testing.T)
 	s.resume(lb)
 	c.dialTimedOut(s.loop)
 	s.workOnCuts(cutsPerIteration)
-	if c.turn == 0 || c.dials != 0 {
-		t.Errorf("it may be dialled, failed attempts: got %v, %d; want true, none", c.turn != 0, c.dials)
+	if c.place == 0 || c.dials != 0 {
+		t.Errorf("it may be dialled, failed attempts: got %v, %d; want true, none", c.place != 0, c.dials)
 	}
 }
 
 // TestDialToTheNewMasterIsNotTakenBack: the one to the old had failed before the
 // cut came to it.
 func TestDialToTheNewMasterIsNotTakenBack(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	lb := p.labels[0]
 	c, _ := s.adopt(t, dialing)
 	c.epoch = lb.current.Load()
@@ -151,7 +151,7 @@ func TestConnectionThatIsNewerThanTheStoreIsNotCut(t *testing.T) {
 }
 
 func TestFailoverCountsThoseWhoWaitAndLeavesTheKilledToTheKill(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	lb := p.labels[0]
 	s.adopt(t, held)
 	s.killOf(lb)
@@ -215,7 +215,7 @@ func TestNoFINGoesToAMasterAfterTheStore(t *testing.T) {
 		lb := s.labels[0]
 		old := lb.current.Load()
 		lb.current.Store(newEpoch(old.number+1, Master{}))
-		closed = s.tryToCloseAll(s.now + int64(patience))
+		closed = s.tryToCloseAll(s.now + int64(testTimeout))
 		lb.current.Store(old)
 	})
 	if closed != 0 {

@@ -89,7 +89,7 @@ func (c *conn) takeHeader(l *loop, size, n int) {
 	}
 	c.waiting = l.clock.now()
 	c.state = arrived
-	c.come(l)
+	c.dialInOrder(l)
 }
 
 // headerTimedOut ends a client whose time for a header is up.

@@ -63,7 +63,7 @@ func (c *conn) watchHeld(l *loop) {
 // holdTimedOut tries again to reach the master, or ends c when its time is up.
 func (c *conn) holdTimedOut(l *loop) {
 	if l.now < c.holdDeadline(l) {
-		c.comeAgain(l)
+		c.dialAgain(l)
 		return
 	}
 	why := NoMaster

@@ -66,11 +66,11 @@ type loop struct {
 	watches   watches
 	counters  []counters // by label
 	doubts    doubts
-	turns     []turns  // by label
-	releasing []*label // those that have turns, in rotation
-	releaseAt int64    // when the next client of them is released
-	free      []uint32 // slots of connections that have ended
-	shortage  error    // what the machine was out of, until the shard has taken note
+	releases  []releaseQueue // by label
+	releasing []*label       // those with clients in their queue, in rotation
+	releaseAt int64          // when the next client of them is released
+	free      []uint32       // slots of connections that have ended
+	shortage  error          // what the machine was out of, until the shard has taken note
 	random    *rand.Rand
 
 	load atomic.Int64 // connections here or on their way, for the balance
@@ -78,7 +78,7 @@ type loop struct {
 
 func newLoop(g *shared, number, labels int) (*loop, error) {
 	l := &loop{
-		shared: g, number: number, turns: make([]turns, labels), now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards),
+		shared: g, number: number, releases: make([]releaseQueue, labels), now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards),
 		counters: make([]counters, labels), doubts: doubts{about: make([]bool, labels)},
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}

@@ -33,7 +33,7 @@ func TestResetThatAWriteHasFoundIsNoEnd(t *testing.T) {
 			c.sides[1-source].readable = true // as epoll is about to say
 			c.relay(sh.loop)
 		})
-		_ = ends[1-source].SetReadDeadline(time.Now().Add(patience))
+		_ = ends[1-source].SetReadDeadline(time.Now().Add(testTimeout))
 		if data, err := io.ReadAll(ends[1-source]); string(data) != "the rest" || !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("reset by side %d: the other got %q, %v; want %q, then a reset", source, data, err, "the rest")
 		}
@@ -55,7 +55,7 @@ func TestLastBytesOfADeadPeerAreDelivered(t *testing.T) {
 			eventually(t, "the bytes to have arrived", func() bool { return sock.Unread(int(c.sides[dead].fd)) == len("the rest") })
 			c.peerDied(sh.loop, dead)
 		})
-		_ = ends[1-dead].SetReadDeadline(time.Now().Add(patience))
+		_ = ends[1-dead].SetReadDeadline(time.Now().Add(testTimeout))
 		if data, err := io.ReadAll(ends[1-dead]); string(data) != "the rest" || !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("side %d is dead: the other got %q, %v; want %q, then a reset", dead, data, err, "the rest")
 		}

@@ -18,73 +18,73 @@ const (
 	never = math.MaxInt64
 )
 
-// turns are a loop's clients of one label that may be dialled: a heap, with the
+// releaseQueue is a loop's clients of one label that may be dialled: a heap, with the
 // one that has waited longest on top.
-type turns struct {
+type releaseQueue struct {
 	conns  []*conn // in slots of the slab, which do not move
 	listed bool    // the label is one of those that the loop releases
 }
 
-func (t *turns) Len() int { return len(t.conns) }
-func (t *turns) Less(i, j int) bool {
+func (t *releaseQueue) Len() int { return len(t.conns) }
+func (t *releaseQueue) Less(i, j int) bool {
 	a, b := t.conns[i], t.conns[j]
 	return a.waiting < b.waiting || a.waiting == b.waiting && a.id < b.id
 }
-func (t *turns) Swap(i, j int) {
+func (t *releaseQueue) Swap(i, j int) {
 	t.conns[i], t.conns[j] = t.conns[j], t.conns[i]
-	t.conns[i].turn, t.conns[j].turn = int32(i+1), int32(j+1)
+	t.conns[i].place, t.conns[j].place = int32(i+1), int32(j+1)
 }
-func (t *turns) Push(c any) {
+func (t *releaseQueue) Push(c any) {
 	t.conns = append(t.conns, c.(*conn))
-	c.(*conn).turn = int32(len(t.conns))
+	c.(*conn).place = int32(len(t.conns))
 }
-func (t *turns) Pop() any {
+func (t *releaseQueue) Pop() any {
 	last := len(t.conns) - 1
 	c := t.conns[last]
 	t.conns[last] = nil
 	t.conns = t.conns[:last]
-	c.turn = 0
+	c.place = 0
 	return c
 }
 
 // oldest is since when the first waits.
-func (t *turns) oldest() int64 {
+func (t *releaseQueue) oldest() int64 {
 	if len(t.conns) == 0 {
 		return never
 	}
 	return t.conns[0].waiting
 }
 
-// come sends a client that has just come to the master, or behind those that
+// dialInOrder sends a client that has just come to the master, or behind those that
 // wait for it already.
-func (c *conn) come(l *loop) {
+func (c *conn) dialInOrder(l *loop) {
 	switch {
-	case len(l.turns[c.label.index].conns) == 0 && !c.label.pace.hasQueue():
+	case len(l.releases[c.label.index].conns) == 0 && !c.label.pace.hasQueue():
 		c.dial(l)
 	case c.label.pace == nil: // it is dialled in a moment
-		c.takeTurn(l)
+		c.queueRelease(l)
 	default:
 		if c.hold(l, c.holdDeadline(l), NoMaster); c.state == held {
-			c.takeTurn(l)
+			c.queueRelease(l)
 		}
 	}
 }
 
-// comeAgain is for a client whose last dial failed, a while ago.
-func (c *conn) comeAgain(l *loop) {
-	if c.label.pace == nil && len(l.turns[c.label.index].conns) == 0 {
+// dialAgain is for a client whose last dial failed, a while ago.
+func (c *conn) dialAgain(l *loop) {
+	if c.label.pace == nil && len(l.releases[c.label.index].conns) == 0 {
 		c.dial(l)
 		return
 	}
-	c.takeTurn(l)
+	c.queueRelease(l)
 }
 
-// takeTurn has c released when all have been that have waited longer. At a
+// queueRelease has c released when all have been that have waited longer. At a
 // pace that takes a while: c is held until then, also where the waiting room is
 // full, since one that was being dialled when the master changed is not turned away.
-func (c *conn) takeTurn(l *loop) {
-	t := &l.turns[c.label.index]
-	if c.turn == 0 {
+func (c *conn) queueRelease(l *loop) {
+	t := &l.releases[c.label.index]
+	if c.place == 0 {
 		heap.Push(t, c)
 		c.label.pace.add()
 	}
@@ -102,17 +102,17 @@ func (c *conn) takeTurn(l *loop) {
 	c.watchHeld(l)
 }
 
-// leaveTurn takes c out of those that are to be released, if it is one.
-func (c *conn) leaveTurn(l *loop) {
-	if c.turn == 0 {
+// unqueueRelease takes c out of those that are to be released, if it is one.
+func (c *conn) unqueueRelease(l *loop) {
+	if c.place == 0 {
 		return
 	}
-	t := &l.turns[c.label.index]
-	heap.Remove(t, int(c.turn-1))
+	t := &l.releases[c.label.index]
+	heap.Remove(t, int(c.place-1))
 	c.label.pace.remove(l.number, len(t.conns) == 0)
 }
 
-// release sends clients on their way whose turn it is: some of one label, then
+// release sends clients on their way that are first in their queues: some of one label, then
 // some of the next. What is urgent is read before each.
 func (s *shard) release() {
 	if len(s.releasing) == 0 || s.releaseAt > s.now {
@@ -125,7 +125,7 @@ func (s *shard) release() {
 		s.releasing = s.releasing[1:]
 		released, again := s.releaseFrom(lb, min(left, releaseSlice))
 		left -= released
-		if t := &s.turns[lb.index]; len(t.conns) == 0 {
+		if t := &s.releases[lb.index]; len(t.conns) == 0 {
 			t.listed = false
 			continue
 		}
@@ -143,7 +143,7 @@ func (s *shard) release() {
 // releaseFrom releases at most so many clients of lb, and answers how many, and
 // when the next may be.
 func (s *shard) releaseFrom(lb *label, most int) (released int, again int64) {
-	t := &s.turns[lb.index]
+	t := &s.releases[lb.index]
 	for ; released < most; released++ {
 		s.readUrgent()
 		if len(t.conns) == 0 {
@@ -159,7 +159,7 @@ func (s *shard) releaseFrom(lb *label, most int) (released int, again int64) {
 				return released, at
 			}
 		}
-		c.leaveTurn(s.loop)
+		c.unqueueRelease(s.loop)
 		if c.state == held || c.state == arrived { // and not cut meanwhile
 			c.dial(s.loop)
 		}

@@ -96,14 +96,14 @@ func TestNewcomerGoesBehindThoseThatWait(t *testing.T) {
 	s.resume(s.labels[0])
 	s.release()
 	newcomer, _ := s.adopt(t, arrived)
-	newcomer.come(s.loop)
+	newcomer.dialInOrder(s.loop)
 	if newcomer.dialled != 0 {
 		t.Error("newcomer: got dialled; want it behind the one that waits")
 	}
 	s.release()
 	dialledInOrder(t, append(clients, newcomer))
 	next, _ := s.adopt(t, arrived)
-	if next.come(s.loop); next.dialled == 0 {
+	if next.dialInOrder(s.loop); next.dialled == 0 {
 		t.Error("newcomer when nobody waits: got no dial; want it dialled at once")
 	}
 }
@@ -112,7 +112,7 @@ func TestNewcomerGoesBehindThoseThatWait(t *testing.T) {
 func TestClientWhoseBackoffIsOverGoesBehindThoseThatHaveWaitedLonger(t *testing.T) {
 	_, s := withMaster(t, Config{})
 	young, _ := s.adopt(t, held)
-	s.heldClients(t, 1, 0)[0].takeTurn(s.loop)
+	s.heldClients(t, 1, 0)[0].queueRelease(s.loop)
 	s.timers.arm(young.index, s.now)
 	if s.expire(); young.dialled != 0 {
 		t.Error("got dialled; want it behind the one that has waited longer")
@@ -156,8 +156,8 @@ func TestClientThatIsCutOrGoneHasNoTurn(t *testing.T) {
 	var left []*conn
 	for i, c := range clients {
 		if i%4 == 1 || i%4 == 2 {
-			if c.dialled != 0 || c.turn != 0 {
-				t.Errorf("client %d in state %v: got dialled at %d, turn %d; want neither", i, c.state, c.dialled, c.turn)
+			if c.dialled != 0 || c.place != 0 {
+				t.Errorf("client %d in state %v: got dialled at %d, place %d; want neither", i, c.state, c.dialled, c.place)
 			}
 			continue
 		}
@@ -174,13 +174,13 @@ func moreLabels(p *Proxy, n int) (out []*label) {
 	for i := range n {
 		lb := newLabel(1+i, Listener{Label: "other"}, p.labels[0].settings)
 		lb.current.Store(p.labels[0].current.Load())
-		s.turns, s.counters = append(s.turns, turns{}), append(s.counters, counters{dial: newHistogram(dialBounds)})
+		s.releases, s.counters = append(s.releases, releaseQueue{}), append(s.counters, counters{dial: newHistogram(dialBounds)})
 		out = append(out, lb)
 	}
 	return out
 }
 
-// queues has n clients of lb wait for their turn.
+// queues has n clients of lb wait in the queue.
 func (s *shard) queues(t *testing.T, lb *label, n int) (clients []*conn) {
 	t.Helper()
 	for range n {
@@ -188,7 +188,7 @@ func (s *shard) queues(t *testing.T, lb *label, n int) (clients []*conn) {
 		s.counters[0].active--
 		c.label, c.counters = lb, &s.counters[lb.index]
 		c.counters.active++
-		c.takeTurn(s.loop)
+		c.queueRelease(s.loop)
 		clients = append(clients, c)
 	}
 	return clients
@@ -235,20 +235,20 @@ func TestClientThatIsToBeReleasedAtAPaceIsHeld(t *testing.T) {
 	again, _ := s.adopt(t, arrived)
 	again.hold(s.loop, s.now+1, ConnectFailed) // the backoff
 	for name, c := range map[string]*conn{"carried": carried, "again": again} {
-		c.takeTurn(s.loop)
+		c.queueRelease(s.loop)
 		at, armed := s.timers.deadlineOf(c.index)
 		if c.state != held || !c.waits || !armed || at != c.holdDeadline(s.loop) {
 			t.Errorf("%s: got state %v, in the waiting room %t, deadline %d; want it held until %d", name, c.state, c.waits, at, c.holdDeadline(s.loop))
 		}
 	}
 	late, _ := s.adopt(t, arrived)
-	late.takeTurn(s.loop) // the room is full
+	late.queueRelease(s.loop) // the room is full
 	if at, armed := s.timers.deadlineOf(late.index); late.state != held || late.waits || !armed || at != late.holdDeadline(s.loop) {
 		t.Errorf("carried when the room is full: got state %v, in the waiting room %t; want it held without a place", late.state, late.waits)
 	}
 	gone, _ := s.adopt(t, arrived)
 	gone.sides[client].broken = true
-	gone.takeTurn(s.loop)
+	gone.queueRelease(s.loop)
 	if got := s.counters[0].closed[ClientReset]; got != 1 {
 		t.Errorf("clients that have left: got %d; want 1", got)
 	}
@@ -258,7 +258,7 @@ func TestClientThatIsToBeReleasedAtAPaceIsHeld(t *testing.T) {
 // all waited longer than those of the other.
 func TestClientsOfAllShardsAreReleasedAtAPaceOldestFirst(t *testing.T) {
 	const each = 40
-	p := served(t, Config{Shards: 2, ReleaseRate: 1000, HoldTimeout: patience, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}})
+	p := served(t, Config{Shards: 2, ReleaseRate: 1000, HoldTimeout: testTimeout, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}})
 	var clients [2][]*conn
 	for i, youngest := range []time.Duration{0, time.Second} {
 		onShard(p, i, func(s *shard) { clients[i] = s.heldClients(t, each, youngest) })
@@ -284,12 +284,12 @@ func TestClientsOfAllShardsAreReleasedAtAPaceOldestFirst(t *testing.T) {
 
 // TestNewcomerIsHeldBehindThoseThatAreReleasedAtAPace: also those of another shard.
 func TestNewcomerIsHeldBehindThoseThatAreReleasedAtAPace(t *testing.T) {
-	p := served(t, Config{Shards: 2, ReleaseRate: 1, HoldTimeout: patience, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}})
+	p := served(t, Config{Shards: 2, ReleaseRate: 1, HoldTimeout: testTimeout, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}})
 	onShard(p, 0, func(s *shard) { s.heldClients(t, 60, 0) })
 	p.SetMaster("default", Master{Address: netip.MustParseAddrPort(echo(t))})
 	onShard(p, 1, func(s *shard) {
 		c, _ := s.adopt(t, arrived)
-		c.come(s.loop)
+		c.dialInOrder(s.loop)
 		if c.state != held || !c.waits || s.counters[0].held != 1 {
 			t.Errorf("newcomer of the other shard: got state %v, in the waiting room %t; want it held", c.state, c.waits)
 		}

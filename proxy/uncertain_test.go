@@ -68,7 +68,7 @@ func TestIdleTimeoutSendsNoFINInDoubt(t *testing.T) {
 }
 
 func TestNoConnectIsMadeInDoubt(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestNoConnectIsMadeInDoubt(t *testing.T) {
 	if c.state != held || c.sides[master].fd != sock.NoFD {
 		t.Errorf("got state %v, socket %d; want the client held, and no socket", c.state, c.sides[master].fd)
 	}
-	c.waiting -= int64(patience)
+	c.waiting -= int64(testTimeout)
 	s.now = s.clock.now()
 	c.holdTimedOut(s.loop)
 	if got := s.counters[0].closed; got[NoMaster] != 1 {
@@ -92,7 +92,7 @@ func TestNoConnectIsMadeInDoubt(t *testing.T) {
 // TestDialThatIsAnsweredInDoubtIsMadeAgain, so that its header goes before
 // anything else to whoever is the master then.
 func TestDialThatIsAnsweredInDoubtIsMadeAgain(t *testing.T) {
-	p, s := stopped(t, Config{HoldTimeout: patience, SendProxy: ProxyV1, AcceptProxy: true}, nopLog)
+	p, s := stopped(t, Config{HoldTimeout: testTimeout, SendProxy: ProxyV1, AcceptProxy: true}, nopLog)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ func TestUrgentMessageIsRunBetweenTwoReadyConnections(t *testing.T) {
 }
 
 func TestUrgentMessageIsRunBetweenTwoReleasedClients(t *testing.T) {
-	testUrgentBetweenTwoDials(t, func(s *shard, c *conn) { c.takeTurn(s.loop) }, (*shard).release)
+	testUrgentBetweenTwoDials(t, func(s *shard, c *conn) { c.queueRelease(s.loop) }, (*shard).release)
 }
 
 func TestUrgentMessageIsRunBetweenTwoDeadlines(t *testing.T) {
@@ -69,7 +69,7 @@ func testUrgentBetweenTwoDials(t *testing.T, makeDue func(*shard, *conn), step f
 	}
 	atMessage := uint64(0)
 	p, s := stopped(t, Config{
-		HoldTimeout:   patience,
+		HoldTimeout:   testTimeout,
 		OnDialFailure: func(string, error) { s.mail.urge(func() { atMessage = failed() }) }, // once a second
 	}, nopLog)
 	p.labels[0].current.Store(newEpoch(1, multicast))
@@ -110,7 +110,7 @@ func TestUrgentMessageIsRunBetweenTwoCloses(t *testing.T) {
 func TestUrgentMessageIsRunBetweenTwoEvents(t *testing.T) {
 	var p *Proxy
 	left, ended := make(chan int64, 1), 0
-	p, address := runningWithLog(t, Config{Shards: 1, HoldTimeout: patience, LogConnections: true}, "", closedLines(func() {
+	p, address := runningWithLog(t, Config{Shards: 1, HoldTimeout: testTimeout, LogConnections: true}, "", closedLines(func() {
 		if ended++; ended == 1 {
 			p.shards[0].mail.urge(func() { left <- p.slots.used.Load() })
 		}
@@ -203,7 +203,7 @@ func TestUrgentMessageIsRunAlthoughItsWakeWasClearedWithAnEarlierOne(t *testing.
 	})
 	select {
 	case <-ran:
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("the message was not run")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-const patience = 20 * time.Second
+const testTimeout = 20 * time.Second
 
 // answers accepts one connection for each list and answers its lines in turn;
 // an empty answer resets the connection, and so does the end of the list.
@@ -59,7 +59,7 @@ func TestClientRepeatsARecordUntilItIsAcknowledged(t *testing.T) {
 	p.ready.Store(true)
 	b, l := &balancer{}, newLedger()
 	b.add(p)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	c := &client{name: "a", balancer: b, ledger: l}
 	go func() {

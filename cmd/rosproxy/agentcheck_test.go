@@ -34,7 +34,7 @@ func agentSays(t *testing.T, network, address, send string) string {
 func finishAgentCheck(t *testing.T, c net.Conn, send ...string) string {
 	t.Helper()
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	for _, s := range send {
 		if _, err := io.WriteString(c, s); err != nil {
 			t.Fatalf("write to the agent check: %v", err)

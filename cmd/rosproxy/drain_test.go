@@ -112,7 +112,7 @@ func visit(ctx context.Context, listen string, visitor int, greeting string) (ok
 		return false, fmt.Errorf("connect: %w", err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	_ = c.(*net.TCPConn).SetLinger(0)
 	got := make([]byte, len(greeting)+1)
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != greeting+"\n" {

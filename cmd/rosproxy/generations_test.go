@@ -178,7 +178,7 @@ func (g *generations) awaitLines(message string, n int) []map[string]any {
 }
 
 func (g *generations) clientOf(socket string) *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{
+	return &http.Client{Timeout: testTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -308,12 +308,12 @@ func (tr *traffic) end(t *testing.T) {
 
 // request is one short request: connect, greeting, one line, the end.
 func request(address string) error {
-	c, err := net.DialTimeout("tcp", address, patience)
+	c, err := net.DialTimeout("tcp", address, testTimeout)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := io.WriteString(c, "x\n"); err != nil {
 		return err
 	}

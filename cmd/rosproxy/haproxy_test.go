@@ -79,7 +79,7 @@ func (b *balancer) status() (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := io.WriteString(c, "show stat\n"); err != nil {
 		return "", err
 	}

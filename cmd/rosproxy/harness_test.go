@@ -39,15 +39,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+// testTimeout is how long a test waits for what must happen.
+const testTimeout = 20 * time.Second
 
 // eventually waits until ok holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for: %s", patience, what)
+			t.Fatalf("waited %v for: %s", testTimeout, what)
 		}
 	}
 }
@@ -180,7 +180,7 @@ func startProgram(t *testing.T, args ...string) *running {
 		log:     &syncBuffer{},
 		ended:   make(chan struct{}),
 	}
-	p.client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: p.dialAdmin}}
+	p.client = &http.Client{Timeout: testTimeout, Transport: &http.Transport{DisableKeepAlives: true, DialContext: p.dialAdmin}}
 	ctx, cancel := context.WithCancel(context.Background())
 	all := append([]string{"--admin-listen=unix:" + p.socket, "--log-format=json", "--log-level=debug"}, args...)
 	if given := strings.Join(args, " "); !strings.Contains(given, "--listen") && !strings.Contains(given, "--config") {
@@ -306,8 +306,8 @@ func (p *running) awaitEnd(code int) {
 	p.t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
-		p.t.Fatalf("waited %v for the end", patience)
+	case <-time.After(testTimeout):
+		p.t.Fatalf("waited %v for the end", testTimeout)
 	}
 	if p.code != code {
 		p.t.Errorf("got exit code %d; want %d\n%s", p.code, code, p.log)
@@ -328,7 +328,7 @@ func (p *running) dial() *client {
 
 func dialProxy(t *testing.T, address string) *client {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, patience)
+	conn, err := net.DialTimeout("tcp", address, testTimeout)
 	if err != nil {
 		t.Fatalf("dial the proxy: %v", err)
 	}
@@ -345,7 +345,7 @@ func (p *running) connected(to *worker) *client {
 }
 
 func (c *client) line() (string, error) {
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 	s, err := c.r.ReadString('\n')
 	return strings.TrimSuffix(s, "\n"), err
 }

@@ -24,7 +24,7 @@ const terminate = syscall.SIGTERM
 // runOnce runs a command that ends by itself.
 func runOnce(t *testing.T, args, env []string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	var out, errs bytes.Buffer
 	code = Program{Args: args, Env: env, Stdout: &out, Stderr: &errs}.Run(ctx)
@@ -96,7 +96,7 @@ func TestListenerThatCannotBeOpenedEndsTheProgramWithOne(t *testing.T) {
 
 // command is the real program in a process of its own.
 func command(t *testing.T, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, os.Args[0], args...)
 	c.Env = append(os.Environ(), asProgram+"=1", "GORACE=exitcode=66")
@@ -185,8 +185,8 @@ func TestProgramEndsWithItsAdminEndpoints(t *testing.T) {
 		if code != exitFailed {
 			t.Errorf("got exit code %d; want %d", code, exitFailed)
 		}
-	case <-time.After(patience):
-		t.Fatalf("waited %v for the end", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("waited %v for the end", testTimeout)
 	}
 	if lines := log.lines(t, "failed"); len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "serve admin requests") {
 		t.Errorf("got lines %v; want one that says what failed", lines)

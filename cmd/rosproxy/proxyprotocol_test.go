@@ -35,7 +35,7 @@ func TestSourceGoesFromTheBalancerToTheMaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	if err := server.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := server.SetDeadline(time.Now().Add(testTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(server)
@@ -96,7 +96,7 @@ func TestUntrustedPeerIsReset(t *testing.T) {
 	one := startWorker(t, "one")
 	p := startProgram(t, "--static-master="+one.l.Addr().String(), "--accept-proxy=on", "--accept-proxy-from=192.0.2.1")
 	p.awaitReady()
-	c, err := net.DialTimeout("tcp", p.label().Listen, patience)
+	c, err := net.DialTimeout("tcp", p.label().Listen, testTimeout)
 	if err == nil { // else it was reset before the handshake was seen to end
 		defer c.Close()
 	}

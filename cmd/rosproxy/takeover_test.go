@@ -48,7 +48,7 @@ func TestClientWhoWokeThePredecessorAloneIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*testTimeout)
 	defer cancel()
 	released := false
 	defer func() {
@@ -127,7 +127,7 @@ func TestSuccessorThatIsCalledOffAfterItWasToldToTakeOverEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	err = s.AwaitReady(ctx)
 	if err == nil {

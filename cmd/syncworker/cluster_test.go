@@ -114,7 +114,7 @@ func (c *cluster) kill(id string) {
 func (c *cluster) stop(id string) {
 	c.t.Helper()
 	c.signal(id, syscall.SIGTERM)
-	timer := time.AfterFunc(patience, func() { c.procs[id].Process.Kill() })
+	timer := time.AfterFunc(testTimeout, func() { c.procs[id].Process.Kill() })
 	defer timer.Stop()
 	if err := c.procs[id].Wait(); err != nil {
 		c.t.Errorf("stop worker %s: %v; want exit status 0", id, err)

@@ -39,7 +39,7 @@ func TestFrozenMasterAcknowledgesNothingWhenItThaws(t *testing.T) {
 		stale.conn.Write([]byte("PUT stale 1\n"))
 		c.wantRoles(map[string]string{slave: "master", spare: "slave"})
 		c.signal(master, syscall.SIGCONT)
-		stale.conn.SetDeadline(time.Now().Add(patience))
+		stale.conn.SetDeadline(time.Now().Add(testTimeout))
 		if got := readString(t, stale.in); !strings.HasPrefix(got, "ERR ") {
 			t.Errorf("write to the thawed master got %q; want ERR", got)
 		}

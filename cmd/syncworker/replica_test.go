@@ -33,13 +33,13 @@ func newScripted(t *testing.T) *scripted {
 // accept takes the follower's next connection and reads its first line.
 func (s *scripted) accept() (net.Conn, *bufio.Reader, string) {
 	s.t.Helper()
-	s.ln.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	s.ln.(*net.TCPListener).SetDeadline(time.Now().Add(testTimeout))
 	conn, err := s.ln.Accept()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testTimeout))
 	in := bufio.NewReader(conn)
 	return conn, in, readString(s.t, in)
 }

@@ -20,7 +20,7 @@ type client struct {
 
 func dial(t *testing.T, addr string) *client {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", addr, testTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func dial(t *testing.T, addr string) *client {
 // ask sends one line and returns the first line of the answer.
 func (c *client) ask(line string) string {
 	c.t.Helper()
-	c.conn.SetDeadline(time.Now().Add(patience))
+	c.conn.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := fmt.Fprintln(c.conn, line); err != nil {
 		c.t.Fatalf("ask %q: %v", line, err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-const patience = 20 * time.Second     // for what must happen
+const testTimeout = 20 * time.Second     // for what must happen
 const moment = 150 * time.Millisecond // for what must not
 
 var errLost = errors.New("the answer got lost")
@@ -83,8 +83,8 @@ func wantAcknowledged(t *testing.T, done <-chan error) {
 		if err != nil {
 			t.Fatalf("put got %v; want it acknowledged", err)
 		}
-	case <-time.After(patience):
-		t.Fatalf("put was not acknowledged in %v", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("put was not acknowledged in %v", testTimeout)
 	}
 }
 
@@ -104,17 +104,17 @@ func wantRefused(t *testing.T, done <-chan error) {
 		if !errors.Is(err, errDeposed) {
 			t.Fatalf("put got %v; want %v", err, errDeposed)
 		}
-	case <-time.After(patience):
-		t.Fatalf("put was not answered in %v", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("put was not answered in %v", testTimeout)
 	}
 }
 
 // eventually waits until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(testTimeout); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not in %v: %s", patience, what)
+			t.Fatalf("not in %v: %s", testTimeout, what)
 		}
 	}
 }

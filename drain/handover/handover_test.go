@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+// testTimeout is how long a test waits for what must happen.
+const testTimeout = 20 * time.Second
 
 // begin starts a successor that is given a listening socket, which nobody else has then.
 func begin(t *testing.T, role string) (s *Successor, address string) {
@@ -73,7 +73,7 @@ func takesOver(t *testing.T, s *Successor) {
 }
 
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -86,7 +86,7 @@ func ask(t *testing.T, address, command string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	fmt.Fprintln(c, command)
 	b, _ := io.ReadAll(c) // one that was told to end resets it
 	return strings.TrimSpace(string(b))
@@ -102,7 +102,7 @@ func wantServing(t *testing.T, address string) {
 // wantClosed wants that no process has the listening socket.
 func wantClosed(t *testing.T, address string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); ; time.Sleep(5 * time.Millisecond) {
 		c, err := net.Dial("tcp", address)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return
@@ -120,8 +120,8 @@ func wantEnd(t *testing.T, s *Successor, want string) {
 	t.Helper()
 	select {
 	case <-s.exited:
-	case <-time.After(patience):
-		t.Fatalf("the successor did not end within %v", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("the successor did not end within %v", testTimeout)
 	}
 	if got := s.CallOff(); got != want {
 		t.Errorf("end: got %s; want %s", got, want)
@@ -213,7 +213,7 @@ func stop(t *testing.T, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); ; time.Sleep(time.Millisecond) {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func stop(t *testing.T, pid int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("process %d was not stopped within %v", pid, patience)
+			t.Fatalf("process %d was not stopped within %v", pid, testTimeout)
 		}
 	}
 }

@@ -26,8 +26,8 @@ type Agent struct {
 	client    http.Client
 }
 
-// patience is how long Consul may take to come up.
-const patience = 60 * time.Second
+// testTimeout is how long Consul may take to come up.
+const testTimeout = 60 * time.Second
 
 // StartDev starts a dev agent, with its files in dir, and waits until it can be worked with.
 func StartDev(ctx context.Context, binary, dir string) (*Agent, error) {
@@ -93,7 +93,7 @@ func (a *Agent) Stop() {
 
 // awaitReady waits until there is a leader that knows the agent's node as alive.
 func (a *Agent) awaitReady(ctx context.Context, node string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
 	for {
 		var checks []struct{ Status string }
@@ -103,7 +103,7 @@ func (a *Agent) awaitReady(ctx context.Context, node string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not ready after %v (%d checks, error %w); %s says: %s", patience, len(checks), err, node, a.processes[len(a.processes)-1].Output())
+			return fmt.Errorf("not ready after %v (%d checks, error %w); %s says: %s", testTimeout, len(checks), err, node, a.processes[len(a.processes)-1].Output())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

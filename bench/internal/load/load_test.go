@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const patience = 30 * time.Second
+const testTimeout = 30 * time.Second
 
 func startWorker(t *testing.T) *Worker {
 	t.Helper()
@@ -44,7 +44,7 @@ func begin(t *testing.T, how func(string, Spec) (*Group, error), address string,
 
 func await(t *testing.T, g *Group, done func(*Stats) bool) *Stats {
 	t.Helper()
-	s, err := g.Await(t.Context(), patience, done)
+	s, err := g.Await(t.Context(), testTimeout, done)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestOnlyTheWantedMasterServesThoseWhoComeBack(t *testing.T) {
 
 	begin(t, startWorker(t).Listen, master.Address, Spec{Kind: Echo, Request: 8, Response: 8, ID: 2})
 	s := await(t, held, func(s *Stats) bool { return s.Served == 20 })
-	if s.Closed != 40 || s.FirstServed < s.LastClosed-int64(patience) || s.LastServed < s.FirstServed {
+	if s.Closed != 40 || s.FirstServed < s.LastClosed-int64(testTimeout) || s.LastServed < s.FirstServed {
 		t.Errorf("with the new master: got %+v; want 40 closed in two cuts, and times in order", s)
 	}
 }

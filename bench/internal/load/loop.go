@@ -78,7 +78,7 @@ func (l *loop) run() error {
 	sharpTimers()
 	events := make([]unix.EpollEvent, 256)
 	for {
-		n, err := l.poll.wait(events, l.patience())
+		n, err := l.poll.wait(events, l.testTimeout())
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (l *loop) run() error {
 	}
 }
 
-func (l *loop) patience() time.Duration {
+func (l *loop) testTimeout() time.Duration {
 	if len(l.timers) == 0 {
 		return -1
 	}

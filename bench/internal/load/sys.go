@@ -43,11 +43,11 @@ func (p poller) add(fd int, interest uint32, generation int32) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, interest, generation)
 }
 
-// wait waits for events, at most for patience; negative: for ever.
-func (p poller) wait(events []unix.EpollEvent, patience time.Duration) (int, error) {
+// wait waits for events, at most for testTimeout; negative: for ever.
+func (p poller) wait(events []unix.EpollEvent, testTimeout time.Duration) (int, error) {
 	var limit *unix.Timespec
-	if patience >= 0 {
-		t := unix.NsecToTimespec(int64(patience))
+	if testTimeout >= 0 {
+		t := unix.NsecToTimespec(int64(testTimeout))
 		limit = &t
 	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)),

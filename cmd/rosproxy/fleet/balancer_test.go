@@ -63,7 +63,7 @@ func (b *haproxy) state(server string) map[string]string {
 		return nil // starting
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := io.WriteString(c, "show stat\n"); err != nil {
 		b.t.Fatalf("ask HAProxy: %v", err)
 	}

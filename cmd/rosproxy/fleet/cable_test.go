@@ -48,7 +48,7 @@ func TestPeerWhoseCableIsPulledIsFoundInTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			_ = client.SetDeadline(time.Now().Add(patience))
+			_ = client.SetDeadline(time.Now().Add(testTimeout))
 			if _, err := fmt.Fprintln(client, c.talk); err != nil {
 				t.Fatal(err)
 			}

@@ -27,7 +27,7 @@ func startConsul(t *testing.T, h *host) *consul {
 		"-hcl", "ports { dns = -1, grpc = -1, grpc_tls = -1, serf_wan = -1 }")
 	c := &consul{t: t, address: h.ip + ":" + consulPort}
 	var err error
-	c.client, err = api.NewClient(&api.Config{Address: c.address, HttpClient: &http.Client{Transport: h.web().Transport, Timeout: patience}})
+	c.client, err = api.NewClient(&api.Config{Address: c.address, HttpClient: &http.Client{Transport: h.web().Transport, Timeout: testTimeout}})
 	if err != nil {
 		t.Fatal(err)
 	}

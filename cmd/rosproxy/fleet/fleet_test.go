@@ -192,12 +192,12 @@ func (f *fleet) wantEnded(streams []*stream, reason string) {
 // awaitOver waits until the streams have ended, whatever for.
 func (f *fleet) awaitOver(streams []*stream) {
 	f.t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(testTimeout)
 	for _, s := range streams {
 		select {
 		case <-s.over:
 		case <-deadline:
-			f.t.Fatalf("%v after %v; want it ended%s", s, patience, f.said(s.client))
+			f.t.Fatalf("%v after %v; want it ended%s", s, testTimeout, f.said(s.client))
 		}
 	}
 }

@@ -20,8 +20,8 @@ func TestKilledInstanceTakesOnlyItsOwnAlong(t *testing.T) {
 		}
 		select {
 		case <-f.a.process().empty:
-		case <-time.After(patience):
-			t.Fatalf("a is still there %v after SIGKILL", patience)
+		case <-time.After(testTimeout):
+			t.Fatalf("a is still there %v after SIGKILL", testTimeout)
 		}
 		gone := time.Now()
 		f.awaitOver(mine)

@@ -143,7 +143,7 @@ func (h *host) listen(port string) (net.Listener, error) {
 
 // web is an HTTP client on the host.
 func (h *host) web() *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{
+	return &http.Client{Timeout: testTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

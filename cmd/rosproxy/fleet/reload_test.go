@@ -78,7 +78,7 @@ func static(label string, port int, m *master) string {
 
 // asks sends one request to a port of an instance, and gives the master's name.
 func (f *fleet) asks(i *instance, port int) (string, error) {
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.t.Context(), testTimeout)
 	defer cancel()
 	c, err := f.network.hosts["client"].dial(ctx, net.JoinHostPort(i.host.ip, fmt.Sprint(port)))
 	if err != nil {

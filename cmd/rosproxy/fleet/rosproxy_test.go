@@ -169,8 +169,8 @@ func (i *instance) awaitEnd() {
 	p := i.process()
 	select {
 	case <-p.empty:
-	case <-time.After(patience):
-		i.t.Fatalf("%s: still running after %v", i.name, patience)
+	case <-time.After(testTimeout):
+		i.t.Fatalf("%s: still running after %v", i.name, testTimeout)
 	}
 	for pid, s := range p.all() {
 		if !s.Exited() || s.ExitStatus() != 0 {

@@ -105,7 +105,7 @@ func (f *traffic) requester(pause time.Duration) {
 // ask does one short request: connect, a line, the answer, close.
 func (f *traffic) ask() request {
 	r := request{id: fmt.Sprint(f.number.Add(1)), begun: time.Now()}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	c, err := dialHere(ctx, f.to)
 	if err == nil {
@@ -119,7 +119,7 @@ func (f *traffic) ask() request {
 
 // exchange sends a line and reads its answer, which must name the real client.
 func exchange(c net.Conn, from *bufio.Reader, text string) (answer, error) {
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := fmt.Fprintln(c, text); err != nil {
 		return answer{}, err
 	}
@@ -195,7 +195,7 @@ func (f *traffic) open(count int) []*stream {
 	f.t.Helper()
 	var opened []*stream
 	for range count {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		c, err := f.from.dial(ctx, f.to)
 		cancel()
 		if err != nil {

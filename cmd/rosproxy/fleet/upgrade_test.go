@@ -97,7 +97,7 @@ func (i *instance) wantGenerationsAnswer(pids []int) {
 	}
 	answered := 0
 	for _, socket := range sockets {
-		client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
+		client := &http.Client{Timeout: testTimeout, Transport: &http.Transport{DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 			}}}

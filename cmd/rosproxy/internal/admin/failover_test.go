@@ -61,7 +61,7 @@ func TestFailoverIsNeverSeenAsNoMaster(t *testing.T) {
 	masters := [2]netip.AddrPort{startSink(t), startSink(t)}
 	p.SetMaster("default", proxy.Master{Address: masters[0]})
 	looks, cuts := 0, 0
-	for begun := time.Now(); looks < 20 && time.Since(begun) < patience; cuts++ {
+	for begun := time.Now(); looks < 20 && time.Since(begun) < testTimeout; cuts++ {
 		connectAll(t, p, 200)
 		next := masters[(cuts+1)%2]
 		done := make(chan struct{})
@@ -104,7 +104,7 @@ func connectAll(t *testing.T, p *proxy.Proxy, clients int) {
 		}
 		t.Cleanup(func() { c.Close() })
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); ; time.Sleep(time.Millisecond) {
 		l := p.Snapshot().Labels[0]
 		if l.Active >= clients && l.Held == 0 { // more: one that was being dialled was carried along
 			return

@@ -22,8 +22,8 @@ import (
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+// testTimeout is how long a test waits for what must happen.
+const testTimeout = 20 * time.Second
 
 // startAt serves on a socket of the program with room for so many connections.
 func startAt(t *testing.T, network, address string, conns int, serve func(context.Context, net.Listener) error) net.Addr {
@@ -51,7 +51,7 @@ func dialTo(t *testing.T, at net.Addr) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	return c
 }
 
@@ -124,12 +124,12 @@ func TestReadersThatDoNotReadAreFewAndKeepNobodyOut(t *testing.T) {
 	for range 3 * atATime { // more than can be broken off while the last one waits
 		_, _ = io.WriteString(dialTo(t, at), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
-	for deadline := time.Now().Add(patience); e.now.Load() < atATime; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); e.now.Load() < atATime; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("got %d answers at a time; want %d", e.now.Load(), atATime)
 		}
 	}
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testTimeout); ; {
 		c := dialTo(t, at)
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		r, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -179,8 +179,8 @@ func TestSilentAgentChecksKeepNobodyOut(t *testing.T) {
 	a, _, _ := newAdmin(t)
 	const room = 4
 	at := startAt(t, "tcp", "127.0.0.1:0", room, NewAgentCheck(a, zerolog.Nop()).Serve)
-	// Each may stay for agentTimeout; one after the other they would take twice the patience.
-	for range 2 * room * int(patience/agentTimeout) {
+	// Each may stay for agentTimeout; one after the other they would take twice the testTimeout.
+	for range 2 * room * int(testTimeout/agentTimeout) {
 		dialTo(t, at)
 	}
 	b, err := io.ReadAll(dialTo(t, at))

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-const testTimeout = 20 * time.Second     // for what must happen
+const testTimeout = 20 * time.Second  // for what must happen
 const moment = 150 * time.Millisecond // for what must not
 
 var errLost = errors.New("the answer got lost")

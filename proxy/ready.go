@@ -1,5 +1,8 @@
 package proxy
 
+// slabChunk is how many slots for connections a loop makes at a time.
+const slabChunk = 256
+
 // ref names the tenant of a slot without keeping it alive.
 type ref struct{ index, generation uint32 }
 

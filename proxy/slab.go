@@ -2,8 +2,6 @@ package proxy
 
 import "github.com/rosproxy/rosproxy/proxy/internal/sock"
 
-const slabChunk = 256
-
 // slab holds a shard's connections in chunks that never move and are used again.
 type slab struct {
 	chunks []*[slabChunk]conn

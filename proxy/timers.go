@@ -4,62 +4,68 @@ import "container/heap"
 
 // timers orders slots by the one deadline each may have, in nanoseconds of the clock.
 type timers struct {
-	heap  deadlineHeap
-	place []int32 // of each slot in the heap, or unarmed
+	slots  []uint32       // a heap, with the earliest deadline on top
+	chunks []*timersChunk // what is known of each slot
 }
 
-type deadline struct {
-	at   int64
-	slot uint32
+// timersChunk is of slabChunk slots, like a slab's: it never moves, and costs
+// thousands of idle connections no more than it holds.
+type timersChunk struct {
+	at    [slabChunk]int64 // the deadline
+	place [slabChunk]int32 // in the heap, counted from 1; 0: unarmed
 }
 
-const unarmed = -1
+func (t *timers) at(slot uint32) *int64    { return &t.chunks[slot/slabChunk].at[slot%slabChunk] }
+func (t *timers) place(slot uint32) *int32 { return &t.chunks[slot/slabChunk].place[slot%slabChunk] }
+
+func (t *timers) isArmed(slot uint32) bool {
+	return int(slot/slabChunk) < len(t.chunks) && *t.place(slot) != 0
+}
 
 // arm sets slot's deadline, whether or not it has one.
 func (t *timers) arm(slot uint32, at int64) {
-	for len(t.place) <= int(slot) {
-		t.place = append(t.place, unarmed)
+	for len(t.chunks) <= int(slot/slabChunk) {
+		t.chunks = append(t.chunks, new(timersChunk))
 	}
-	t.heap.place = t.place
-	i := t.place[slot]
-	if i == unarmed {
+	place := t.place(slot)
+	if *place == 0 {
 		// Appended by hand: heap.Push would box the element.
-		i = int32(len(t.heap.byTime))
-		t.heap.byTime = append(t.heap.byTime, deadline{slot: slot})
-		t.place[slot] = i
+		t.slots = append(t.slots, slot)
+		*place = int32(len(t.slots))
 	}
-	t.heap.byTime[i].at = at
-	heap.Fix(&t.heap, int(i))
+	*t.at(slot) = at
+	heap.Fix((*deadlineHeap)(t), int(*place)-1)
 }
 
 // disarm takes slot's deadline away, if it has one.
 func (t *timers) disarm(slot uint32) {
-	if int(slot) >= len(t.place) || t.place[slot] == unarmed {
+	if !t.isArmed(slot) {
 		return
 	}
-	i, last := int(t.place[slot]), len(t.heap.byTime)-1
-	t.heap.Swap(i, last)
-	t.heap.byTime = t.heap.byTime[:last]
-	t.place[slot] = unarmed
+	h := (*deadlineHeap)(t)
+	i, last := int(*t.place(slot))-1, len(t.slots)-1
+	h.Swap(i, last)
+	t.slots = t.slots[:last]
+	*t.place(slot) = 0
 	if i < last {
-		heap.Fix(&t.heap, i)
+		heap.Fix(h, i)
 	}
 }
 
 // deadlineOf is slot's deadline.
 func (t *timers) deadlineOf(slot uint32) (at int64, armed bool) {
-	if int(slot) >= len(t.place) || t.place[slot] == unarmed {
+	if !t.isArmed(slot) {
 		return 0, false
 	}
-	return t.heap.byTime[t.place[slot]].at, true
+	return *t.at(slot), true
 }
 
 // next is the earliest deadline.
 func (t *timers) next() (at int64, some bool) {
-	if len(t.heap.byTime) == 0 {
+	if len(t.slots) == 0 {
 		return 0, false
 	}
-	return t.heap.byTime[0].at, true
+	return *t.at(t.slots[0]), true
 }
 
 // due takes a slot out whose deadline has passed.
@@ -67,21 +73,23 @@ func (t *timers) due(now int64) (slot uint32, some bool) {
 	if at, some := t.next(); !some || at > now {
 		return 0, false
 	}
-	slot = t.heap.byTime[0].slot
+	slot = t.slots[0]
 	t.disarm(slot)
 	return slot, true
 }
 
-type deadlineHeap struct {
-	byTime []deadline
-	place  []int32
-}
+// deadlineHeap is a timers as container/heap wants it.
+type deadlineHeap timers
 
-func (h *deadlineHeap) Len() int           { return len(h.byTime) }
-func (h *deadlineHeap) Less(i, j int) bool { return h.byTime[i].at < h.byTime[j].at }
+func (h *deadlineHeap) Len() int { return len(h.slots) }
+func (h *deadlineHeap) Less(i, j int) bool {
+	t := (*timers)(h)
+	return *t.at(h.slots[i]) < *t.at(h.slots[j])
+}
 func (h *deadlineHeap) Swap(i, j int) {
-	h.byTime[i], h.byTime[j] = h.byTime[j], h.byTime[i]
-	h.place[h.byTime[i].slot], h.place[h.byTime[j].slot] = int32(i), int32(j)
+	t := (*timers)(h)
+	h.slots[i], h.slots[j] = h.slots[j], h.slots[i]
+	*t.place(h.slots[i]), *t.place(h.slots[j]) = int32(i+1), int32(j+1)
 }
 func (h *deadlineHeap) Push(any) { panic("proxy: a deadline is added by timers.arm") }
 func (h *deadlineHeap) Pop() any { panic("proxy: a deadline is removed by timers.disarm") }

@@ -82,7 +82,7 @@ func TestAnotherMasterAfterSuspendIsAFailover(t *testing.T) {
 	old.wantNone()
 }
 
-// TestSuspendLosesNoDialInFlight: the office is vacant, so a dial that began
+// TestSuspendLosesNoDialInFlight: there is no master, so a dial that began
 // before may finish or not, but nobody is lost.
 func TestSuspendLosesNoDialInFlight(t *testing.T) {
 	noLeaks(t)

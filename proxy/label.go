@@ -63,7 +63,7 @@ func newLabel(index int, l Listener, s labelSettings) *label {
 	return out
 }
 
-// epoch is one master's time in office. A connection belongs to the epoch it
+// epoch is the time of one master. A connection belongs to the epoch it
 // was dialled in, and dies with it.
 type epoch struct {
 	number    uint64

@@ -24,7 +24,7 @@ func wakesOnTagChange(t *testing.T, c consul) {
 	}
 }
 
-// wakesOnElection moves the office in both orders; with the tag in the query
+// wakesOnElection moves the master's tag in both orders; with the tag in the query
 // the watcher sees nobody, or both, or the change at once, and ends at the new master.
 func wakesOnElection(t *testing.T, c consul) {
 	reg := func(id, role string) {

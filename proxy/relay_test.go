@@ -94,3 +94,66 @@ func TestBytesThatWaitForAResetAreLookedAtMoreAndMoreSeldom(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatAResetSourceHasLeftIsNotLostBetweenAnAcknowledgementAndItsEvent: a
+// timer comes when all that the kernel had is acknowledged and it has not yet
+// been said that there is room for the rest.
+func TestWhatAResetSourceHasLeftIsNotLostBetweenAnAcknowledgementAndItsEvent(t *testing.T) {
+	_, s := stopped(t, Config{}, nopLog)
+	c, peers := s.adopt(t, relaying)
+	c.lateOptions = true
+	c.flows[up].cutShort, c.flows[up].rest = true, s.leftovers.keep([]byte("the rest"))
+	c.sideBroken(s.loop, client)
+	c.sides[master].writable = false
+	c.watch = watchPending
+	c.onDeadline(s.loop)
+	c.onEvent(s.loop, master, sock.ReadyOut)
+	if n, err := sock.Receive(peers[master], s.scratch); err != nil || string(s.scratch[:n]) != "the rest" {
+		t.Errorf("the master got %q, %v; want the rest", s.scratch[:n], err)
+	}
+}
+
+func TestHalfCloseShortensATimeoutThatIsSet(t *testing.T) {
+	_, s := stopped(t, Config{IdleTimeout: time.Hour, HalfCloseTimeout: time.Minute}, nopLog)
+	c, peers := s.adopt(t, relaying)
+	c.lastActive = s.now - 1 // no byte has moved just now
+	c.relay(s.loop)
+	if at, _ := s.timers.deadlineOf(c.index); at != c.lastActive+int64(time.Hour) {
+		t.Fatalf("deadline: got %d; want %d", at, c.lastActive+int64(time.Hour))
+	}
+	if err := sock.SendFIN(peers[client]); err != nil {
+		t.Fatal(err)
+	}
+	c.onEvent(s.loop, client, sock.ReadyIn|sock.ReadyFIN)
+	if at, _ := s.timers.deadlineOf(c.index); at > s.now+int64(time.Minute) {
+		t.Errorf("deadline of the half-closed connection: got %d; want %d at most", at, s.now+int64(time.Minute))
+	}
+}
+
+// TestSideThatBrokeFirstIsBlamed, and holds nothing that was on its way to it.
+func TestSideThatBrokeFirstIsBlamed(t *testing.T) {
+	for name, first := range map[string]int{"client": client, "master": master} {
+		t.Run(name, func(t *testing.T) {
+			_, s := stopped(t, Config{}, nopLog)
+			c, _ := s.adopt(t, relaying)
+			c.flows[1-first].rest = s.leftovers.keep([]byte("to the first"))
+			kept := c.flows[1-first].rest
+			c.sideBroken(s.loop, first)
+			if c.flows[1-first].holds() {
+				t.Error("bytes for the side that broke are kept")
+			}
+			if again := s.leftovers.keep([]byte("x")); again != kept {
+				t.Error("what they were kept in is not used again")
+			}
+			c.sideBroken(s.loop, 1-first)
+			c.relay(s.loop)
+			want := ClientReset
+			if first == master {
+				want = MasterReset
+			}
+			if got := s.counters[0].closed; got[want] != 1 {
+				t.Errorf("closed by reason: got %v; want one %v", got, want)
+			}
+		})
+	}
+}

@@ -25,6 +25,16 @@ const (
 	Refuse                       // nobody is master until one claim is left
 )
 
+// LostPolicy says what becomes of live connections when the master is gone and
+// no other is elected.
+type LostPolicy int
+
+// The policies for a lost master.
+const (
+	KeepLive LostPolicy = iota // they stay until another master is elected
+	CutLive                    // they end after Config.LostAfter
+)
+
 // Config says what to watch in Consul. It is fixed for the life of a source.
 // The zero value of every field but Service and Labels is a sensible default.
 type Config struct {
@@ -36,6 +46,8 @@ type Config struct {
 	OnOutage   OutagePolicy
 	FenceAfter time.Duration // with Fence: how long consistent reads may go unanswered, from the first one on; at least 1s; 0: 30s
 	OnConflict ConflictPolicy
+	OnLost     LostPolicy
+	LostAfter  time.Duration // with CutLive: how long the master must be gone; 0: at once
 
 	Wait           time.Duration // one long poll, at most; 0: 10s
 	VerifyEvery    time.Duration // between two consistent reads of one label at one address, about; 0: 1.5s
@@ -123,7 +135,8 @@ func (c Config) Of(l Label) Config {
 		c.Datacenter = l.Datacenter
 	}
 	if l.Policy != nil {
-		c.OnOutage, c.FenceAfter, c.OnConflict = l.Policy.OnOutage, l.Policy.FenceAfter, l.Policy.OnConflict
+		p := l.Policy
+		c.OnOutage, c.FenceAfter, c.OnConflict, c.OnLost, c.LostAfter = p.OnOutage, p.FenceAfter, p.OnConflict, p.OnLost, p.LostAfter
 	}
 	return c
 }

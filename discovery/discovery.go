@@ -20,10 +20,9 @@ type Master struct {
 type Sink interface {
 	// SetMaster: m is the master of label. A repeat of the same address must be harmless.
 	SetMaster(label string, m Master)
-	// ClearMaster: label has no master. Without cut live connections stay,
-	// since nothing better exists yet; with cut (a refused conflict, a fenced
-	// outage) they must end.
-	ClearMaster(label string, cut bool)
+	// ClearMaster: label has no master, as l says. Called again for the same
+	// loss when live connections, which were to stay at first, must end.
+	ClearMaster(label string, l Loss)
 	// Confirm: a consistent read that began at begun, a time since boot
 	// (CLOCK_BOOTTIME), has named the master that label has now. So whoever
 	// stood still and goes on (SIGSTOP, a suspended machine) may wait for one
@@ -35,6 +34,13 @@ type Sink interface {
 	// be told. Only called where an outage is to be fenced; without a call
 	// there is no end.
 	Lease(label string, until time.Duration)
+}
+
+// Loss says why a label has no master.
+type Loss struct {
+	State State  // None, Conflict or Unreachable
+	Why   string // for people, in one line; empty: State says it all
+	Cut   bool   // live connections must end; else they stay, since nothing better exists yet
 }
 
 // Source is a source of masters.
@@ -73,7 +79,26 @@ type LabelStatus struct {
 	Label       string
 	State       State
 	MastersSeen int
-	Failing     []Failing // with None: who would be master if its checks passed, at most 16. Must not be changed
+	Source      string        // service, leader-key or static
+	Leader      *LeaderStatus // with a leader key; nil: not read yet. Must not be changed
+	Why         string        // there is no master, for people, in one line; empty: there is one, or State says it all
+	Failing     []Failing     // with None: who would be master if its checks passed, at most 16. Must not be changed
+}
+
+// Where the master of a label comes from (LabelStatus.Source).
+const (
+	SourceService   = "service"
+	SourceLeaderKey = "leader-key"
+	SourceStatic    = "static"
+)
+
+// LeaderStatus is what a leader key says.
+type LeaderStatus struct {
+	Key         string
+	Holder      string // the value: the name of a member, or an address; empty: the key is absent
+	Locked      bool   // a session holds it
+	ModifyIndex uint64 // 0: the key is absent
+	Ready       bool   // the holder has been found ready, and is master
 }
 
 // Failing is an instance that would be master if its checks passed.
@@ -107,15 +132,46 @@ type Label struct {
 	// instance of the service that carries the master's tags will do.
 	Tagged bool
 
-	Service    string   // empty: Config.Service
-	Tags       []string // empty: Config.Tags
-	Datacenter string   // empty: Config.Datacenter
-	Policy     *Policy  // nil: that of Config
+	Service    string     // empty: Config.Service
+	Tags       []string   // empty: Config.Tags
+	Datacenter string     // empty: Config.Datacenter
+	Leader     *LeaderKey // not nil: it says who is master, and not the service
+	Policy     *Policy    // nil: that of Config
 }
+
+// LeaderKey is an entry of Consul's KV store that the leader holds: whoever
+// holds it, or is named by it, is master.
+type LeaderKey struct {
+	Key         string
+	Format      LeaderFormat
+	LockIgnored bool // the value alone counts (orchestrator); else a key that no session holds names nobody
+	Ready       LeaderReady
+}
+
+// LeaderFormat is how the value of a leader key names the master.
+type LeaderFormat int
+
+// The formats.
+const (
+	AddressFormat LeaderFormat = iota // HOST:PORT
+	PatroniFormat                     // the name of a member, whose conn_url and api_url are in members/NAME beside the key
+)
+
+// LeaderReady is when a new leader becomes master.
+type LeaderReady int
+
+// When a leader is ready.
+const (
+	ReadyNow     LeaderReady = iota // at once
+	ReadyAPI                        // its REST API answers GET /primary with 200; with PatroniFormat
+	ReadyCatalog                    // an instance of the label's service and tags at its address is passing
+)
 
 // Policy says what becomes of a label's master in doubtful cases.
 type Policy struct {
 	OnOutage   OutagePolicy
 	FenceAfter time.Duration // as Config.FenceAfter
 	OnConflict ConflictPolicy
+	OnLost     LostPolicy
+	LostAfter  time.Duration // as Config.LostAfter
 }

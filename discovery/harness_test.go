@@ -66,8 +66,8 @@ func (r *recorder) enter(label, call string, m *Master) {
 
 func (r *recorder) SetMaster(label string, m Master) { r.enter(label, "set "+m.Address.String(), &m) }
 
-func (r *recorder) ClearMaster(label string, cut bool) {
-	if cut {
+func (r *recorder) ClearMaster(label string, l Loss) {
+	if l.Cut {
 		r.enter(label, "cut", nil)
 	} else {
 		r.enter(label, "clear", nil)

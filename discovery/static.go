@@ -159,7 +159,7 @@ func (s *Static) DialFailed(label string) {
 func (s *Static) Labels() []LabelStatus {
 	out := make([]LabelStatus, len(s.masters))
 	for i, m := range s.masters {
-		out[i] = LabelStatus{Label: m.label, State: Starting}
+		out[i] = LabelStatus{Label: m.label, State: Starting, Source: SourceStatic}
 		if m.known.Load() {
 			out[i].State, out[i].MastersSeen = Found, 1
 		}

@@ -55,7 +55,7 @@ func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log
 		log:      log.With().Str("label", l.Name).Logger(),
 		answers:  make(chan answer),
 		redial:   make(chan struct{}, 1),
-		status:   LabelStatus{Label: l.Name, State: Starting},
+		status:   LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
 	}
 	for range agents {
 		w.verify = append(w.verify, make(chan struct{}, 1))
@@ -148,7 +148,7 @@ func (w *watch) apply(o order, sink Sink) {
 		w.publish()
 	case clearMaster, cutMaster:
 		w.publish()
-		sink.ClearMaster(w.label, o.do == cutMaster)
+		sink.ClearMaster(w.label, Loss{State: w.observer.state, Cut: o.do == cutMaster})
 	default:
 		w.publish()
 	}
@@ -230,7 +230,7 @@ func (w *watch) verifyAll() {
 func (w *watch) dialFailed() { signal(w.redial) }
 
 func (w *watch) publish() {
-	status := LabelStatus{Label: w.label, State: w.observer.state, MastersSeen: w.observer.seen}
+	status := LabelStatus{Label: w.label, State: w.observer.state, MastersSeen: w.observer.seen, Source: SourceService}
 	if status.State == None {
 		status.Failing = slices.Clip(w.observer.failing[:min(len(w.observer.failing), maxFailing)])
 	}

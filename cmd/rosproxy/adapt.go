@@ -23,8 +23,8 @@ func (s sink) SetMaster(label string, m discovery.Master) {
 }
 
 // ClearMaster implements discovery.Sink.
-func (s sink) ClearMaster(label string, cut bool) {
-	if cut {
+func (s sink) ClearMaster(label string, l discovery.Loss) {
+	if l.Cut {
 		s.proxy.SetMaster(label, proxy.Master{})
 		return
 	}

@@ -40,8 +40,8 @@ listeners:
 	if !ok {
 		t.Errorf("got a failure; want none\n%s", out)
 	}
-	wantLine(t, out, "ok   configuration: listener europe on 127.0.0.1:0: service sync with tags role=master, label=europe; hold 10s, connect 2s, idle 1h0m0s, drop rst\n")
-	wantLine(t, out, "ok   configuration: listener pg on 127.0.0.1:0: service batman with tags primary, fenced after 5s, conflicts refused; hold 30s, connect 2s, idle 1h0m0s, drop rst, 500 held clients released a second\n")
+	wantLine(t, out, "ok   configuration: listener europe on 127.0.0.1:0: service sync with tags role=master, label=europe, on-lost keep; hold 10s, connect 2s, idle 1h0m0s, drop rst\n")
+	wantLine(t, out, "ok   configuration: listener pg on 127.0.0.1:0: service batman with tags primary, fenced after 5s, conflicts refused, on-lost keep; hold 30s, connect 2s, idle 1h0m0s, drop rst, 500 held clients released a second\n")
 	wantLine(t, out, "ok   configuration: listener cache on 127.0.0.1:0: static master "+at+
 		"; hold 10s, connect 2s, idle never, drop fin, PROXY headers accepted from 10.0.0.0/8, 192.0.2.1/32, PROXY header v2 sent\n")
 	for _, label := range []string{"europe", "pg", "cache"} {
@@ -51,5 +51,28 @@ listeners:
 		if strings.Contains(line, "master of cache at consul") {
 			t.Errorf("got %q; want Consul not asked for a label with a static master", line)
 		}
+	}
+}
+
+func TestCheckShowsLeaderKeysListenerByListener(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rosproxy.yaml")
+	text := `
+admin-listen: 127.0.0.1:0
+consul-addr: ["` + startConsul(t).Addr + `"]
+listeners:
+  - {label: key, listen: "127.0.0.1:0", leader-key: mysql/master/a, leader-lock: ignored, lost-after: 2s}
+  - {label: patroni, listen: "127.0.0.1:0", consul-datacenter: dc2, leader-key: service/batman/leader, leader-format: patroni, on-lost: keep, on-outage: fence}
+  - {label: catalog, listen: "127.0.0.1:0", leader-key: a/leader, leader-ready: catalog, service: db, tag: [primary], on-lost: cut}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, out := run(t, []string{"--config", path}, nil)
+	for label, source := range map[string]string{
+		"key":     "leader key mysql/master/a, format address, lock ignored, ready now, on-lost cut after 2s",
+		"patroni": "leader key service/batman/leader, format patroni, lock required, ready api in dc2, fenced after 30s, on-lost keep",
+		"catalog": "leader key a/leader, format address, lock required, ready catalog, by service db with tags primary, on-lost cut",
+	} {
+		wantLine(t, out, "ok   configuration: listener "+label+" on 127.0.0.1:0: "+source+"; hold 10s, connect 2s, ")
 	}
 }

@@ -25,7 +25,10 @@ func describeSource(c config.Config, l discovery.Label) string {
 		return "static master " + address
 	}
 	d := c.Discovery.Of(l)
-	s := "service " + d.Service + " with tags " + strings.Join(c.Discovery.TagsOf(l), ", ")
+	s := describeService(c, l)
+	if l.Leader != nil {
+		s = describeLeader(c, l)
+	}
 	if d.Datacenter != "" {
 		s += " in " + d.Datacenter
 	}
@@ -35,7 +38,40 @@ func describeSource(c config.Config, l discovery.Label) string {
 	if d.OnConflict == discovery.Refuse {
 		s += ", conflicts refused"
 	}
-	return s
+	return s + ", " + describeLost(d)
+}
+
+func describeService(c config.Config, l discovery.Label) string {
+	return "service " + c.Discovery.Of(l).Service + " with tags " + strings.Join(c.Discovery.TagsOf(l), ", ")
+}
+
+// describeLeader tells what is read of a leader key, and when its leader is ready.
+func describeLeader(c config.Config, l discovery.Label) string {
+	format, lock, ready := "address", "required", "now"
+	if l.Leader.Format == discovery.PatroniFormat {
+		format = "patroni"
+	}
+	if l.Leader.LockIgnored {
+		lock = "ignored"
+	}
+	switch l.Leader.Ready {
+	case discovery.ReadyAPI:
+		ready = "api"
+	case discovery.ReadyCatalog:
+		ready = "catalog, by " + describeService(c, l)
+	}
+	return fmt.Sprintf("leader key %s, format %s, lock %s, ready %s", l.Leader.Key, format, lock, ready)
+}
+
+// describeLost tells what becomes of live connections when the master is gone.
+func describeLost(d discovery.Config) string {
+	switch {
+	case d.OnLost == discovery.KeepLive:
+		return "on-lost keep"
+	case d.LostAfter == 0:
+		return "on-lost cut"
+	}
+	return fmt.Sprintf("on-lost cut after %v", d.LostAfter)
 }
 
 func describeSettings(p proxy.Settings) string {

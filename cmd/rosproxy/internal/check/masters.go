@@ -32,15 +32,16 @@ func checkMasters(ctx context.Context, r *report, c config.Config, source discov
 	if consul, ok := source.(agentChecker); ok {
 		asking, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
+		leaders := leadersOf(c)
 		for _, a := range consul.Check(asking) {
-			reportAgent(r, a)
+			reportAgent(r, leaders, a)
 			found.addAll(a.Labels)
 		}
 	}
 	found.check(ctx, r, c)
 }
 
-func reportAgent(r *report, a discovery.AgentCheck) {
+func reportAgent(r *report, leaders map[string]*discovery.LeaderKey, a discovery.AgentCheck) {
 	if a.Err != nil {
 		r.fail("%v", a.Err) // names the address and what to do
 	} else {
@@ -48,12 +49,24 @@ func reportAgent(r *report, a discovery.AgentCheck) {
 	}
 	for _, l := range a.Labels {
 		if l.Err == nil || !errors.Is(a.Err, l.Err) { // else it has been said
-			reportLabel(r, a.Address, l)
+			reportLabel(r, a.Address, l, leaders[l.Label])
 		}
 	}
 }
 
-func reportLabel(r *report, address string, l discovery.LabelCheck) {
+// leadersOf are the leader keys of those labels that follow one.
+func leadersOf(c config.Config) map[string]*discovery.LeaderKey {
+	leaders := map[string]*discovery.LeaderKey{}
+	for _, l := range c.Discovery.Labels {
+		if l.Leader != nil {
+			leaders[l.Name] = l.Leader
+		}
+	}
+	return leaders
+}
+
+// reportLabel prints what an address says of a label. leader is the key that it follows; nil: a service.
+func reportLabel(r *report, address string, l discovery.LabelCheck, leader *discovery.LeaderKey) {
 	for _, claim := range l.Invalid {
 		r.warn("master of %s at consul %s: %s", l.Label, address, claim)
 	}
@@ -62,6 +75,8 @@ func reportLabel(r *report, address string, l discovery.LabelCheck) {
 		r.fail("master of %s at consul %s: %v", l.Label, address, l.Err)
 	case len(l.Masters) == 0 && len(l.Failing) > 0:
 		r.fail("master of %s at consul %s: none whose checks pass: %s", l.Label, address, describeFailing(l.Failing))
+	case len(l.Masters) == 0 && leader != nil:
+		r.fail("master of %s at consul %s: nobody is named by the leader key %s; check --leader-key and --leader-lock", l.Label, address, leader.Key)
 	case len(l.Masters) == 0:
 		r.fail("master of %s at consul %s: none found; check --service and --tag", l.Label, address)
 	case len(l.Masters) > 1:
@@ -74,11 +89,17 @@ func reportLabel(r *report, address string, l discovery.LabelCheck) {
 func describeAll(masters []discovery.Master) string {
 	var s []string
 	for _, m := range masters {
-		where := "address not resolved"
+		is := "address not resolved"
 		if m.Address.IsValid() {
-			where = m.Address.String()
+			is = m.Address.String()
 		}
-		s = append(s, fmt.Sprintf("%s (%s on %s)", where, orUnknown(m.ServiceID), orUnknown(m.Node)))
+		switch {
+		case m.ServiceID != "" && m.Node != "":
+			is += fmt.Sprintf(" (%s on %s)", m.ServiceID, m.Node)
+		case m.ServiceID != "" || m.Node != "": // a leader key names no node, and an address alone nothing else
+			is += fmt.Sprintf(" (%s)", m.ServiceID+m.Node)
+		}
+		s = append(s, is)
 	}
 	return strings.Join(s, ", ")
 }

@@ -54,7 +54,7 @@ const (
 	day          = 24 * time.Hour
 	maxListens   = 4096
 	maxShards    = 1024
-	manyAsking   = 80 // labels; an agent takes two connections of each, and some to spare, up to 200 from one host
+	manyAsked    = 80 // questions; an agent takes two connections of each, and some to spare, up to 200 from one host
 	maxConns     = 16 << 20
 	maxKeepAlive = 32767 * time.Second // the kernel's MAX_TCP_KEEPIDLE
 )
@@ -90,15 +90,15 @@ const unlabelled = "default"
 func load(s settings) (Config, error) {
 	var c Config
 	for _, load := range []func(settings, *Config) error{
-		loadListeners, loadConsul, loadStatic, loadConnections, loadOwn, loadAdmin, loadAgentCheck, loadDrain, loadLog,
+		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadLog,
 	} {
 		if err := load(s, &c); err != nil {
 			return Config{}, err
 		}
 	}
 	c.listeners = nil
-	if n := len(c.Asking().Labels); n > manyAsking {
-		c.Warnings = append(c.Warnings, fmt.Sprintf("%d labels ask Consul, each by two connections to each address: an agent takes 200 from one host, unless its limits.http_max_conns_per_client says more", n))
+	if n := c.Asking().Questions(); n > manyAsked {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%d questions to Consul, each by two connections to each address: an agent takes 200 from one host, unless its limits.http_max_conns_per_client says more", n))
 	}
 	for _, name := range s.stray() {
 		c.Warnings = append(c.Warnings, name+" is set, but there is no such flag")

@@ -205,6 +205,9 @@ func (r *fileReader) eachKey(n *yaml.Node, f func(name string, key, v *yaml.Node
 			return r.fault(key, "a key that is no word")
 		}
 		name := Trim(key.Value, maxLabel)
+		if name == "<<" {
+			return r.fault(key, "<<: merge keys are not understood; write the keys out")
+		}
 		if line, again := first[name]; again {
 			return r.fault(key, "%s: a second time, the first is on line %d", name, line)
 		}

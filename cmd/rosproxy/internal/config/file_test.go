@@ -66,7 +66,9 @@ func TestExampleFileOfTheReadme(t *testing.T) {
 	}
 	wantLabels := []discovery.Label{
 		{Name: "europe", Tagged: true},
-		{Name: "pg", Service: "batman", Tags: []string{"primary"}},
+		{Name: "pg", Service: "batman", Tagged: true,
+			Leader: &discovery.LeaderKey{Key: "service/batman/leader", Format: discovery.PatroniFormat, Ready: discovery.ReadyAPI},
+			Policy: &discovery.Policy{FenceAfter: 30 * time.Second, OnLost: discovery.CutLive}},
 		{Name: "cache", Tagged: true},
 	}
 	if !reflect.DeepEqual(c.Discovery.Labels, wantLabels) {
@@ -125,6 +127,12 @@ service: db
 tag: [leader]
 consul-addr: ["c:8500"]
 consul-datacenter: dc2
+leader-key: [pg/leader]
+leader-format: patroni
+leader-lock: ignored
+leader-ready: catalog
+on-lost: cut
+lost-after: 7s
 on-outage: fence
 fence-after: 7s
 verify-every: 3s
@@ -154,14 +162,28 @@ log-level: debug
 log-format: console
 log-connections: true
 `
-	got := mustParse(t, []string{"--config", configFile(t, text+"listen: [\"a=127.0.0.1:1\", \"b=:2\"]\nstatic-master: [\"b=h:1\"]\n")}, nil)
-	var args []string
-	for line := range strings.Lines(text) {
-		if key, v, ok := strings.Cut(strings.TrimSpace(line), ": "); ok {
-			args = append(args, "--"+key+"="+strings.Trim(v, `[]"`))
+	text += "listen: [\"a=127.0.0.1:1\", \"b=:2\"]\nstatic-master: [\"b=h:1\"]\n"
+	_, s, err := parseArgs(nil, nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag := range s.flags {
+		if !strings.Contains(text, "\n"+flag+": ") && flag != "help" && flag != flagConfig {
+			t.Errorf("this test has no key for --%s", flag)
 		}
 	}
-	want := mustParse(t, append(args, "--listen=a=127.0.0.1:1", "--listen=b=:2", "--static-master=b=h:1"), nil)
+	got := mustParse(t, []string{"--config", configFile(t, text)}, nil)
+	var args []string
+	for line := range strings.Lines(text) {
+		key, v, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok {
+			continue
+		}
+		for one := range strings.SplitSeq(strings.Trim(v, `[]`), ", ") {
+			args = append(args, "--"+key+"="+strings.Trim(one, `"`))
+		}
+	}
+	want := mustParse(t, args, nil)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant as by flags %+v", got, want)
 	}
@@ -178,8 +200,9 @@ listeners:
     tag: [primary, green]
     consul-datacenter: dc2
     on-outage: keep
-    fence-after: 5s
     on-conflict: refuse
+    on-lost: cut
+    lost-after: 6s
     hold-timeout: 3s
     release-rate: 9
     connect-timeout: 4s
@@ -189,7 +212,7 @@ listeners:
     accept-proxy-from: [10.0.0.0/8, 192.0.2.1]
     send-proxy: v2
   - {label: none, listen: ":2"}
-  - {label: some, listen: ":3", send-proxy: off, on-conflict: refuse}
+  - {label: some, listen: ":3", send-proxy: off, on-conflict: refuse, fence-after: 5s}
 `)}, nil)
 	want := proxy.Settings{
 		HoldTimeout: 3 * time.Second, ReleaseRate: 9, ConnectTimeout: 4 * time.Second, IdleTimeout: 5 * time.Second, DropFIN: true,
@@ -209,7 +232,8 @@ listeners:
 	}
 	labels := c.Discovery.Labels
 	first := c.Discovery.Of(labels[0])
-	if first.Service != "db" || first.Datacenter != "dc2" || first.OnOutage != discovery.Keep || first.FenceAfter != 5*time.Second || first.OnConflict != discovery.Refuse {
+	if first.Service != "db" || first.Datacenter != "dc2" || first.OnOutage != discovery.Keep || first.OnConflict != discovery.Refuse ||
+		first.OnLost != discovery.CutLive || first.LostAfter != 6*time.Second {
 		t.Errorf("got %+v; want what the listener says", first)
 	}
 	for i, want := range []string{"primary,green", "role=master,blue,label=none", "role=master,blue,label=some"} {
@@ -218,7 +242,7 @@ listeners:
 		}
 	}
 	third := c.Discovery.Of(labels[2])
-	if third.Service != "sync" || third.OnOutage != discovery.Fence || third.FenceAfter != 30*time.Second || third.OnConflict != discovery.Refuse {
+	if third.Service != "sync" || third.OnOutage != discovery.Fence || third.FenceAfter != 5*time.Second || third.OnConflict != discovery.Refuse || third.OnLost != discovery.KeepLive {
 		t.Errorf("got %+v; want its own policy for conflicts, and else that of all", third)
 	}
 }
@@ -334,6 +358,8 @@ func FuzzFile(f *testing.F) {
 		}
 		f.Add(string(text))
 	}
+	f.Add("leader-key: [a=k/leader, m]\nleader-format: patroni\nleader-lock: ignored\nleader-ready: now\non-lost: cut\nlost-after: 1s\nlisteners:\n" +
+		"  - {label: a, listen: \":1\"}\n  - {label: b, listen: \":2\", leader-key: x, leader-format: address, on-lost: keep}\n  - {label: c, listen: \":3\", leader-ready: catalog}\n")
 	f.Add("a: &a [*a]\n")
 	f.Add("listeners: &a\n  - *a\n")
 	f.Add("? [x]\n: y\n")

@@ -36,9 +36,15 @@ type grammar struct {
 	Tag              []string `listener:"list" sep:"none" default:"role=master" placeholder:"TAG" help:"Tag of the master (role=master). Repeatable, all must match."`
 	ConsulAddr       []string `sep:"none" placeholder:"ADDR" help:"Consul address (from the environment, else 127.0.0.1:8500). Repeatable: all are watched, the newest answer wins."`
 	ConsulDatacenter string   `listener:"one" placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
+	LeaderKey        []string `listener:"one" sep:"none" placeholder:"[LABEL=]KEY" help:"Consul KV key that the leader holds: it, not a tag, says who is master; without LABEL for every listener that has none of its own and no static master. Repeatable."`
+	LeaderFormat     string   `listener:"one" default:"address" placeholder:"patroni|address" help:"address: the value of the leader key is HOST:PORT. patroni: it is the name of a member, whose address stands in members/NAME beside the key (${default})."`
+	LeaderLock       string   `listener:"one" default:"required" placeholder:"required|ignored" help:"required: a leader key that no session holds names nobody. ignored: the value alone counts (${default})."`
+	LeaderReady      string   `listener:"one" placeholder:"api|catalog|now" help:"When a new leader gets connections: its REST API answers GET /primary with 200; an instance of --service with --tag at its address is passing; at once (api with patroni, else now)."`
 	StaticMaster     []string `listener:"one" sep:"none" placeholder:"[LABEL=]HOST:PORT" help:"No Consul: a fixed master, for trials and benchmarks. Repeatable."`
 	OnOutage         string   `listener:"one" default:"keep" placeholder:"keep|fence" help:"Consul unreachable: keep the last master, or reset and hold after --fence-after (${default})."`
 	FenceAfter       string   `listener:"one" default:"30s" placeholder:"D" help:"How long consistent reads of Consul go unanswered, from the first one on, before that fences; at least 1s (${default})."`
+	OnLost           string   `listener:"one" placeholder:"keep|cut" help:"The master is gone and none is elected: keep live connections, or end them after --lost-after (keep; cut with a leader key)."`
+	LostAfter        string   `listener:"one" default:"0s" placeholder:"D" help:"With cut: how long the master must be gone (${default})."`
 	VerifyEvery      string   `default:"1500ms" placeholder:"D" help:"Between two consistent reads of one label at one Consul address (${default})."`
 	OnConflict       string   `listener:"one" default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
 	HoldTimeout      string   `listener:"one" default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`

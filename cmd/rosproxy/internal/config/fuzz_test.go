@@ -4,7 +4,10 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
+
+	"github.com/rosproxy/rosproxy/discovery"
 )
 
 // FuzzFlags feeds arbitrary command lines and environments, both split at
@@ -15,6 +18,8 @@ func FuzzFlags(f *testing.F) {
 	f.Add("check\n--drop=fin\n--shards\n3", "ROSPROXY_LISTEN=a=:1,b=[::1]:2\nROSPROXY_TAG=,")
 	f.Add("run\n--help", "ROSPROXY_=\nROSPROXY_X=1")
 	f.Add("--admin-listen=unix:/x\n--\n-h\n--log-connections=no", "=\n==")
+	f.Add("--leader-key=a=k/leader\n--leader-format=patroni\n--listen=a=:1\n--on-lost=cut\n--lost-after=1s", "ROSPROXY_LEADER_READY=catalog\nROSPROXY_LEADER_LOCK=ignored")
+	f.Add("--leader-key=x", "ROSPROXY_LEADER_KEY=a=b,c\nROSPROXY_ON_LOST=keep")
 	f.Add("--hold-timeout\n-1s\n--consul-addr\nunix:///x", "ROSPROXY_MAX_CONNS=9999999999999999999")
 	f.Fuzz(func(t *testing.T, args, env string) {
 		command, c, err := Parse(strings.Split(args, "\n"), strings.Split(env, "\n"), io.Discard)
@@ -35,8 +40,15 @@ func wantSound(t *testing.T, c Config) {
 			t.Errorf("got label %q of %+v; want it named once, the same on both sides", l.Label, c)
 		}
 		labels[l.Label] = true
-		if l := c.Discovery.Labels[i]; c.Static[l.Name] != "" && (l.Service != "" || l.Tags != nil || l.Policy != nil) {
-			t.Errorf("got %+v; want nothing that is asked of Consul for a static master", l)
+		label := c.Discovery.Labels[i]
+		if c.Static[label.Name] != "" && (label.Service != "" || label.Tags != nil || label.Policy != nil || label.Leader != nil) {
+			t.Errorf("got %+v; want nothing that is asked of Consul for a static master", label)
+		}
+		if k := label.Leader; k != nil && (discovery.CheckLeaderKey(k.Key, k.Format) != nil || k.Ready == discovery.ReadyAPI && k.Format != discovery.PatroniFormat) {
+			t.Errorf("got leader key %+v; want one that can be followed", k)
+		}
+		if p := label.Policy; p != nil && (p.LostAfter < 0 || p.FenceAfter < time.Second) {
+			t.Errorf("got policy %+v; want times that can be waited for", p)
 		}
 	}
 	for label := range c.Static {

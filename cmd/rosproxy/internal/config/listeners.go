@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/rosproxy/rosproxy/discovery"
@@ -13,7 +14,14 @@ type listener struct {
 	settings        // with what it has of its own
 	label    string // empty: it has none, and any master will do
 	labelled value  // where the label is written
-	address  labelled
+	at       address
+}
+
+// address is where a listener listens.
+type address struct {
+	value
+	hostPort string
+	port     uint16
 }
 
 // listenersOf gives the listeners as they are written: those of the file, else
@@ -24,11 +32,15 @@ func listenersOf(s settings) ([]listener, error) {
 	}
 	var all []listener
 	for _, v := range s.list(flagListen) {
-		address, err := parseLabelled(v)
+		l, err := cutLabel(v)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, listener{settings: s, label: address.label, labelled: v, address: address})
+		at, err := parseAddress(v, l.rest)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, listener{settings: s, label: l.label, labelled: v, at: at})
 	}
 	return all, nil
 }
@@ -40,26 +52,26 @@ func listenersOfFile(s settings) ([]listener, error) {
 	}
 	var all []listener
 	for _, e := range s.file.listeners {
-		label, at := e.values[keyLabel][0], e.values[flagListen][0]
+		label, listen := e.values[keyLabel][0], e.values[flagListen][0]
 		if reason := badLabel(label.text); reason != "" {
 			return nil, label.fault("%s", reason)
 		}
-		address, err := parseAddress(at)
+		at, err := parseAddress(listen, listen.text)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, listener{settings: s.of(e), label: label.text, labelled: label, address: address})
+		all = append(all, listener{settings: s.of(e), label: label.text, labelled: label, at: at})
 	}
 	return all, nil
 }
 
-// parseAddress reads HOST:PORT.
-func parseAddress(v value) (labelled, error) {
-	host, port, reason := SplitHostPort(v.text)
+// parseAddress reads HOST:PORT, which is v or part of it.
+func parseAddress(v value, text string) (address, error) {
+	_, port, reason := SplitHostPort(text)
 	if reason != "" {
-		return labelled{}, v.fault("%s", reason)
+		return address{}, v.fault("%s", reason)
 	}
-	return labelled{value: v, address: v.text, host: host, port: port}, nil
+	return address{value: v, hostPort: text, port: port}, nil
 }
 
 // loadListeners reads which listeners there are.
@@ -77,23 +89,23 @@ func loadListeners(s settings, c *Config) (err error) {
 		switch key := strings.ToLower(label.Name); {
 		case labels[key]:
 			return l.labelled.fault("the label %q has a listener already", label.Name)
-		case l.address.port != 0 && addresses[l.address.address]:
-			return l.address.fault("the address has a listener already")
+		case l.at.port != 0 && addresses[l.at.hostPort]:
+			return l.at.fault("the address has a listener already")
 		case len(c.Proxy.Listeners) == maxListens:
 			return l.labelled.fault("more than %d listeners", maxListens)
 		default:
-			labels[key], addresses[l.address.address] = true, true
+			labels[key], addresses[l.at.hostPort] = true, true
 		}
 		c.Discovery.Labels = append(c.Discovery.Labels, label)
-		c.Proxy.Listeners = append(c.Proxy.Listeners, proxy.Listener{Label: label.Name, Address: l.address.address})
+		c.Proxy.Listeners = append(c.Proxy.Listeners, proxy.Listener{Label: label.Name, Address: l.at.hostPort})
 	}
 	return nil
 }
 
 // Keys of a listener, by the part of the program that they are for.
 var (
-	keysOfDiscovery = []string{"service", "tag", "consul-datacenter", "on-outage", "fence-after", "on-conflict"}
-	keysOfPolicy    = []string{"on-outage", "fence-after", "on-conflict"}
+	keysOfDiscovery = slices.Concat([]string{"service", "tag", "consul-datacenter"}, keysOfLeader, keysOfPolicy)
+	keysOfPolicy    = []string{"on-outage", "fence-after", "on-conflict", "on-lost", "lost-after"}
 	keysOfProxy     = []string{"hold-timeout", "release-rate", "connect-timeout", "idle-timeout", "drop", "accept-proxy", "accept-proxy-from", "send-proxy"}
 )
 
@@ -140,8 +152,8 @@ func (l listener) loadDiscovery(label *discovery.Label, static map[string]string
 			return err
 		}
 	}
-	if l.hasOwn(keysOfPolicy...) {
-		own, err := loadPolicy(l.settings)
+	if l.hasOwn(keysOfPolicy...) || label.Leader != nil {
+		own, err := loadPolicy(l.settings, label.Leader != nil)
 		if err != nil {
 			return err
 		}

@@ -80,11 +80,14 @@ func (v value) quoted() string {
 }
 
 // name is that of the flag or the key, for an error about another one.
-func (v value) name() string {
+func (v value) name() string { return v.nameOf(v.flag) }
+
+// nameOf is another flag's name in the place where v is written.
+func (v value) nameOf(flag string) string {
 	if v.file != "" {
-		return v.flag
+		return flag
 	}
-	return "--" + v.flag
+	return "--" + flag
 }
 
 // list gives the values of a flag; none when it was not given and has no default.

@@ -79,28 +79,23 @@ func parseBool(s settings, flag string) (bool, error) {
 	return b, nil
 }
 
-// labelled is text of the form [LABEL=]HOST:PORT.
+// labelled is text of the form [LABEL=]REST.
 type labelled struct {
 	value
-	label   string // empty: none was written
-	address string
-	host    string // empty: every address of the machine
-	port    uint16
+	label string // empty: none was written
+	rest  string
 }
 
-// parseLabelled reads [LABEL=]HOST:PORT.
-func parseLabelled(v value) (labelled, error) {
-	label, address, found := strings.Cut(v.text, "=")
+// cutLabel reads [LABEL=]REST.
+func cutLabel(v value) (labelled, error) {
+	label, rest, found := strings.Cut(v.text, "=")
 	if !found {
-		label, address = "", v.text
-	} else if reason := badLabel(label); reason != "" {
+		return labelled{value: v, rest: v.text}, nil
+	}
+	if reason := badLabel(label); reason != "" {
 		return labelled{}, v.fault("%s", reason)
 	}
-	host, port, reason := SplitHostPort(address)
-	if reason != "" {
-		return labelled{}, v.fault("%s", reason)
-	}
-	return labelled{value: v, label: label, address: address, host: host, port: port}, nil
+	return labelled{value: v, label: label, rest: rest}, nil
 }
 
 // maxLabel keeps log lines and metrics readable.

@@ -11,6 +11,7 @@ type backend struct {
 	agent *agent
 	ttls  *ttls
 	acl   *acls
+	saved *snapshots
 
 	node          string
 	datacenter    string
@@ -21,7 +22,7 @@ type backend struct {
 
 func newBackend(c Config) *backend {
 	b := &backend{
-		ttls: &ttls{}, acl: &acls{},
+		ttls: &ttls{}, acl: &acls{}, saved: &snapshots{},
 		node: c.Node, datacenter: c.Datacenter, streaming: c.Streaming, sessionTTLMin: c.SessionTTLMin,
 	}
 	b.store = newStore(b.freshState())

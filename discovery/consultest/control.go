@@ -151,8 +151,10 @@ func (s *Server) Index() uint64 {
 	return i
 }
 
-// Restore sets the raft index to i and keeps the catalog: it is what clients
-// see of a cluster that was restored from a snapshot. Queries that wait are answered at once.
+// Restore sets the raft index to i and keeps everything else: it is what
+// clients see of a cluster that was set up anew from a copy of the old one.
+// Queries that wait are answered at once, with what was there before. [Server.RestoreSnapshot] is what
+// `consul snapshot restore` does to a cluster that lives on.
 func (s *Server) Restore(i uint64) {
 	s.backend.store.replace(func(old *state) *state {
 		st := old.clone()

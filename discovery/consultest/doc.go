@@ -15,10 +15,12 @@
 //
 // What a real Consul will not do on demand, the double does: see [Fault] for
 // answers that are wrong, slow or missing, [Server.Stop] and [Server.Restart]
-// for an agent that dies, [Server.Restore] for an index that goes backwards,
-// [Server.Lag] for an agent left behind, [Server.AddAgent] for several agents
-// of one cluster, [Server.SetToken] for access control. What clients asked is
-// on record: [Server.Requests], [Server.LongPolls].
+// for an agent that dies, [Server.Restore] and [Server.RestoreSnapshot] for
+// indexes that go backwards, [Server.Lag] for an agent left behind,
+// [Server.AddAgent] for several agents of one cluster, [Server.SetToken] and
+// [Server.DenyKeys] for access control, [Server.Lock], [Server.Unlock] and
+// [Server.ExpireSession] for a leader's key. What clients asked is on record:
+// [Server.Requests], [Server.LongPolls].
 //
 // It is no Consul: there is one data centre; filter expressions, namespaces,
 // prepared queries, Connect, HTTP, gRPC and script checks are refused or

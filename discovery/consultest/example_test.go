@@ -68,3 +68,35 @@ func ExampleServer_AddAgent() {
 	// 1 <nil>
 	// 0 <nil>
 }
+
+// A leader's key is held by a session, lost with it, and taken by another.
+func ExampleServer_Lock() {
+	s := consultest.NewServer()
+	defer s.Close()
+	leader := s.NewSession(consultest.DeleteKeys)
+	s.Lock("service/batman/leader", "pg1", leader)
+
+	show := func() {
+		k, _, err := s.Client().KV().Get("service/batman/leader", nil)
+		switch {
+		case err != nil:
+			fmt.Println(err)
+		case k == nil:
+			fmt.Println("nobody")
+		default:
+			fmt.Println(string(k.Value), "holds it:", k.Session != "")
+		}
+	}
+	show()
+	s.ExpireSession(leader)
+	show()
+	s.Lock("service/batman/leader", "pg2", s.NewSession(consultest.DeleteKeys))
+	show()
+	s.Unlock("service/batman/leader")
+	show()
+	// Output:
+	// pg1 holds it: true
+	// nobody
+	// pg2 holds it: true
+	// pg2 holds it: false
+}

@@ -9,14 +9,14 @@ import (
 )
 
 func (b *backend) kvGet(c *call) (*Answer, error) {
-	if c.rights != AllRights {
-		return nil, refuse(http.StatusForbidden, "Permission denied: lacks permission 'key:read' on %q", c.rest)
-	}
 	if c.has("recurse") || c.has("keys") {
 		return b.query(c, func(st *state) reading { return c.readKeys(st) })
 	}
 	if c.rest == "" {
 		return nil, refuse(http.StatusBadRequest, "Missing key name")
+	}
+	if c.keyDenied(c.rest) {
+		return nil, c.lacks("key:read", c.rest)
 	}
 	return b.query(c, func(st *state) reading {
 		k, ok := st.keys[c.rest]
@@ -33,9 +33,10 @@ func (b *backend) kvGet(c *call) (*Answer, error) {
 
 // readKeys lists the keys under a prefix, or their names alone.
 func (c *call) readKeys(st *state) reading {
-	found := st.listKeys(c.rest)
+	all := st.listKeys(c.rest)
+	found := slices.DeleteFunc(slices.Clone(all), func(k keyRow) bool { return c.keyDenied(k.Key) })
 	version := st.prefixIndex(c.rest)
-	r := reading{value: found, index: version, version: version, missing: len(found) == 0}
+	r := reading{value: found, index: version, version: version, missing: len(found) == 0, filtered: len(found) < len(all)}
 	if version == 0 {
 		r.index = st.keysIndex
 	}
@@ -61,6 +62,9 @@ func (b *backend) kvPut(c *call) (*Answer, error) {
 	}
 	if n := btoi(c.has("cas")) + btoi(c.has("acquire")) + btoi(c.has("release")); n > 1 {
 		return nil, refuse(http.StatusBadRequest, "Conflicting flags: %s", c.args.Encode())
+	}
+	if c.keyDenied(c.rest) {
+		return nil, c.lacks("key:write", c.rest)
 	}
 	k := keyRow{Key: c.rest, Value: c.body}
 	cas, err := c.number("cas")
@@ -101,6 +105,9 @@ func (b *backend) kvDelete(c *call) (*Answer, error) {
 	}
 	if c.has("recurse") && c.has("cas") {
 		return nil, refuse(http.StatusBadRequest, "Conflicting flags: %s", c.args.Encode())
+	}
+	if c.keyDenied(c.rest) || c.has("recurse") && c.treeDenied(c.rest) {
+		return nil, c.lacks("key:write", c.rest)
 	}
 	cas, err := c.number("cas")
 	if err != nil {

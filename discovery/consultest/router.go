@@ -29,6 +29,7 @@ type call struct {
 	atOnce bool   // answer a blocking query without waiting
 	asleep func() // to be called when the call begins to wait
 	rights Rights
+	denied []string // prefixes of the keys that the caller may not touch
 }
 
 func (c *call) has(arg string) bool { return c.args.Has(arg) }
@@ -62,6 +63,8 @@ var routes = []route{
 	{"GET", "/v1/health/service/", (*backend).healthService},
 	{"GET", "/v1/health/checks/", (*backend).healthChecks},
 	{"GET", "/v1/health/node/", (*backend).healthNode},
+	{"GET", "/v1/snapshot", (*backend).snapshotSave},
+	{"PUT", "/v1/snapshot", (*backend).snapshotRestore},
 	{"PUT", "/v1/session/create", (*backend).sessionCreate},
 	{"PUT", "/v1/session/renew/", (*backend).sessionRenew},
 	{"PUT", "/v1/session/destroy/", (*backend).sessionDestroy},
@@ -130,12 +133,11 @@ func (b *backend) admit(c *call) error {
 	if dc := c.args.Get("dc"); dc != "" && dc != b.datacenter {
 		return saying("No path to datacenter")
 	}
-	rights, ok := b.acl.resolve(c.token)
-	if !ok {
+	var ok bool
+	if c.rights, c.denied, ok = b.acl.resolve(c.token); !ok {
 		return refuse(http.StatusForbidden, "ACL not found")
 	}
-	c.rights = rights
-	if c.method != http.MethodGet && rights != AllRights {
+	if c.method != http.MethodGet && c.rights != AllRights {
 		return refuse(http.StatusForbidden, "Permission denied")
 	}
 	return nil
@@ -143,11 +145,14 @@ func (b *backend) admit(c *call) error {
 
 // newCall reads a request, whose body is bounded.
 func newCall(w http.ResponseWriter, r *http.Request) (*call, error) {
+	if r.ContentLength > maxBody {
+		return nil, tooLarge(r.ContentLength)
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, refuse(http.StatusRequestEntityTooLarge, "Request body(%d bytes) too large, max size: %d bytes.", max(r.ContentLength, maxBody+1), maxBody)
+			return nil, tooLarge(maxBody + 1)
 		}
 		return nil, err
 	}
@@ -159,6 +164,11 @@ func newCall(w http.ResponseWriter, r *http.Request) (*call, error) {
 		token = t
 	}
 	return &call{method: r.Method, path: r.URL.Path, args: args, body: body, token: token}, nil
+}
+
+func tooLarge(size int64) error {
+	return refuse(http.StatusRequestEntityTooLarge, "Request body(%d bytes) too large, max size: %d bytes."+
+		" See https://www.consul.io/docs/agent/config/config-files#kv_max_value_size.", size, maxBody)
 }
 
 // decode reads the body as JSON into v. As in Consul, an empty body is an error.
@@ -189,6 +199,7 @@ func (b *backend) query(c *call, read func(*state) reading) (*Answer, error) {
 	a := jsonAnswer(r.value)
 	if raw, ok := r.value.(rawValue); ok {
 		a = plain(http.StatusOK, string(raw))
+		a.Header.Set("Content-Type", "text/plain")
 	}
 	if r.missing {
 		a = &Answer{Status: http.StatusNotFound, Header: http.Header{}}
@@ -197,7 +208,7 @@ func (b *backend) query(c *call, read func(*state) reading) (*Answer, error) {
 	a.Header.Set("X-Consul-Knownleader", "true")
 	a.Header.Set("X-Consul-Lastcontact", "0")
 	a.Header.Set("X-Consul-Query-Backend", "blocking-query")
-	if c.rights != AllRights && c.token != "" { // nobody in particular is told nothing
+	if (r.filtered || c.rights != AllRights) && c.token != "" { // nobody in particular is told nothing
 		a.Header.Set("X-Consul-Results-Filtered-By-Acls", "true")
 	}
 	return a, nil

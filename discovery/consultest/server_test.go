@@ -85,9 +85,11 @@ func TestRestoreWakesAndGoesBackwards(t *testing.T) {
 	got := later(t, s, poll(s))
 	awaitPoll(t, s)
 	s.Restore(was - 1)
-	a := <-got
-	if a.err != nil || a.index() >= was || !strings.Contains(a.body, "v=2") {
-		t.Errorf("the poll that waited: got %+v; want the same body under an index below %d", a, was)
+	if a := <-got; a.err != nil || a.index() != was {
+		t.Errorf("the poll that waited: got %+v; want the answer of before, under %d", a, was)
+	}
+	if a := ask(t, s, healthPath); a.err != nil || a.index() >= was || !strings.Contains(a.body, "v=2") {
+		t.Errorf("a read after it: got %+v; want the same body under an index below %d", a, was)
 	}
 }
 

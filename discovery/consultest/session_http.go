@@ -211,7 +211,7 @@ func (t *ttls) drop(id string) {
 	}
 }
 
-// stop drops all; after close none is set any more.
+// stop drops all; once stopped for good, none is set any more.
 func (t *ttls) stop(forGood bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -60,13 +60,15 @@ type reading struct {
 	index   uint64 // what X-Consul-Index says
 	version uint64 // moves when what the query watches does
 	missing bool   // the one thing asked for is not there
+
+	filtered bool // some of it was left out for want of rights
 }
 
 // block reads until the index of the reading is above after, unless ctx or
 // wait ends first. After 0 reads once. It calls asleep before it sleeps: no
 // change from then on is missed. It follows Consul's own loop, to the letter
 // where that matters: an index of the future waits, a key that stays missing
-// wakes nobody, a replaced state answers at once.
+// wakes nobody, a replaced state answers at once with what was there before it.
 func (s *store) block(ctx context.Context, after uint64, wait time.Duration, asleep func(), read func(*state) reading) (reading, error) {
 	if after == 0 {
 		r, _, _ := s.read(read)
@@ -95,10 +97,10 @@ func (s *store) block(ctx context.Context, after uint64, wait time.Duration, asl
 				return reading{}, context.Cause(ctx)
 			}
 			var now reading
-			now, changed, _ = s.read(read)
-			select { // both channels may be closed, and whoever came first is chance
+			now, changed, _ = s.read(read) // waits for whoever closes the channels, one after the other
+			select {
 			case <-abandoned:
-				return now, nil
+				return r, nil
 			default:
 			}
 			again = now.version

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -103,7 +104,7 @@ func existingConsul(ctx context.Context, addr string, scr *screen) (*consul, err
 func devConsul(ctx context.Context, path, dir string, scr *screen) (*consul, error) {
 	var ports [3]string
 	for i := range ports {
-		p, err := freePort()
+		p, err := freeport.Find()
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 )
 
 // demo is one showing: the cast and what the acts have counted.
@@ -69,11 +71,11 @@ func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 	}
 	defer d.close()
 	for _, id := range []string{"1", "2", "3"} {
-		port, err := freePort()
+		port, err := freeport.Find()
 		if err != nil {
 			return false, err
 		}
-		d.workers = append(d.workers, &worker{id: id, label: c.label, addr: loopback(port), program: workerProgram})
+		d.workers = append(d.workers, &worker{id: id, label: c.label, addr: freeport.Loopback(port), program: workerProgram})
 	}
 	return d.play(ctx)
 }

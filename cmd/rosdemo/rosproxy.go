@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 )
 
 // rosproxy is one instance of it.
@@ -46,11 +48,11 @@ type failover struct {
 func startRosproxy(name, program, dir string, c *consul) (*rosproxy, error) {
 	var addrs [2]string
 	for i := range addrs {
-		port, err := freePort()
+		port, err := freeport.Find()
 		if err != nil {
 			return nil, err
 		}
-		addrs[i] = loopback(port)
+		addrs[i] = freeport.Loopback(port)
 	}
 	r := &rosproxy{name: name, listen: addrs[0], admin: addrs[1]}
 	args := slices.Concat([]string{

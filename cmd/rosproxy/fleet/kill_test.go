@@ -15,11 +15,11 @@ func TestKilledInstanceTakesOnlyItsOwnAlong(t *testing.T) {
 		f := newFleet(t, balancer)
 		mine, others := f.through(f.a)
 		begun := time.Now()
-		if err := syscall.Kill(f.a.process().pid, syscall.SIGKILL); err != nil {
+		if err := syscall.Kill(f.a.process().PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		select {
-		case <-f.a.process().empty:
+		case <-f.a.process().Empty():
 		case <-time.After(testTimeout):
 			t.Fatalf("a is still there %v after SIGKILL", testTimeout)
 		}

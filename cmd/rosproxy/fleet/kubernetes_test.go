@@ -107,7 +107,7 @@ func TestPodOfTheRecipeEndsAsTheKubeletWants(t *testing.T) {
 		eventually(t, "success of the probe of "+p.Get.Path, func() bool { return ask(p) == http.StatusOK })
 	}
 
-	if err := syscall.Kill(i.process().pid, syscall.SIGTERM); err != nil {
+	if err := syscall.Kill(i.process().PID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the readiness probe to fail", func() bool { return ask(container.Readiness) == http.StatusServiceUnavailable })

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/rosproxy/rosproxy/cmd/internal/minder"
 )
 
 // testTimeout is how long a test waits for what must happen.
@@ -20,9 +22,7 @@ const testTimeout = 30 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asMinder) != "" {
-		os.Exit(mind(os.Args[1:]))
-	}
+	minder.Main()
 	os.Exit(run(m))
 }
 

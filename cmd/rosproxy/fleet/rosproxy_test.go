@@ -83,7 +83,7 @@ func (i *instance) awaitReady() {
 	i.t.Helper()
 	eventually(i.t, i.name+" to be ready", func() bool {
 		select {
-		case <-i.process().empty:
+		case <-i.process().Empty():
 			i.t.Fatalf("%s has ended:\n%s", i.name, tail(i.process().output(), 6<<10))
 		default:
 		}
@@ -168,11 +168,11 @@ func (i *instance) awaitEnd() {
 	i.t.Helper()
 	p := i.process()
 	select {
-	case <-p.empty:
+	case <-p.Empty():
 	case <-time.After(testTimeout):
 		i.t.Fatalf("%s: still running after %v", i.name, testTimeout)
 	}
-	for pid, s := range p.all() {
+	for pid, s := range p.Ended() {
 		if !s.Exited() || s.ExitStatus() != 0 {
 			i.t.Errorf("%s: process %d ended with %v; want exit status 0", i.name, pid, describe(s))
 		}

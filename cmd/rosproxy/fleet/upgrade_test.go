@@ -131,7 +131,7 @@ func (i *instance) awaitEnded(pids []int) {
 	if err != nil || len(sockets) > 0 {
 		i.t.Errorf("%s: sockets of generations that are gone: got %v, %v; want none", i.name, sockets, err)
 	}
-	for pid, s := range i.process().all() {
+	for pid, s := range i.process().Ended() {
 		if !s.Exited() || s.ExitStatus() != 0 {
 			i.t.Errorf("%s: process %d ended with %v; want exit status 0", i.name, pid, describe(s))
 		}

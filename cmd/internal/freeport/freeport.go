@@ -1,4 +1,5 @@
-package main
+// Package freeport finds ports of the loopback for servers that come and go.
+package freeport
 
 import (
 	"errors"
@@ -8,10 +9,10 @@ import (
 	"os"
 )
 
-// freePort finds a port of 127.0.0.1 that nobody uses, TCP or UDP. It lies
-// below the range that the kernel takes for outgoing connections, so that it
-// is still free when a killed worker comes back for it.
-func freePort() (int, error) {
+// Find finds a port of 127.0.0.1 that nobody uses, TCP or UDP. It lies below
+// the range that the kernel takes for outgoing connections, so that it is
+// still free when a server that was killed comes back for it.
+func Find() (int, error) {
 	low := 32768
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
 		fmt.Sscan(string(b), &low) //nolint:errcheck // the usual value stands
@@ -22,7 +23,7 @@ func freePort() (int, error) {
 	}
 	for range 200 {
 		port := lowest + rand.IntN(low-lowest)
-		addr := loopback(port)
+		addr := Loopback(port)
 		t, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
@@ -38,4 +39,11 @@ func freePort() (int, error) {
 	return 0, errors.New("find a free port of 127.0.0.1: 200 tries")
 }
 
-func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+// Address finds a port and returns it as HOST:PORT.
+func Address() (string, error) {
+	port, err := Find()
+	return Loopback(port), err
+}
+
+// Loopback is a port of 127.0.0.1 as HOST:PORT.
+func Loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -13,12 +13,14 @@ BENCH_FLAGS ?=
 FUZZ_SMOKE ?= 20000x
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo consul balancers bench lint fuzz fuzz-smoke clean
+.PHONY: build test demo consul balancers patroni bench lint fuzz fuzz-smoke clean
+
+.NOTPARALLEL: # two targets that install at once would be in each other's way
 
 build: ## bin/rosproxy, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rosproxy ./cmd/rosproxy
 
-test: balancers lint bin/consul build ## everything that must hold
+test: balancers patroni lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./...
 	cd bench && $(GO) test -race ./...
 	$(MAKE) --no-print-directory fuzz-smoke
@@ -34,19 +36,29 @@ bin/consul: testdata/consul/go.mod testdata/consul/go.sum
 	cd testdata/consul && CGO_ENABLED=0 $(GO) build -o ../../bin/consul github.com/hashicorp/consul
 	@touch $@
 
-# What the tests run beside rosproxy: a file of each of Debian's packages, and its name. In runlevel 1
-# the packages start no services (invoke-rc.d).
+# What is run beside rosproxy: a file of each of Debian's packages, and its name.
 BALANCERS := /usr/sbin/haproxy=haproxy /usr/sbin/nginx=nginx /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream \
-  /usr/bin/systemd-analyze=systemd
+  /usr/bin/systemd-analyze=systemd /sbin/ip=iproute2
+PATRONI := /usr/bin/patroni=patroni /usr/lib/python3/dist-packages/consul=python3-consul /usr/lib/postgresql/*/bin/postgres=postgresql
+
+# Nothing of this starts: in runlevel 1 the packages start no services (invoke-rc.d), and with
+# create_main_cluster = false, which is there only for as long as it takes, PostgreSQL gets no cluster.
+NO_CLUSTER := /etc/postgresql-common/createcluster.d/rosproxy.conf
+APT_INSTALL := apt-get install -y -q --no-install-recommends
+install-absent = @missing=; for b in $(1); do ls $${b%%=*} >/dev/null 2>&1 || missing="$$missing $${b\#\#*=}"; done; \
+  [ -n "$$missing" ] || exit 0; \
+  if [ "$$(id -u)" != 0 ]; then echo "missing, and only root can install them:$$missing"; exit 1; fi; \
+  echo "installing from Debian's packages, without starting their services:$$missing"; \
+  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+  trap 'rm -f $(NO_CLUSTER)' EXIT; \
+  mkdir -p $(dir $(NO_CLUSTER)) && echo 'create_main_cluster = false' >$(NO_CLUSTER) && \
+  { $(APT_INSTALL) $$missing || { apt-get update -q && $(APT_INSTALL) $$missing; }; }
 
 balancers: ## HAProxy, nginx, iproute2 and systemd from Debian's packages, for the tests: only what is absent
-	@missing=; for b in $(BALANCERS); do [ -e "$${b%%=*}" ] || missing="$$missing $${b##*=}"; done; \
-	  command -v ip >/dev/null || missing="$$missing iproute2"; \
-	  [ -n "$$missing" ] || exit 0; \
-	  if [ "$$(id -u)" != 0 ]; then echo "missing for the tests, and only root can install them:$$missing"; exit 1; fi; \
-	  echo "installing from Debian's packages, without starting their services:$$missing"; \
-	  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-	  apt-get install -y -q --no-install-recommends $$missing || { apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; }
+	$(call install-absent,$(BALANCERS))
+
+patroni: ## Patroni, its client of Consul and PostgreSQL from Debian's packages, for tests and demo: only what is absent
+	$(call install-absent,$(PATRONI))
 
 bench: bin/consul ## rosproxy against HAProxy, nginx, io.Copy and no proxy; writes bench/RESULTS.md
 	cd bench && $(GO) build -trimpath -o ../bin/bench .

@@ -322,7 +322,7 @@ func TestLabelsFailOverOnTheirOwn(t *testing.T) {
 	if s := r.label("b"); s.Closed[proxy.Failover] != 0 || s.Active != 1 {
 		t.Errorf("label b: got %d cut, %d active; want 0, 1", s.Closed[proxy.Failover], s.Active)
 	}
-	r.Suspend("b")
+	r.Lose("b", proxy.Loss{})
 	relays(t, r.dialLabel("a"), young.next())
 	held := r.dialLabel("b")
 	waitEqual(t, "held of b", 1, func() int { return r.label("b").Held })

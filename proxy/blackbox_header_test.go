@@ -266,7 +266,7 @@ func TestFailoverCarriesAClientThatIsWithinItsHeader(t *testing.T) {
 	if cut := r.set(newMaster(t, announce('B')).addr); cut.Dropped != 0 || cut.Carried != 2 {
 		t.Errorf("dropped, carried: got %d, %d; want 0, 2", cut.Dropped, cut.Carried)
 	}
-	r.Suspend("default")
+	r.Lose("default", proxy.Loss{})
 	r.set(newMaster(t, announce('C')).addr)
 	r.waitState("header", 2)
 	write(t, client, headerV1[10:])

@@ -249,7 +249,7 @@ func TestMethodsReturnAfterServeHasEnded(t *testing.T) {
 	r.stop()
 	within(t, "every method after Serve", func() {
 		r.set(b.addr)
-		r.Suspend("default")
+		r.Lose("default", proxy.Loss{})
 		r.Pause()
 		r.Kill("")
 		r.Connections(proxy.Filter{})

@@ -117,7 +117,7 @@ func TestClientsWhoWaitForTheSameMasterToComeBackAreReleasedAtTheRate(t *testing
 	r := paced(t, rate)
 	at, times := arrivals(t)
 	r.set(at)
-	r.Suspend("default")
+	r.Lose("default", proxy.Loss{})
 	r.holds(clients)
 	begun := time.Now()
 	r.set(at)
@@ -182,7 +182,7 @@ func TestMasterThatIsLostDuringTheReleaseHoldsTheRest(t *testing.T) {
 	first, firstTimes := arrivals(t)
 	r.set(first)
 	<-firstTimes
-	r.Suspend("default")
+	r.Lose("default", proxy.Loss{})
 	waitEqual(t, "clients dialed", 0, func() int {
 		n := 0
 		for _, c := range r.Connections(proxy.Filter{}) {

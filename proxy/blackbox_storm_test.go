@@ -166,7 +166,7 @@ func wantSums(t testing.TB, r *relay) {
 }
 
 // TestConcurrentFailoversLeaveNobodyWithAnEarlierMaster has several callers
-// disagree about the master; suspends and kills come in between.
+// disagree about the master; losses and kills come in between.
 func TestConcurrentFailoversLeaveNobodyWithAnEarlierMaster(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
@@ -199,7 +199,7 @@ func TestConcurrentFailoversLeaveNobodyWithAnEarlierMaster(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(i), 1))
 			for time.Now().Before(finish) {
 				if rng.IntN(5) == 0 {
-					r.Suspend("default")
+					r.Lose("default", proxy.Loss{})
 				}
 				cut := r.set(masters[rng.IntN(len(masters))].addr)
 				if cut.ID == "" {

@@ -137,6 +137,9 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	c.stopWaiting(l)
 	c.stopWatch(l)
 	c.unqueueRelease(l)
+	if c.relayed != 0 {
+		c.label.live.Add(-1)
+	}
 	c.counters.active--
 	c.counters.closed[why]++
 	c.logClosed(l, why, fault)

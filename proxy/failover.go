@@ -12,59 +12,64 @@ import (
 // SetMaster makes m the master of label.
 //
 // A repeat of the address that is the master's already is no failover: it ends
-// a Suspend and refreshes ServiceID and Node, nothing else. Any other address
+// a loss and refreshes ServiceID and Node, nothing else. Any other address
 // begins a new epoch: when SetMaster returns, no connection to the previous
 // master is open, whoever had ordered its end before, and none can appear; and
-// clients that had not reached it are on their way to m. The zero Master begins
-// an epoch without one: live connections are cut, new ones held. So does a
-// master that is one of this proxy's own listeners, with a warning: a client
-// would be connected to itself until no connection is left.
+// clients that had not reached it are on their way to m. A master that is one of
+// this proxy's own listeners begins an epoch without one, with a warning: a
+// client would be connected to itself until no connection is left. The zero
+// Master is a Lose that cuts.
 //
 // It panics for an unknown label: labels are fixed when the proxy is made.
 func (p *Proxy) SetMaster(label string, m Master) Cut {
+	if !m.Address.IsValid() {
+		return p.Lose(label, Loss{Cut: true})
+	}
 	lb, h := p.mustFind(label)
 	h.change.Lock()
 	defer h.change.Unlock()
 
 	old := lb.current.Load()
 	if m.Address == old.announced() {
-		if old.address.IsValid() {
-			old.master.Store(&m)
-		}
-		if old.suspended.Load() != nil {
-			lb.pace.expect()
-			old.suspended.Store(nil)
-			p.broadcast(func(s *shard) { s.resume(lb) })
-		}
+		p.repeat(lb, old, m)
 		return Cut{}
 	}
-
-	var refused netip.AddrPort
-	if p.isOwnListener(m.Address) {
-		refused, m = m.Address, Master{Seen: m.Seen}
-		p.log.Warn().Str("label", label).Stringer("master", refused).Msg("the master is one of our own listeners: clients are held")
-	}
 	e := newEpoch(old.number+1, m)
-	e.refused = refused
-	if !m.Address.IsValid() {
-		e.lost = p.lossAfter(old)
+	if p.isOwnListener(m.Address) {
+		e = newVacancy(old, p.lossAfter(old))
+		e.refused = m.Address
 	}
-	c := p.replace(lb, e)
-	old.endTrouble(&p.shared, lb, "the master that could not be reached is master no more")
-	c.From, c.To = nameOf(old.address), nameOf(m.Address)
-	if !m.Seen.IsZero() {
-		c.Detect = c.At.Sub(m.Seen)
+	_, lost := old.inOffice()
+	c := p.begin(lb, h, e, reasonLoop, m.Seen)
+	if e.refused.IsValid() {
+		p.log.Warn().Str("label", label).Stringer("master", m.Address).Msg("the master is one of our own listeners: clients are held")
 	}
 	switch {
-	case !old.address.IsValid() && !e.address.IsValid(): // one loop after another
-	case !old.address.IsValid(): // an election, not a failover
+	case c.ID != "":
+		p.logFailover(c, lost)
+	case e.address.IsValid() && lost == nil:
 		p.log.Info().Str("label", label).Str("to", c.To).Uint64("epoch", c.Epoch).Int("carried", c.Carried).Msg("master elected")
-	default:
-		c.ID = newID()
-		h.record(c)
-		p.logFailover(c)
+	}
+	if e.address.IsValid() {
+		p.logBack(lb, e.address, lost)
 	}
 	return c
+}
+
+// repeat is for a master that label has, or had until it lost it.
+func (p *Proxy) repeat(lb *label, e *epoch, m Master) {
+	if !e.address.IsValid() { // one of our own listeners
+		return
+	}
+	e.master.Store(&m)
+	lost := e.suspended.Load()
+	if lost == nil {
+		return
+	}
+	lb.pace.expect()
+	e.suspended.Store(nil)
+	p.broadcast(func(s *shard) { s.resume(lb) })
+	p.logBack(lb, e.address, lost)
 }
 
 // announced is the address that SetMaster was called with for this epoch.
@@ -73,6 +78,26 @@ func (e *epoch) announced() netip.AddrPort {
 		return e.refused
 	}
 	return e.address
+}
+
+// begin has e follow the current epoch of lb, and answers what that did. It is
+// a failover where there was a master.
+func (p *Proxy) begin(lb *label, h *history, e *epoch, reason string, seen time.Time) Cut {
+	old := lb.current.Load()
+	c := p.replace(lb, e)
+	old.endTrouble(&p.shared, lb, "the master that could not be reached is master no more")
+	c.From, c.To = nameOf(old.address), nameOf(e.address)
+	if c.To == "" {
+		c.Reason = reason
+	}
+	if !seen.IsZero() {
+		c.Detect = c.At.Sub(seen)
+	}
+	if old.address.IsValid() {
+		c.ID = newID()
+		h.record(c)
+	}
+	return c
 }
 
 // replace stores e and returns when every shard has seen it and the
@@ -112,28 +137,6 @@ func (p *Proxy) replace(lb *label, e *epoch) Cut {
 // inMicros is as exact as the log shows it, so that a failover's times are
 // the same there, in the metrics and in a Snapshot.
 func inMicros(d time.Duration) time.Duration { return d.Truncate(time.Microsecond) }
-
-// Suspend says that label has no master at the moment: live connections stay,
-// new ones are held until SetMaster.
-//
-// It panics for an unknown label.
-func (p *Proxy) Suspend(label string) {
-	lb, h := p.mustFind(label)
-	h.change.Lock()
-	defer h.change.Unlock()
-	e := lb.current.Load()
-	e.suspended.CompareAndSwap(nil, p.lossAfter(e))
-}
-
-// lossAfter is since when a label has no master that loses the one of e now,
-// or has had none since before.
-func (p *Proxy) lossAfter(e *epoch) *loss {
-	m, since := e.inOffice()
-	if m == nil {
-		return since
-	}
-	return &loss{at: time.Now(), clock: p.clock.now()}
-}
 
 // Confirm says that a consistent read that began at begun (CLOCK_BOOTTIME,
 // since boot) named the label's current master. A process that stood still
@@ -206,12 +209,20 @@ func isOfThisHost(ip netip.Addr) bool {
 	return false
 }
 
-func (p *Proxy) logFailover(c Cut) {
+// logFailover writes the line of c. lost is not nil when the master had been
+// lost before, and the connections to it kept.
+func (p *Proxy) logFailover(c Cut, lost *loss) {
 	e := p.log.Info().Str("label", c.Label).Str("id", c.ID).Str("from", c.From).Str("to", c.To).
 		Uint64("epoch", c.Epoch).Int("dropped", c.Dropped).Int("carried", c.Carried).
 		Int64("fence_us", c.Fence.Microseconds()).Float64("cut_ms", milliseconds(c.Duration))
 	if c.Detect > 0 {
 		e = e.Float64("detect_ms", milliseconds(c.Detect))
+	}
+	if c.Reason != "" {
+		e = e.Str("reason", c.Reason)
+	}
+	if lost != nil && c.To == "" {
+		e = e.Float64("lost_ms", p.sinceMillis(lost))
 	}
 	e.Msg("failover")
 }

@@ -35,6 +35,7 @@ type label struct {
 
 	pace *pace        // of released clients; nil: none
 	held atomic.Int64 // its clients that wait for a master
+	live atomic.Int64 // its connections that have reached a master
 }
 
 // labelSettings are those that count for one label.
@@ -74,12 +75,6 @@ type epoch struct {
 	lost      *loss                // with no address: since when there is no master; nil: there never was one
 	suspended atomic.Pointer[loss] // not nil: the master is gone for now, and no other elected
 	trouble   dialTrouble
-}
-
-// loss is the moment from which on a label has had no master.
-type loss struct {
-	at    time.Time
-	clock int64 // the same moment
 }
 
 func newEpoch(number uint64, m Master) *epoch {

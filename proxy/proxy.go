@@ -5,7 +5,7 @@
 // # Use
 //
 // New opens the listeners, Serve accepts until its context ends. Who is master
-// is told by SetMaster and Suspend; nothing in here knows where masters come
+// is told by SetMaster and Lose; nothing in here knows where masters come
 // from. A source that confirms its masters again and again also calls Confirm,
 // and Lease where the right to connect to a master ends by itself. Shutdown
 // drains. Snapshot and Connections look; Kill ends connections.

@@ -54,6 +54,7 @@ type LabelSnapshot struct {
 	Dial         Histogram         // seconds of successful dials
 
 	Failovers       uint64
+	MastersLost     uint64 // times that nobody was elected any more
 	FailoverDropped uint64
 	Fence           Histogram // seconds
 	Cut             Histogram // seconds
@@ -111,7 +112,7 @@ func (p *Proxy) describeLabel(lb *label, h *history) LabelSnapshot {
 	defer h.mu.Unlock()
 	l := LabelSnapshot{
 		Label: lb.name, Listen: p.boundOf(lb), Epoch: e.number, Since: e.since, LastFailover: h.last, Loop: e.refused.IsValid(),
-		Failovers: h.failovers, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
+		Failovers: h.failovers, MastersLost: h.lost, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
 		Dial: newHistogram(dialBounds).export(), DialErrors: map[string]uint64{},
 	}
 	switch m, lost := e.inOffice(); {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"runtime/debug"
@@ -24,11 +25,11 @@ func (s sink) SetMaster(label string, m discovery.Master) {
 
 // ClearMaster implements discovery.Sink.
 func (s sink) ClearMaster(label string, l discovery.Loss) {
-	if l.Cut {
-		s.proxy.SetMaster(label, proxy.Master{})
-		return
-	}
-	s.proxy.Suspend(label)
+	s.proxy.Lose(label, proxy.Loss{
+		Cut:      l.Cut,
+		Announce: l.State == discovery.None,
+		Reason:   cmp.Or(l.Why, string(l.State)),
+	})
 }
 
 // Confirm implements discovery.Sink.

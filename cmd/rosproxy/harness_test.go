@@ -281,6 +281,25 @@ func (p *running) awaitReason(reason string) {
 	})
 }
 
+// saysOnce waits until the log has a line with that message, and checks that it
+// is the only one and has the fields, names and values in turn.
+func (p *running) saysOnce(message string, fields ...any) {
+	p.t.Helper()
+	var lines []map[string]any
+	eventually(p.t, "the log to say "+message, func() bool {
+		lines = p.log.lines(p.t, message)
+		return len(lines) > 0
+	})
+	if len(lines) != 1 {
+		p.t.Fatalf("got %v; want one line of %s", lines, message)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		if got := lines[0][fields[i].(string)]; got != fields[i+1] {
+			p.t.Errorf("%s: %v is %v; want %v", message, fields[i], got, fields[i+1])
+		}
+	}
+}
+
 // metric gives the value of one series.
 func (p *running) metric(series string) float64 {
 	p.t.Helper()

@@ -71,6 +71,10 @@ func TestMasterGoneKeepsLiveConnectionsAndHoldsNewOnes(t *testing.T) {
 	consul.SetTags("one", asSlave, inGroup)
 	p.awaitReason("no master: default")
 	live.isAlive()
+	p.saysOnce("master lost", "label", "default", "master", one.l.Addr().String(), "connections", "kept", "live", 1.0, "reason", "no master")
+	if got := p.metric(`master_lost_total{label="default"}`); got != 1 {
+		t.Errorf("got %v masters lost; want 1", got)
+	}
 	p.dial().isReset() // after the hold timeout
 	l := p.label()
 	if l.MastersSeen != 0 || l.Master != nil || l.Failovers != failovers {
@@ -107,6 +111,7 @@ func TestMasterBackAtTheSameAddressIsNoFailover(t *testing.T) {
 	held.greetedBy(one)
 	p.awaitReady()
 	live.isAlive()
+	p.saysOnce("master back", "label", "default", "master", one.l.Addr().String())
 	after := p.label()
 	if after.Failovers != before.Failovers || after.Master.Epoch != before.Master.Epoch {
 		t.Errorf("got %d failovers, epoch %d; want %d, %d", after.Failovers, after.Master.Epoch, before.Failovers, before.Master.Epoch)
@@ -179,6 +184,11 @@ func TestTwoMastersAreRefused(t *testing.T) {
 	consul.SetTags("one", asSlave, inGroup)
 	held.greetedBy(two)
 	p.awaitReady()
+	p.saysOnce("failover", "to", "", "dropped", 1.0, "reason", "conflict")
+	p.saysOnce("master back", "master", two.l.Addr().String())
+	if lost := p.log.lines(t, "master lost"); len(lost) != 0 {
+		t.Errorf("got %v; want no master lost in a conflict", lost)
+	}
 }
 
 func TestColdStartHoldsUntilTheFirstAnswer(t *testing.T) {
@@ -226,6 +236,11 @@ func TestOutageFences(t *testing.T) {
 	consul.Start()
 	held.greetedBy(one)
 	p.awaitReady()
+	p.saysOnce("failover", "to", "", "dropped", 1.0, "reason", "consul unreachable")
+	p.saysOnce("master back", "master", one.l.Addr().String())
+	if lost := p.log.lines(t, "master lost"); len(lost) != 0 {
+		t.Errorf("got %v; want no master lost in an outage", lost)
+	}
 }
 
 func TestMasterThatRefusesIsTriedUntilItAccepts(t *testing.T) {

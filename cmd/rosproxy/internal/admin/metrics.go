@@ -105,6 +105,8 @@ func newLabelMetrics() []labelMetric {
 			func(l proxy.LabelSnapshot) float64 { return float64(l.DialFailures) }),
 		counter("failovers_total", "Changes of the master.",
 			func(l proxy.LabelSnapshot) float64 { return float64(l.Failovers) }),
+		counter("master_lost_total", "Times that the master was lost, and nobody elected.",
+			func(l proxy.LabelSnapshot) float64 { return float64(l.MastersLost) }),
 		counter("failover_dropped_total", "Connections reset by failovers.",
 			func(l proxy.LabelSnapshot) float64 { return float64(l.FailoverDropped) }),
 	}

@@ -22,6 +22,7 @@ func TestMetricsAreTheContracts(t *testing.T) {
 	l.PipesInUse, l.PipeFallbacks, l.DialFailures, l.FailoverDropped = 4, 5, 6, 7
 	l.DialErrors = map[string]uint64{"ECONNREFUSED": 5, "other": 1}
 	l.Closed[proxy.Failover] = 8
+	l.MastersLost = 8
 	source.agents[0].LastContact = time.Time{}
 
 	var want strings.Builder
@@ -59,6 +60,7 @@ func TestMetricsAreTheContracts(t *testing.T) {
 		`rosproxy_dial_seconds_sum{label="default"} 4.5`,
 		`rosproxy_dial_seconds_count{label="default"} 6`,
 		`rosproxy_failovers_total{label="default"} 1`,
+		`rosproxy_master_lost_total{label="default"} 8`,
 		`rosproxy_failover_fence_seconds_count{label="default"} 1`,
 		`rosproxy_failover_cut_seconds_count{label="default"} 1`,
 		`rosproxy_failover_dropped_total{label="default"} 7`,

@@ -1,7 +1,11 @@
 package proxy_test
 
 import (
+	"net/netip"
+	"sync/atomic"
 	"testing"
+
+	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/proxy"
 )
@@ -34,7 +38,7 @@ func TestSameAddressAgainIsNoFailover(t *testing.T) {
 	}
 }
 
-func TestSuspendKeepsTheLiveAndHoldsTheNew(t *testing.T) {
+func TestLossKeepsTheLiveAndHoldsTheNew(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
 	m := newMaster(t, nil)
@@ -42,9 +46,9 @@ func TestSuspendKeepsTheLiveAndHoldsTheNew(t *testing.T) {
 	client, server := r.pair(m)
 	before := r.state()
 
-	r.Suspend("default")
+	r.Lose("default", proxy.Loss{})
 	if s := r.state(); s.Master.Address.IsValid() {
-		t.Errorf("master while suspended: got %v; want none", s.Master.Address)
+		t.Errorf("master after a loss: got %v; want none", s.Master.Address)
 	}
 	late := r.dial()
 	r.waitHeld(1)
@@ -61,13 +65,13 @@ func TestSuspendKeepsTheLiveAndHoldsTheNew(t *testing.T) {
 	r.wantClosed(nil)
 }
 
-func TestAnotherMasterAfterSuspendIsAFailover(t *testing.T) {
+func TestAnotherMasterAfterALossIsAFailover(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
 	old, young := newMaster(t, nil), newMaster(t, nil)
 	r.set(old.addr)
 	client, server := r.pair(old)
-	r.Suspend("default")
+	r.Lose("default", proxy.Loss{})
 	late := r.dial()
 	r.waitHeld(1)
 
@@ -82,9 +86,9 @@ func TestAnotherMasterAfterSuspendIsAFailover(t *testing.T) {
 	old.wantNone()
 }
 
-// TestSuspendLosesNoDialInFlight: there is no master, so a dial that began
+// TestLossEndsNoDialInFlight: there is no master, so a dial that began
 // before may finish or not, but nobody is lost.
-func TestSuspendLosesNoDialInFlight(t *testing.T) {
+func TestLossEndsNoDialInFlight(t *testing.T) {
 	noLeaks(t)
 	c := config()
 	c.ConnectTimeout = 2 * testTimeout
@@ -93,7 +97,7 @@ func TestSuspendLosesNoDialInFlight(t *testing.T) {
 	r.set(hung)
 	client := r.dial()
 	r.waitState("dialing", 1)
-	r.Suspend("default")
+	r.Lose("default", proxy.Loss{})
 	r.set(newMaster(t, announce('Y')).addr)
 	if n := callers(); n != 0 {
 		t.Errorf("dials in flight to the previous master: got %d; want 0", n)
@@ -130,4 +134,44 @@ func TestNobodyAsMasterCutsTheLiveAndHoldsTheNew(t *testing.T) {
 	if s := r.state(); s.Epoch != before+2 || s.Failovers != 1 {
 		t.Errorf("epoch, failovers: got %d, %d; want %d, 1", s.Epoch, s.Failovers, before+2)
 	}
+}
+
+// TestCutWaitsForNoLog: the lines are written after it, whatever took the master.
+func TestCutWaitsForNoLog(t *testing.T) {
+	for name, lose := range map[string]func(*relay){
+		"lost":     func(r *relay) { r.Lose("default", goneCut) },
+		"conflict": func(r *relay) { r.Lose("default", conflict) },
+		"loop":     func(r *relay) { r.set(netip.MustParseAddrPort(r.addrs["default"])) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			released := make(chan struct{})
+			log := &stuckLog{}
+			r := newLogging(t, config(), zerolog.New(log))
+			m := newMaster(t, nil)
+			r.set(m.addr)
+			client, server := r.pair(m)
+			relays(t, client, server)
+			log.released.Store(&released)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				lose(r)
+			}()
+			wantEnd(t, "client", client, byRST)
+			wantEnd(t, "master", server, byRST)
+			close(released)
+			<-done
+		})
+	}
+}
+
+// stuckLog takes every line at once, until it is stuck.
+type stuckLog struct{ released atomic.Pointer[chan struct{}] }
+
+func (l *stuckLog) Write(p []byte) (int, error) {
+	if released := l.released.Load(); released != nil {
+		<-*released
+	}
+	return len(p), nil
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy"
 )
 
 // wantLost checks since when "default" is said to have no master.
@@ -34,7 +36,7 @@ func TestLostSinceCountsFromTheFirstOfWhatTookTheMaster(t *testing.T) {
 	one, two := newMaster(t, echo), newMaster(t, echo)
 	own := netip.MustParseAddrPort(r.addrs["default"])
 	takers := map[string]func(){
-		"suspend":      func() { r.Suspend("default") },
+		"lost":         func() { r.Lose("default", proxy.Loss{}) },
 		"cut":          func() { r.set(netip.AddrPort{}) },
 		"own listener": func() { r.set(own) },
 	}
@@ -57,15 +59,15 @@ func TestLostSinceCountsFromTheFirstOfWhatTookTheMaster(t *testing.T) {
 	r.wantLost("with another master", time.Time{})
 }
 
-// TestSameMasterBackIsLostNoMore: it was suspended, and lost again is lost anew.
+// TestSameMasterBackIsLostNoMore: lost again is lost anew.
 func TestSameMasterBackIsLostNoMore(t *testing.T) {
 	r := newProxy(t, config())
 	m := newMaster(t, echo)
 	r.set(m.addr)
-	first := r.losesIts("suspend", func() { r.Suspend("default") })
+	first := r.losesIts("lost", func() { r.Lose("default", proxy.Loss{}) })
 	r.set(m.addr)
 	r.wantLost("back", time.Time{})
-	if second := r.losesIts("suspended again", func() { r.Suspend("default") }); !second.After(first) {
+	if second := r.losesIts("lost again", func() { r.Lose("default", proxy.Loss{}) }); !second.After(first) {
 		t.Errorf("lost again: got %v; want later than %v", second, first)
 	}
 }
@@ -75,7 +77,7 @@ func TestLabelThatNeverHadAMasterLostNone(t *testing.T) {
 	r := newProxy(t, config())
 	own := netip.MustParseAddrPort(r.addrs["default"])
 	for _, take := range []func(){
-		func() {}, func() { r.Suspend("default") }, func() { r.set(own) }, func() { r.Suspend("default") }, func() { r.set(netip.AddrPort{}) },
+		func() {}, func() { r.Lose("default", proxy.Loss{}) }, func() { r.set(own) }, func() { r.Lose("default", proxy.Loss{}) }, func() { r.set(netip.AddrPort{}) },
 	} {
 		take()
 		if s := r.state(); !s.LostSince.IsZero() || s.LostFor != 0 {
@@ -94,7 +96,7 @@ func TestLossIsSeenWithTheMasterOrNotAtAll(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range 100 {
-			r.Suspend("default")
+			r.Lose("default", proxy.Loss{})
 			r.set(m.addr)
 			r.set(netip.AddrPort{})
 			r.set(m.addr)

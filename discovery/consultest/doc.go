@@ -11,7 +11,8 @@
 // maintenance, the catalog with several nodes, health queries, sessions, keys
 // and locks, all with blocking queries over one raft index. How it behaves is
 // read from Consul 1.15 and compared with a real one, case by case, in this
-// package's own tests; package realconsul has that real one.
+// package's own tests; package realconsul has that real one. What leads its
+// clusters through Consul has doubles in packages patronitest and orchestratortest.
 //
 // What a real Consul will not do on demand, the double does: see [Fault] for
 // answers that are wrong, slow or missing, [Server.Stop] and [Server.Restart]

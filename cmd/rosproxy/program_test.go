@@ -59,6 +59,22 @@ func TestBadUsageIsOneLineAndExitCodeTwo(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with a file: one line, exit status 2, and the file is named.
+func TestEveryWrongFileEndsTheProgramWithTwoAndOneLine(t *testing.T) {
+	files, err := filepath.Glob("internal/config/testdata/invalid-*.yaml")
+	if err != nil || len(files) < 80 {
+		t.Fatalf("got %d files, %v; want all of them", len(files), err)
+	}
+	for _, file := range files {
+		for _, command := range []string{"run", "check"} {
+			code, stdout, stderr := runOnce(t, []string{command, "--config", file}, nil)
+			if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "rosproxy: "+file+":") || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("%s %s: got code %d, %q, %q; want 2 and one line about the file", command, file, code, stdout, stderr)
+			}
+		}
+	}
+}
+
 func TestVersionAndHelp(t *testing.T) {
 	code, stdout, stderr := runOnce(t, []string{"version"}, nil)
 	if code != exitOK || !strings.HasPrefix(stdout, "rosproxy ") || stderr != "" {

@@ -1,11 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"github.com/rosproxy/rosproxy/discovery"
-	"github.com/rosproxy/rosproxy/proxy"
 )
 
 // Endpoint is where the program itself listens; its zero value is nowhere.
@@ -26,7 +26,7 @@ const maxSocketPath = 107
 
 func loadAdmin(s settings, c *Config) error {
 	v, _ := s.one("admin-listen")
-	endpoint, local, err := parseEndpoint(v, c.Proxy.Listeners)
+	endpoint, local, err := parseEndpoint(v, c.listeners)
 	if err != nil {
 		return err
 	}
@@ -56,35 +56,46 @@ func loadAgentCheck(s settings, c *Config) error {
 	if !ok {
 		return nil
 	}
-	endpoint, _, err := parseEndpoint(v, c.Proxy.Listeners)
+	endpoint, _, err := parseEndpoint(v, c.listeners)
 	if err != nil {
 		return err
 	}
-	if endpoint == c.Admin.Endpoint && !strings.HasSuffix(endpoint.Address, ":0") {
-		return v.fault("the address of --admin-listen")
+	if admin, _ := s.one("admin-listen"); endpoint.overlaps(c.Admin.Endpoint) {
+		return v.fault("cannot be open beside %s, the address of %s", admin.text, v.nameOf("admin-listen"))
 	}
 	c.AgentCheck = endpoint
 	return nil
 }
 
+// overlaps reports whether the two cannot be open side by side.
+func (e Endpoint) overlaps(other Endpoint) bool {
+	if e.Network != "tcp" || other.Network != "tcp" {
+		return e == other
+	}
+	at, err := parseAddress(value{}, e.Address)
+	beside, otherErr := parseAddress(value{}, other.Address)
+	return err == nil && otherErr == nil && at.overlaps(beside)
+}
+
 // parseEndpoint reads HOST:PORT or unix:PATH, which no listener of the proxy
 // has. It is local when nobody but this machine can connect.
-func parseEndpoint(v value, taken []proxy.Listener) (e Endpoint, local bool, err error) {
+func parseEndpoint(v value, taken []listener) (e Endpoint, local bool, err error) {
 	if path, ok := strings.CutPrefix(v.text, "unix:"); ok {
 		if reason := badSocketPath(path); reason != "" {
 			return e, false, v.fault("%s", reason)
 		}
 		return Endpoint{"unix", path}, true, nil
 	}
-	host, port, reason := SplitHostPort(v.text)
-	if reason != "" {
-		return e, false, v.fault("%s", reason)
+	at, err := parseAddress(v, v.text)
+	if err != nil {
+		return e, false, err
 	}
 	for _, l := range taken {
-		if port != 0 && l.Address == v.text {
-			return e, false, v.fault("the address of the listener %q", l.Label)
+		if at.overlaps(l.at) {
+			return e, false, v.fault("cannot be open beside %s, the address of the listener %q", l.at.hostPort, cmp.Or(l.label, unlabelled))
 		}
 	}
+	host, _, _ := SplitHostPort(v.text) // it is one
 	return Endpoint{"tcp", v.text}, isLoopback(host), nil
 }
 

@@ -17,13 +17,6 @@ type listener struct {
 	at       address
 }
 
-// address is where a listener listens.
-type address struct {
-	value
-	hostPort string
-	port     uint16
-}
-
 // listenersOf gives the listeners as they are written: those of the file, else
 // those of --listen.
 func listenersOf(s settings) ([]listener, error) {
@@ -52,11 +45,11 @@ func listenersOfFile(s settings) ([]listener, error) {
 	}
 	var all []listener
 	for _, e := range s.file.listeners {
-		label, listen := e.values[keyLabel][0], e.values[flagListen][0]
+		label, where := e.values[keyLabel][0], e.values[flagListen][0]
 		if reason := badLabel(label.text); reason != "" {
 			return nil, label.fault("%s", reason)
 		}
-		at, err := parseAddress(listen, listen.text)
+		at, err := parseAddress(where, where.text)
 		if err != nil {
 			return nil, err
 		}
@@ -65,22 +58,13 @@ func listenersOfFile(s settings) ([]listener, error) {
 	return all, nil
 }
 
-// parseAddress reads HOST:PORT, which is v or part of it.
-func parseAddress(v value, text string) (address, error) {
-	_, port, reason := SplitHostPort(text)
-	if reason != "" {
-		return address{}, v.fault("%s", reason)
-	}
-	return address{value: v, hostPort: text, port: port}, nil
-}
-
 // loadListeners reads which listeners there are.
 func loadListeners(s settings, c *Config) (err error) {
 	if c.listeners, err = listenersOf(s); err != nil {
 		return err
 	}
-	labels := map[string]bool{}    // in lower case, as Consul compares tags
-	addresses := map[string]bool{} // HOST:PORT as written
+	labels := map[string]bool{} // in lower case, as Consul compares tags
+	ports := map[uint16][]address{}
 	for _, l := range c.listeners {
 		label := discovery.Label{Name: l.label, Tagged: true}
 		if l.label == "" {
@@ -89,13 +73,17 @@ func loadListeners(s settings, c *Config) (err error) {
 		switch key := strings.ToLower(label.Name); {
 		case labels[key]:
 			return l.labelled.fault("the label %q has a listener already", label.Name)
-		case l.at.port != 0 && addresses[l.at.hostPort]:
-			return l.at.fault("the address has a listener already")
 		case len(c.Proxy.Listeners) == maxListens:
 			return l.labelled.fault("more than %d listeners", maxListens)
 		default:
-			labels[key], addresses[l.at.hostPort] = true, true
+			labels[key] = true
 		}
+		for _, other := range ports[l.at.port] {
+			if l.at.overlaps(other) {
+				return l.at.fault("cannot be open beside %s, on which another listener is", other.hostPort)
+			}
+		}
+		ports[l.at.port] = append(ports[l.at.port], l.at)
 		c.Discovery.Labels = append(c.Discovery.Labels, label)
 		c.Proxy.Listeners = append(c.Proxy.Listeners, proxy.Listener{Label: label.Name, Address: l.at.hostPort})
 	}

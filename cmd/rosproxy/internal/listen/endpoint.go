@@ -27,6 +27,9 @@ func (i *Inherited) Open(ctx context.Context, name, network, address string, con
 		return s.Name == name && (s.Shared || fitsEndpoint(s, network, address))
 	})
 	if !ok {
+		if err := i.inTheWay(address); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
 		l, err := open(ctx, name, network, address, socketMode, conns)
 		if err != nil {
 			return nil, err

@@ -38,9 +38,9 @@ func fits(s handover.Socket, address string) bool {
 	return err != nil || ip.Unmap().WithZone("") == bound.Addr()
 }
 
-// fixedAddress is the address that a listener's can only mean; false when it
-// depends on a name or on the kernel.
-func fixedAddress(address string) (at netip.AddrPort, ok bool) {
+// FixedAddress is the address that a listener's HOST:PORT can only mean; false when
+// it depends on a name or on the kernel.
+func FixedAddress(address string) (at netip.AddrPort, ok bool) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return at, false

@@ -124,7 +124,7 @@ func (i *Inherited) takeFor(listeners []proxy.Listener) [][]handover.Socket {
 		}
 	}
 	for n, l := range listeners {
-		at, ok := fixedAddress(l.Address)
+		at, ok := FixedAddress(l.Address)
 		if s, free := byAddress[at]; ok && free && taken[n] == nil && !isTaken[s.File] {
 			taken[n] = []handover.Socket{s}
 			isTaken[s.File] = true
@@ -157,6 +157,9 @@ func (i *Inherited) OpenProxy(ctx context.Context, c proxy.Config, log zerolog.L
 			return nil, fmt.Errorf("listener %q: %w", l.Label, err)
 		}
 		for _, l.Address = range addresses {
+			if err := i.inTheWay(l.Address); err != nil {
+				return nil, fmt.Errorf("listener %q: %w", l.Label, err)
+			}
 			listeners = append(listeners, l)
 		}
 	}

@@ -37,7 +37,7 @@ func prepare(ctx context.Context, s *settings, chosen []*workloads.Workload) err
 				missing = append(missing, d.packages...)
 			}
 		}
-		consul = consul || slices.Contains([]string{"cut", "storm", "election", "election-cluster"}, w.Name)
+		consul = consul || w.Consul
 	}
 	if len(missing) > 0 {
 		if err := install(ctx, missing); err != nil {

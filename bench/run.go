@@ -26,6 +26,7 @@ type settings struct {
 	rounds   int
 	measure  time.Duration
 	warmUp   time.Duration
+	idle     time.Duration
 	quick    bool
 	out      string
 	limit    time.Duration
@@ -41,6 +42,7 @@ func parseSettings(args []string) (settings, error) {
 	f.IntVar(&s.rounds, "rounds", 5, "how often each peer is measured at each workload")
 	f.DurationVar(&s.measure, "measure", 600*time.Millisecond, "how long one measurement counts")
 	f.DurationVar(&s.warmUp, "warmup", 250*time.Millisecond, "how long the load runs before that")
+	f.DurationVar(&s.idle, "idle", 30*time.Second, "how long the CPU of a process without clients is measured")
 	f.BoolVar(&s.quick, "quick", false, "one short round of each, to see that all works")
 	f.StringVar(&s.out, "out", "", "directory for RESULTS.md, results.json and the plots; for a full run bench, else none")
 	f.DurationVar(&s.limit, "limit", 40*time.Minute, "the whole run ends after this")
@@ -62,10 +64,10 @@ func parseSettings(args []string) (settings, error) {
 		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	if s.quick {
-		s.rounds, s.measure, s.warmUp = 1, 200*time.Millisecond, 100*time.Millisecond
+		s.rounds, s.measure, s.warmUp, s.idle = 1, 200*time.Millisecond, 100*time.Millisecond, 2*time.Second
 	}
-	if s.rounds < 1 || s.measure <= 0 || s.warmUp < 0 {
-		return s, errors.New("-rounds and -measure are to be positive")
+	if s.rounds < 1 || s.measure <= 0 || s.idle <= 0 || s.warmUp < 0 {
+		return s, errors.New("-rounds, -measure and -idle are to be positive")
 	}
 	if s.root == "" {
 		root, err := findRoot()
@@ -202,24 +204,28 @@ func measureAll(ctx context.Context, s settings, dir string, chosen []*workloads
 	b := &workloads.Bench{
 		Dir: dir, Rosproxy: s.binaries, WarmUp: s.warmUp, Measure: s.measure,
 		Elections: elections(s.rounds), Held: 8000,
+		AllElections: 50, Idle: s.idle, Starts: 5,
 		Dev: agents.agent("dev", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
 			return consul.StartDev(ctx, path, dir)
+		}),
+		Server: agents.agent("server", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
+			return consul.StartServer(ctx, path, dir)
 		}),
 		Cluster: agents.agent("cluster", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
 			return consul.StartCluster(ctx, path, dir, 3)
 		}),
 	}
 	if s.quick {
-		b.Elections = 2
+		b.Elections, b.AllElections, b.Starts = 2, 4, 1
 	}
 	p := progress{began: r.Began}
 	for _, w := range chosen {
-		p.total += len(w.Peers) * s.rounds * max(w.Times, 1)
+		p.total += len(w.Peers) * w.Rounds(s.rounds)
 	}
 	for _, w := range chosen {
 		result := w.Result()
 		r.Workloads = append(r.Workloads, result)
-		if err := measureOne(ctx, b, w, s.rounds*max(w.Times, 1), result, &p); err != nil {
+		if err := measureOne(ctx, b, w, w.Rounds(s.rounds), result, &p); err != nil {
 			return err
 		}
 		agents.stop() // it uses CPU even when nobody asks it for anything
@@ -242,12 +248,12 @@ func measureOne(ctx context.Context, b *workloads.Bench, w *workloads.Workload, 
 			if ctx.Err() != nil {
 				return fmt.Errorf("the run was ended: %w", context.Cause(ctx))
 			}
+			result.Add(peer, samples) // also what was measured before something failed
 			if err != nil {
 				result.Fail(peer, err.Error())
 				fmt.Println("FAILED:", err)
 				continue
 			}
-			result.Add(peer, samples)
 			fmt.Println(brief(w, samples))
 		}
 	}

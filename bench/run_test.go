@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,6 +138,40 @@ func TestAFullRunMakesFiftyElections(t *testing.T) {
 		if got := elections(rounds); got != want {
 			t.Errorf("elections in one of %d rounds: got %d; want %d", rounds, got, want)
 		}
+	}
+}
+
+func TestLongWorkloadsAreRunOnceForFiveRoundsOfOthers(t *testing.T) {
+	for others, want := range map[int]int{1: 1, 5: 1, 9: 1, 10: 2} {
+		if got := (&workloads.Workload{Fifth: true}).Rounds(others); got != want {
+			t.Errorf("rounds where others have %d: got %d; want %d", others, got, want)
+		}
+	}
+	if got := (&workloads.Workload{Times: 2}).Rounds(5); got != 10 {
+		t.Errorf("rounds with two for each of others: got %d; want 10", got)
+	}
+}
+
+// An old binary that cannot serve 1,000 labels has figures with 100.
+func TestWhatWasMeasuredBeforeAFailureIsKept(t *testing.T) {
+	w := &workloads.Workload{
+		Name: "w", Peers: []string{"rosproxy"}, Units: [][2]string{{"first", "ms"}, {"second", "ms"}},
+		Run: func(context.Context, *workloads.Bench, string) (workloads.Samples, error) {
+			return workloads.Samples{"first": {7}}, errors.New("refused")
+		},
+	}
+	r := w.Result()
+	if err := measureOne(t.Context(), nil, w, 2, r, &progress{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Figure("first").Of("rosproxy"); got.Count != 2 || got.Median != 7 {
+		t.Errorf("figure that was measured: got %v; want 7, twice", got)
+	}
+	if got := r.Figure("second").Of("rosproxy"); got.Count != 0 {
+		t.Errorf("figure that was not measured: got %v; want none", got)
+	}
+	if len(r.Failures) != 1 || r.Failures[0].Times != 2 {
+		t.Errorf("failures: got %v; want refused, twice", r.Failures)
 	}
 }
 

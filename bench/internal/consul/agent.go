@@ -22,8 +22,10 @@ import (
 type Agent struct {
 	HTTP, DNS string // HOST:PORT
 
-	processes []*proc.Process
+	processes []*proc.Process // the agent's own is the last
+	servers   []int           // each process's port for servers' RPC
 	client    http.Client
+	filled    map[string]bool // services that have all their labels
 }
 
 // testTimeout is how long Consul may take to come up.
@@ -37,6 +39,19 @@ func StartDev(ctx context.Context, binary, dir string) (*Agent, error) {
 	}
 	a := &Agent{}
 	err = a.launch(binary, n, "-dev")
+	return a.up(ctx, n, err)
+}
+
+// StartServer starts one server that elects itself, as a small production runs
+// it: unlike a dev agent it keeps its state on disk and does not indent the
+// JSON of its answers.
+func StartServer(ctx context.Context, binary, dir string) (*Agent, error) {
+	n, err := newNode(dir, "server", map[string]any{"server": true, "bootstrap_expect": 1})
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{}
+	err = a.launch(binary, n, "-data-dir", filepath.Join(dir, n.name))
 	return a.up(ctx, n, err)
 }
 
@@ -72,9 +87,15 @@ func StartCluster(ctx context.Context, binary, dir string, servers int) (*Agent,
 // up waits for the agent on n; on failure it leaves nothing running.
 func (a *Agent) up(ctx context.Context, n *node, err error) (*Agent, error) {
 	a.HTTP, a.DNS = fmt.Sprintf("127.0.0.1:%d", n.http), fmt.Sprintf("127.0.0.1:%d", n.dns)
+	a.filled = map[string]bool{}
 	a.client = http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}} // no HTTP_PROXY
 	if err == nil {
 		err = a.awaitReady(ctx, n.name)
+	}
+	for _, p := range a.processes {
+		if err == nil {
+			_, err = p.Tree()
+		}
 	}
 	if err != nil {
 		a.Stop()
@@ -114,6 +135,7 @@ type node struct {
 	name, file      string
 	log             string
 	http, dns, serf int
+	server          int // port of servers' RPC
 }
 
 func newNode(dir, name string, config map[string]any) (*node, error) {
@@ -121,12 +143,12 @@ func newNode(dir, name string, config map[string]any) (*node, error) {
 	if err := freePorts(p[:]); err != nil {
 		return nil, err
 	}
-	n := &node{name: name, file: filepath.Join(dir, name+".json"), log: filepath.Join(dir, name+".log"), http: p[0], dns: p[1], serf: p[2]}
+	n := &node{name: name, file: filepath.Join(dir, name+".json"), log: filepath.Join(dir, name+".log"), http: p[0], dns: p[1], serf: p[2], server: p[3]}
 	if config == nil {
 		config = map[string]any{}
 	}
 	config["node_name"], config["bind_addr"], config["client_addr"] = name, "127.0.0.1", "127.0.0.1"
-	config["ports"] = map[string]any{"http": n.http, "dns": n.dns, "serf_lan": n.serf, "server": p[3], "serf_wan": -1, "grpc": -1, "grpc_tls": -1}
+	config["ports"] = map[string]any{"http": n.http, "dns": n.dns, "serf_lan": n.serf, "server": n.server, "serf_wan": -1, "grpc": -1, "grpc_tls": -1}
 	config["performance"] = map[string]any{"raft_multiplier": 1}
 	config["disable_update_check"], config["log_level"] = true, "warn"
 	text, err := json.Marshal(config)
@@ -179,6 +201,6 @@ func (a *Agent) launch(binary string, n *node, args ...string) error {
 	if err != nil {
 		return err
 	}
-	a.processes = append(a.processes, p)
+	a.processes, a.servers = append(a.processes, p), append(a.servers, n.server)
 	return nil
 }

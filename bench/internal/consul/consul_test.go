@@ -14,21 +14,14 @@ import (
 // The master of the moment must be what both ways of asking tell: rosproxy
 // asks by HTTP, HAProxy by DNS.
 func TestElectionIsSeenByHTTPAndDNS(t *testing.T) {
-	binary, err := filepath.Abs("../../../bin/consul")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(binary); err != nil {
-		t.Fatalf("find the consul to test with: %v; run make consul", err)
-	}
-	a, err := StartDev(t.Context(), binary, t.TempDir())
+	a, err := StartDev(t.Context(), binary(t), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer a.Stop()
 	candidates := []Candidate{
-		{"sync-1", netip.MustParseAddrPort("127.0.1.1:7801")},
-		{"sync-2", netip.MustParseAddrPort("127.0.1.2:7802")},
+		{ID: "sync-1", Address: netip.MustParseAddrPort("127.0.1.1:7801")},
+		{ID: "sync-2", Address: netip.MustParseAddrPort("127.0.1.2:7802")},
 	}
 	for i, c := range candidates {
 		if err := a.Register(t.Context(), c, i == 0); err != nil {
@@ -48,6 +41,18 @@ func TestElectionIsSeenByHTTPAndDNS(t *testing.T) {
 	if got := masters(t, a); len(got) != 0 {
 		t.Errorf("masters of a forgotten service: got %v; want none", got)
 	}
+}
+
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../../bin/consul")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("find the consul to test with: %v; run make consul", err)
+	}
+	return path
 }
 
 func masters(t *testing.T, a *Agent) []string {

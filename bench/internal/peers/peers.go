@@ -44,13 +44,19 @@ type Options struct {
 	// rosproxy Consul's HTTP API, for HAProxy its DNS.
 	Consul, ConsulDNS string
 
+	// Of rosproxy alone, with Consul.
+	Labels    []string // a listener for each, from a configuration file; none: one for default
+	Service   string   // that has the labels
+	LeaderKey string   // says who is master, by its value; empty: the service does
+
 	User *syscall.Credential // nil: who we are
 }
 
 // Proxy is a running peer.
 type Proxy struct {
-	Address string // for clients
-	Also    string // for clients of the other master
+	Address string   // for clients
+	Also    string   // for clients of the other master
+	Labels  []string // for clients of each label
 	process *proc.Process
 	workers int    // processes that it starts
 	admin   string // path of the admin socket
@@ -79,6 +85,9 @@ func Start(ctx context.Context, name string, o Options) (*Proxy, error) {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	p.Address, p.Also = routes[0].at.String(), routes[len(routes)-1].at.String()
+	for _, r := range routes {
+		p.Labels = append(p.Labels, r.at.String())
+	}
 	if err := p.awaitReady(ctx); err != nil {
 		p.Stop()
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -98,6 +107,12 @@ func (o Options) routes() ([]route, error) {
 	routes := []route{{name: "default", to: o.To}}
 	if o.AlsoTo != "" {
 		routes = append(routes, route{name: "also", to: o.AlsoTo})
+	}
+	if len(o.Labels) > 0 {
+		routes = nil
+		for _, name := range o.Labels {
+			routes = append(routes, route{name: name})
+		}
 	}
 	port := uint16(firstPort)
 	for i := range routes {
@@ -177,6 +192,9 @@ func (p *Proxy) Waits() (map[int]time.Duration, error) {
 
 // Memory is its resident memory in bytes.
 func (p *Proxy) Memory() (int64, error) { return p.process.Memory() }
+
+// Connections is how many TCP connections it has to an address.
+func (p *Proxy) Connections(to netip.AddrPort) (int, error) { return p.process.Connections(to) }
 
 // Descriptors is how many files it has open.
 func (p *Proxy) Descriptors() (int, error) { return p.process.Descriptors() }

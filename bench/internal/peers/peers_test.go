@@ -61,3 +61,26 @@ func TestUnknownPeerIsNamed(t *testing.T) {
 		t.Errorf("start envoy: got %v; want an error that names it", err)
 	}
 }
+
+func TestEachLabelHasAListenerOfItsOwn(t *testing.T) {
+	routes, err := Options{Labels: []string{"europe", "asia"}}.routes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "listeners:\n" +
+		"  - {label: europe, listen: \"" + routes[0].at.String() + "\"}\n" +
+		"  - {label: asia, listen: \"" + routes[1].at.String() + "\"}\n"
+	if got := labelsFile(routes); got != want || routes[0].at == routes[1].at {
+		t.Errorf("configuration of two labels: got\n%s; want\n%s, at different addresses", got, want)
+	}
+}
+
+func TestMetricIsTheOneOfThatWholeName(t *testing.T) {
+	text := []byte("# HELP heap the heap\n# TYPE heap gauge\nheap_more 1\nheap 2.5e+06\n")
+	if got, err := metricIn(text, "heap"); got != 2.5e6 || err != nil {
+		t.Errorf("metric: got %v, %v; want 2.5e6", got, err)
+	}
+	if got, err := metricIn(text, "hea"); err == nil {
+		t.Errorf("metric that is not there: got %v; want an error", got)
+	}
+}

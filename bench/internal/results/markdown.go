@@ -16,7 +16,7 @@ func Markdown(r *Run, plots []Plot) string {
 		fmt.Fprintf(&b, "| %s | %s |\n", f.Name, cell(f.Value))
 	}
 	fmt.Fprintf(&b, "\nMedians of %d rounds, with the least and the most in parentheses; rounds are interleaved (A B C A B C ...). "+
-		"Of requests and responses, and of one connection among others, there are twice as many.\n\n", r.Rounds)
+		"Of requests and responses, and of one connection among others, there are twice as many; of labels a fifth.\n\n", r.Rounds)
 	writeRatios(&b, r)
 	for _, p := range plots {
 		fmt.Fprintf(&b, "![%s](%s)\n\n", p.Title, p.File)

@@ -85,7 +85,12 @@ func (r *rig) footprint() (memory int64, files int, err error) {
 
 // hold opens connections and returns when each has had its answer.
 func (r *rig) hold(ctx context.Context, count int, back bool) (*load.Group, error) {
-	g, err := r.clients.Open(r.proxy.Address, load.Spec{Kind: load.Hold, Count: count, Request: 64, Response: 64, Return: back})
+	return r.holdAt(ctx, r.proxy.Address, count, back)
+}
+
+// holdAt is hold at one of several listeners.
+func (r *rig) holdAt(ctx context.Context, address string, count int, back bool) (*load.Group, error) {
+	g, err := r.clients.Open(address, load.Spec{Kind: load.Hold, Count: count, Request: 64, Response: 64, Return: back})
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +123,7 @@ func cut() *Workload {
 		Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
 			return cutAll(ctx, b, peer, false)
 		},
+		Consul: true,
 	}
 }
 
@@ -135,6 +141,7 @@ func storm() *Workload {
 		Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
 			return cutAll(ctx, b, peer, true)
 		},
+		Consul: true,
 	}
 }
 

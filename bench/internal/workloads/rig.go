@@ -67,9 +67,12 @@ func (r *rig) close() {
 // connections have left in TIME_WAIT takes no port from this one. The port is
 // that of sync workers, and like that of any server below those for clients.
 func (r *rig) masterAddress(i int) string {
-	n := 4*r.number + i
+	n := mastersOfARun*r.number + i
 	return fmt.Sprintf("127.%d.%d.%d:7800", 1+n/62500, n/250%250, 2+n%250)
 }
+
+// mastersOfARun is the most that a run has.
+const mastersOfARun = 2 * electedLabels
 
 // master makes the masters' worker listen at an address of its own.
 func (r *rig) master(i int, s load.Spec) (*load.Group, error) {

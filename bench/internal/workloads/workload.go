@@ -23,9 +23,19 @@ type Workload struct {
 	Peers  []string
 	Units  [][2]string // the figures, and what each is in
 	Checks []results.Check
-	Run    func(ctx context.Context, b *Bench, peer string) (Samples, error)
-	Limit  time.Duration // of one run; 0: a minute
-	Times  int           // as many rounds as others; 0: 1
+	Run    func(ctx context.Context, b *Bench, peer string) (Samples, error) // with an error, what was measured before it
+	Limit  time.Duration                                                     // of one run; 0: a minute
+	Times  int                                                               // as many rounds as others; 0: 1
+	Consul bool                                                              // it asks the real Consul
+	Fifth  bool                                                              // one round for five of others: it takes minutes
+}
+
+// Rounds are how many rounds w is run where others are run so many.
+func (w *Workload) Rounds(others int) int {
+	if w.Fifth {
+		return max(others/5, 1)
+	}
+	return others * max(w.Times, 1)
 }
 
 // Result is an empty result of w.
@@ -46,7 +56,13 @@ type Bench struct {
 	Elections int // in one run
 	Held      int // connections of the workloads that hold many
 
+	// Of the workloads that are run once where others are run five times.
+	AllElections int           // in one run
+	Idle         time.Duration // how long idle CPU is measured
+	Starts       int           // how often a start is timed
+
 	Dev     func(context.Context) (*consul.Agent, error) // a dev agent, started when first asked for
+	Server  func(context.Context) (*consul.Agent, error) // one server, as in production
 	Cluster func(context.Context) (*consul.Agent, error) // a client agent of three servers
 
 	rigs int
@@ -60,7 +76,8 @@ func All() []*Workload {
 	all = append(all, connects())
 	all = append(all, fairness()...)
 	all = append(all, unprivileged(), idle(), cut(), storm())
-	return append(all, elections()...)
+	all = append(all, elections()...)
+	return append(all, labels()...)
 }
 
 // rivals are those to be better than.

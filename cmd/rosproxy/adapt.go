@@ -23,12 +23,15 @@ func (s sink) SetMaster(label string, m discovery.Master) {
 	s.proxy.SetMaster(label, proxy.Master(m))
 }
 
+// maxReason bounds the reason of a loss in the log, in bytes.
+const maxReason = 256
+
 // ClearMaster implements discovery.Sink.
 func (s sink) ClearMaster(label string, l discovery.Loss) {
 	s.proxy.Lose(label, proxy.Loss{
 		Cut:      l.Cut,
 		Announce: l.State == discovery.None,
-		Reason:   cmp.Or(l.Why, string(l.State)),
+		Reason:   cmp.Or(config.Printable(l.Why, maxReason), string(l.State)),
 	})
 }
 

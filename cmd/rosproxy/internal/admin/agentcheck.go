@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/discovery"
 )
 
 // Bounds of the agent check.
@@ -142,9 +143,27 @@ func agentLine(r Readiness) string {
 	case verdictFull: // not down, which may end the live sessions
 		return "drain up #" + reasonFull + "\n"
 	}
-	reasons := config.Trim(strings.Join(r.Reasons, ", "), maxAgentReason)
+	reasons := config.Trim(r.agentReasons(), maxAgentReason)
 	if r.isDraining() {
 		return "drain down #" + reasons + "\n"
 	}
 	return "down ready #" + reasons + "\n"
+}
+
+// agentReasons are the reasons of r, and why, where that leaves room for all of
+// them: of one reason as much of the why as there is room for.
+func (r Readiness) agentReasons() string {
+	why := map[string]string{}
+	for label, text := range r.Why {
+		why[reasonOf(discovery.State(r.Labels[label]), label)] = " (" + text + ")"
+	}
+	explained := slices.Clone(r.Reasons)
+	for i, reason := range explained {
+		explained[i] += why[reason]
+	}
+	full := strings.Join(explained, ", ")
+	if len(full) > maxAgentReason && len(r.Reasons) > 1 {
+		return strings.Join(r.Reasons, ", ")
+	}
+	return full
 }

@@ -127,9 +127,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	seen := mastersSeen(c.a.source.Labels())
+	found := c.a.found()
 	for _, l := range c.a.data.Snapshot().Labels {
-		c.collectLabel(ch, l, seen[l.Label])
+		c.collectLabel(ch, l, found[l.Label].MastersSeen)
 	}
 	c.collectConsul(ch)
 	for why := range numRefusals {

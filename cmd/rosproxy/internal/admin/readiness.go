@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
@@ -17,7 +18,8 @@ type Readiness struct {
 	Status  string            `json:"status"` // UP or DOWN
 	Reasons []string          `json:"reasons,omitempty"`
 	State   drain.Phase       `json:"state"`
-	Labels  map[string]string `json:"labels"` // label -> state of its master
+	Labels  map[string]string `json:"labels"`        // label -> state of its master
+	Why     map[string]string `json:"why,omitempty"` // label -> why it has none, for people, where that is known
 }
 
 // reasonDraining stands for every phase but serving; the other reasons are the
@@ -89,7 +91,8 @@ func (a *Server) readiness(p probe) (Readiness, error) {
 	if data.Full && !s.isDraining() {
 		s.Reasons = append(s.Reasons, reasonFull)
 	}
-	states := a.labelStates(data)
+	known := a.found()
+	states := labelStates(data, known)
 	for _, label := range p.labels {
 		if _, ok := states[label]; !ok {
 			return Readiness{}, fmt.Errorf("label %q: unknown label", shortened(label))
@@ -101,8 +104,12 @@ func (a *Server) readiness(p probe) (Readiness, error) {
 			continue
 		}
 		s.Labels[l.Label] = string(state)
-		if state != discovery.Found && !holdsClients(l, p.hold) {
-			s.Reasons = append(s.Reasons, string(state)+": "+l.Label)
+		if state == discovery.Found {
+			continue
+		}
+		s.explain(l.Label, whyNone(l, known[l.Label]))
+		if !holdsClients(l, p.hold) {
+			s.Reasons = append(s.Reasons, reasonOf(state, l.Label))
 		}
 	}
 	if len(s.Reasons) > 0 {
@@ -110,6 +117,35 @@ func (a *Server) readiness(p probe) (Readiness, error) {
 		slices.Sort(s.Reasons)
 	}
 	return s, nil
+}
+
+// reasonOf is what makes a label with that state unready.
+func reasonOf(state discovery.State, label string) string { return string(state) + ": " + label }
+
+// explain notes why a label has no master.
+func (r *Readiness) explain(label, why string) {
+	if why == "" {
+		return
+	}
+	if r.Why == nil {
+		r.Why = map[string]string{}
+	}
+	r.Why[label] = why
+}
+
+// maxForeign bounds text that came from Consul, in bytes.
+const maxForeign = 256
+
+// whyNone says why a label has no master; empty when it has one, or no more is
+// known than its state.
+func whyNone(l proxy.LabelSnapshot, found discovery.LabelStatus) string {
+	switch {
+	case l.Master.Address.IsValid():
+		return ""
+	case l.Loop && found.State == discovery.Found:
+		return "the master is one of our own listeners"
+	}
+	return config.Printable(found.Why, maxForeign)
 }
 
 // holdsClients reports whether l lost its master less than hold ago. A label
@@ -122,16 +158,22 @@ func holdsClients(l proxy.LabelSnapshot, hold time.Duration) bool {
 	return l.Master.Address.IsValid() || !l.LostSince.IsZero() && l.LostFor < hold
 }
 
+// found is what discovery knows, by label.
+func (a *Server) found() map[string]discovery.LabelStatus {
+	found := map[string]discovery.LabelStatus{}
+	for _, l := range a.source.Labels() {
+		found[l.Label] = l
+	}
+	return found
+}
+
 // labelStates is the state of every listener's label. A master that discovery
 // has found but the data plane does not have yet does not count.
-func (a *Server) labelStates(data proxy.Snapshot) map[string]discovery.State {
-	found := map[string]discovery.State{}
-	for _, l := range a.source.Labels() {
-		found[l.Label] = l.State
-	}
+func labelStates(data proxy.Snapshot, found map[string]discovery.LabelStatus) map[string]discovery.State {
 	states := map[string]discovery.State{}
 	for _, l := range data.Labels {
-		state, ok := found[l.Label]
+		status, ok := found[l.Label]
+		state := status.State
 		switch {
 		case !ok:
 			state = discovery.Starting
@@ -166,7 +208,7 @@ func (a *Server) AwaitKnown(ctx context.Context) error {
 }
 
 func (a *Server) isKnown() bool {
-	for _, state := range a.labelStates(a.data.Overview()) {
+	for _, state := range labelStates(a.data.Overview(), a.found()) {
 		if state == discovery.Starting {
 			return false
 		}

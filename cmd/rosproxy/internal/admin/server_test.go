@@ -106,7 +106,7 @@ func newAdmin(t testing.TB) (*Server, *fakeData, *fakeSource) {
 		Cut:          proxy.Histogram{Bounds: []float64{0.01}, Counts: []uint64{1, 0}, Sum: 0.0012},
 	}}}}
 	source := &fakeSource{
-		labels: []discovery.LabelStatus{{Label: "default", State: discovery.Found, MastersSeen: 1}},
+		labels: []discovery.LabelStatus{{Label: "default", State: discovery.Found, MastersSeen: 1, Source: discovery.SourceService}},
 		agents: []discovery.AgentStatus{{Address: "127.0.0.1:8500", OK: true, LastContact: time.Now(), Index: 123, Errors: 4, IndexResets: 1}},
 	}
 	a := New(Config{
@@ -329,7 +329,7 @@ func TestStatusHasTheContractsShape(t *testing.T) {
 	const want = `{"accepted_total":90,"active":12,"failing":[],"failovers_total":1,"held":2,"label":"default",` +
 		`"last_failover":{"at":"2026-01-02T03:04:05.678Z","cut_ms":1.2,"dropped":12,"fence_us":80,"from":"10.0.0.2:7800","id":"f-1","to":"10.0.0.1:7800"},` +
 		`"listen":"[::]:7800","lost_since":null,` +
-		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1}`
+		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1,"reason":"","source":"service"}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

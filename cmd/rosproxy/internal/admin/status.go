@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
@@ -25,6 +26,8 @@ type Status struct {
 type LabelStatus struct {
 	Label        string        `json:"label"`
 	Listen       string        `json:"listen"`
+	Source       string        `json:"source"`           // of its masters: service, leader-key or static
+	Leader       *LeaderInfo   `json:"leader,omitempty"` // with a leader key that has been read
 	Active       int           `json:"active"`
 	Held         int           `json:"held"`
 	Accepted     uint64        `json:"accepted_total"`
@@ -32,8 +35,18 @@ type LabelStatus struct {
 	MastersSeen  int           `json:"masters_seen"`
 	Master       *MasterInfo   `json:"master"`        // null: none
 	LostSince    *time.Time    `json:"lost_since"`    // null: there is a master, or has never been one
+	Reason       string        `json:"reason"`        // why there is no master; empty: there is one, or no more is known
 	LastFailover *FailoverInfo `json:"last_failover"` // null: never
 	Failing      []FailingInfo `json:"failing"`       // without a master: who would be one if its checks passed
+}
+
+// LeaderInfo is what the leader key of a LabelStatus says.
+type LeaderInfo struct {
+	Key         string `json:"key"`
+	Holder      string `json:"holder"` // its value: a member's name, or an address
+	Locked      bool   `json:"locked"` // a session holds it
+	ModifyIndex uint64 `json:"modify_index"`
+	Ready       bool   `json:"ready"` // the holder is master
 }
 
 // FailingInfo is one candidate of a LabelStatus whose checks do not pass.
@@ -62,6 +75,7 @@ type FailoverInfo struct {
 	Dropped int       `json:"dropped"`
 	Fence   float64   `json:"fence_us"`
 	Cut     float64   `json:"cut_ms"`
+	Reason  string    `json:"reason,omitempty"` // to none: why
 }
 
 // ConsulStatus is one Consul address of a Status.
@@ -91,10 +105,7 @@ func (a *Server) status(now time.Time) Status {
 		Labels:     []LabelStatus{},
 		Consul:     []ConsulStatus{},
 	}
-	found := map[string]discovery.LabelStatus{}
-	for _, l := range a.source.Labels() {
-		found[l.Label] = l
-	}
+	found := a.found()
 	for _, l := range a.data.Snapshot().Labels {
 		s.Labels = append(s.Labels, newLabelStatus(l, found[l.Label]))
 	}
@@ -112,12 +123,17 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelSta
 		Held:        l.Held,
 		Accepted:    l.Accepted,
 		Failovers:   l.Failovers,
+		Source:      found.Source,
 		MastersSeen: found.MastersSeen,
 		Failing:     []FailingInfo{},
 	}
 	for _, f := range found.Failing {
 		s.Failing = append(s.Failing, FailingInfo(f))
 	}
+	if k := found.Leader; k != nil {
+		s.Leader = &LeaderInfo{Key: k.Key, Holder: config.Printable(k.Holder, maxForeign), Locked: k.Locked, ModifyIndex: k.ModifyIndex, Ready: k.Ready}
+	}
+	s.Reason = whyNone(l, found)
 	if l.Master.Address.IsValid() {
 		s.Master = &MasterInfo{
 			Address:   l.Master.Address.String(),
@@ -139,6 +155,7 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelSta
 			Dropped: c.Dropped,
 			Fence:   float64(c.Fence.Nanoseconds()) / 1e3,
 			Cut:     float64(c.Duration.Nanoseconds()) / 1e6,
+			Reason:  c.Reason,
 		}
 	}
 	return s
@@ -150,12 +167,4 @@ func newConsulStatus(c discovery.AgentStatus, now time.Time) ConsulStatus {
 		s.LastContact = new(seconds(now.Sub(c.LastContact)))
 	}
 	return s
-}
-
-func mastersSeen(labels []discovery.LabelStatus) map[string]int {
-	seen := map[string]int{}
-	for _, l := range labels {
-		seen[l.Label] = l.MastersSeen
-	}
-	return seen
 }

@@ -16,7 +16,7 @@ func (a *Server) Summary() string {
 	}
 	var labels []string
 	data := a.data.Overview()
-	states := a.labelStates(data)
+	states := labelStates(data, a.found())
 	for _, l := range data.Labels {
 		labels = append(labels, l.Label+" "+masterOr(l, string(states[l.Label])))
 	}

@@ -36,6 +36,13 @@ func errorTexts(t *testing.T, c consul) {
 		{"PUT", "/v1/kv/x?cas=abc", "v", 500, `strconv.ParseUint: parsing "abc": invalid syntax`},
 		{"PUT", "/v1/kv/x?acquire=a&cas=1", "v", 400, "Conflicting flags: acquire=a&cas=1"},
 		{"GET", "/v1/kv/missing", "", 404, ""},
+		{"GET", "/v1/kv/", "", 400, "Missing key name"},
+		{"GET", "/v1/kv/x?dc=nope", "", 500, "No path to datacenter"},
+		{"GET", "/v1/kv/x?stale&consistent", "", 400, "Cannot specify ?stale with ?consistent, conflicting semantics."},
+		{"GET", "/v1/kv/x?index=abc", "", 400, "Invalid index"},
+		{"PUT", "/v1/kv/x?acquire=", "v", 500, "raft apply failed: missing session"},
+		{"PUT", "/v1/kv/x?release=", "v", 500, "raft apply failed: missing session"},
+		{"DELETE", "/v1/kv/x?recurse&cas=1", "", 400, "Conflicting flags: cas=1&recurse="},
 		{"PUT", "/v1/catalog/register", `{"Node":"n3"}`, 500, "Must provide address if SkipNodeUpdate is not set"},
 		{"PUT", "/v1/catalog/deregister", `{}`, 500, "Must provide node"},
 	} {

@@ -1,8 +1,6 @@
 package discovery
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/hashicorp/consul/api"
 )
 
 // kind is what an answer of Consul amounts to.
@@ -24,14 +24,14 @@ const (
 	found               // somebody does, though perhaps with an unusable address
 )
 
-// answer is one answer of Consul to the question who is master of a label.
+// answer is one answer of Consul to a question.
 type answer struct {
-	kind       kind
-	err        error       // why it is unknown or denied; nil otherwise
-	index      uint64      // X-Consul-Index; 0: none that can be used
-	candidates []candidate // those who claim to be master, and might be reached
-	rejects    []reject    // those who claim to be, and cannot be
-	failing    []Failing   // those who would claim to be, if their checks passed
+	kind      kind
+	err       error      // why it is unknown or denied; nil otherwise
+	index     uint64     // X-Consul-Index; 0: none that can be used
+	instances *instances // of a question about a service
+	entry     *entry     // of a question about a key; nil: it is absent
+	filtered  error      // why it is no proof that an instance is missing from it; nil: it is one
 
 	agent      int       // who was asked
 	consistent bool      // by a non-blocking read that the leader confirmed with a quorum
@@ -40,6 +40,14 @@ type answer struct {
 	arrived    time.Time // when the last byte of the answer was read
 
 	begun time.Duration // of a consistent read: began, since boot
+}
+
+// says reports whether a holds the same as b, whatever their indexes.
+func (a answer) says(b answer) bool {
+	if a.instances != nil && b.instances != nil {
+		return a.instances == b.instances || same(a.instances.all.candidates, b.instances.all.candidates)
+	}
+	return a.instances == b.instances && a.entry.equal(b.entry)
 }
 
 // candidate is an instance that claims to be master, as it is registered.
@@ -78,87 +86,48 @@ type reject struct {
 
 func (r reject) String() string { return r.who + ": " + r.why }
 
-// entry is what the watch needs of one element of /v1/health/service. The
-// types of Consul's own client are not used: they decode ten times as much,
-// and one odd duration in a check's definition would spoil the whole answer.
-type entry struct {
-	Node *struct {
-		Node    string
-		Address string
+// understood is the answer about a service that parsed to in.
+func understood(meta *api.QueryMeta, in *instances, hasToken bool) answer {
+	a := answer{index: meta.LastIndex, instances: in}
+	if err := noLeader(meta); err != nil {
+		return failed(err)
 	}
-	Service *struct {
-		ID          string
-		Address     string
-		Port        int
-		Tags        []string
-		ModifyIndex uint64
-	}
-	Checks []check
-}
-
-type check struct {
-	CheckID string
-	Name    string
-	Status  string
-}
-
-// decode understands an answer of /v1/health/service: it never panics,
-// whatever was sent. tags are those that a master must carry, and hasToken
-// reports whether the request carried a token.
-func decode(status int, header http.Header, body []byte, tags []string, hasToken bool) answer {
-	if status != http.StatusOK {
-		return refusal(status, body)
-	}
-	a := answer{index: indexOf(header)}
-	var entries []entry
-	if err := json.Unmarshal(body, &entries); err != nil {
-		return failed(fmt.Errorf("understand the answer: %w", err))
-	}
-	if entries == nil {
-		return failed(errors.New("understand the answer: it is null, not a list"))
-	}
-	// Only where the answer did not come from the streaming backend, which
-	// never knows a leader (measured on v1.15.4: agent/submatview sets no
-	// KnownLeader). The header is documented in api-docs/features/consistency.
-	if header.Get("X-Consul-Query-Backend") == "blocking-query" && header.Get("X-Consul-Knownleader") == "false" {
-		return failed(errors.New("the server knows no leader"))
-	}
-
-	malformed := 0
-	for i := range entries {
-		e := &entries[i]
-		if e.Node == nil || e.Service == nil {
-			malformed++
-			a.rejects = append(a.rejects, reject{"an entry", "it has no Node or no Service"})
-			continue
-		}
-		if !carries(e.Service.Tags, tags) {
-			continue
-		}
-		if c := failing(e.Checks); c != nil {
-			a.failing = append(a.failing, Failing{
-				ServiceID: short(e.Service.ID), Node: short(e.Node.Node), Check: short(cmp.Or(c.Name, c.CheckID)), Status: c.Status,
-			})
-			continue
-		}
-		c, err := claim(e)
-		if err != nil {
-			a.rejects = append(a.rejects, c.reject(err))
-			continue
-		}
-		a.candidates = append(a.candidates, c)
+	if meta.ResultsFilteredByACLs {
+		a.filtered = errors.New("denied: Consul left instances out that the token may not read; it needs service:read and node:read")
 	}
 	switch {
-	case len(a.candidates) > 0:
+	case len(in.all.candidates) > 0:
 		a.kind = found
-	case malformed > 0:
-		return failed(fmt.Errorf("understand the answer: %d of %d entries have no Node or no Service", malformed, len(entries)))
-	case len(a.rejects) > 0:
+	case in.malformed > 0:
+		return failed(fmt.Errorf("understand the answer: %d of %d entries have no Node or no Service", in.malformed, in.entries))
+	case len(in.all.rejects) > 0:
 		a.kind = found
 	default:
-		a.kind, a.err = emptiness(header, hasToken)
+		a.kind, a.err = emptiness(meta, hasToken)
 	}
 	return a
+}
+
+// understoodKey is the answer about a key that holds e; nil: it is absent, which
+// a token that may not see the key is never told (it gets 403).
+func understoodKey(meta *api.QueryMeta, e *entry) answer {
+	if err := noLeader(meta); err != nil {
+		return failed(err)
+	}
+	if e == nil {
+		return answer{kind: none, index: meta.LastIndex}
+	}
+	return answer{kind: found, index: meta.LastIndex, entry: e}
+}
+
+// noLeader judges only where the answer did not come from the streaming backend,
+// which never knows a leader (measured on v1.15.4: agent/submatview sets no
+// KnownLeader). The header is documented in api-docs/features/consistency.
+func noLeader(meta *api.QueryMeta) error {
+	if meta.QueryBackend == api.QueryBackendBlockingQuery && !meta.KnownLeader {
+		return errors.New("the server knows no leader")
+	}
+	return nil
 }
 
 // failed is the answer that was not obtained or not understood.
@@ -166,12 +135,13 @@ func failed(err error) answer { return answer{kind: unknown, err: err} }
 
 // refusal is what an answer with another status than 200 means. All of them
 // are unknown: 500 without a leader, 429 and 503 at a limit, 403 for a token
-// that Consul does not know or that was revoked.
-func refusal(status int, body []byte) answer {
-	a := failed(fmt.Errorf("status %d: %s", status, quoted(strings.TrimSpace(string(body)))))
+// that Consul does not know or that was revoked. rights are what the token
+// needs.
+func refusal(status int, body, rights string) answer {
+	a := failed(fmt.Errorf("status %d: %s", status, quoted(strings.TrimSpace(body))))
 	if status == http.StatusForbidden || status == http.StatusUnauthorized {
 		a.kind = denied
-		a.err = fmt.Errorf("denied: %w; give a token with service:read and node:read", a.err)
+		a.err = fmt.Errorf("denied: %w; give a token with %s", a.err, rights)
 	}
 	return a
 }
@@ -181,23 +151,14 @@ func refusal(status int, body []byte) answer {
 // as filtered when something was left out (api-docs/api-structure#acl, since
 // Consul 1.11); when nothing is there to leave out, a request without a token
 // against default deny still learned nothing.
-func emptiness(header http.Header, hasToken bool) (kind, error) {
-	if header.Get("X-Consul-Results-Filtered-By-Acls") == "true" {
+func emptiness(meta *api.QueryMeta, hasToken bool) (kind, error) {
+	if meta.ResultsFilteredByACLs {
 		return denied, errors.New("denied: Consul left instances out that the token may not read; it needs service:read and node:read")
 	}
-	if !hasToken && header.Get("X-Consul-Default-Acl-Policy") == "deny" {
+	if !hasToken && meta.DefaultACLPolicy == "deny" {
 		return denied, errors.New("denied: the answer is empty, no token was sent and Consul's default policy is deny; give a token with service:read and node:read")
 	}
 	return none, nil
-}
-
-// indexOf reads X-Consul-Index; 0 when it is missing or garbage.
-func indexOf(header http.Header) uint64 {
-	n, err := strconv.ParseUint(header.Get("X-Consul-Index"), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // carries reports whether have holds all of want, regardless of case. Consul
@@ -235,7 +196,7 @@ func failing(checks []check) *check {
 }
 
 // claim makes a candidate of e, or says why nobody could connect to it.
-func claim(e *entry) (candidate, error) {
+func claim(e *instance) (candidate, error) {
 	c := candidate{id: e.Service.ID, node: e.Node.Node, modify: e.Service.ModifyIndex}
 	// An empty Service.Address means that of the node
 	// (api-docs/health#list-nodes-for-service).

@@ -3,17 +3,22 @@ package discovery
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/consul/api"
 )
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// instance is one entry of /v1/health/service as a test writes it down.
-func instance(node, nodeAddr, id, serviceAddr string, port any, modify int, tags ...string) string {
+// registered is one entry of /v1/health/service as a test writes it down.
+func registered(node, nodeAddr, id, serviceAddr string, port any, modify int, tags ...string) string {
 	quotedTags := make([]string, len(tags))
 	for i, t := range tags {
 		quotedTags[i] = fmt.Sprintf("%q", t)
@@ -32,6 +37,38 @@ func headers(kv ...string) http.Header {
 
 var masterTags = []string{"role=master"}
 
+// decode is what an agent makes of an answer of /v1/health/service.
+func decode(status int, header http.Header, body []byte, tags []string, hasToken bool) answer {
+	if status != http.StatusOK {
+		return refusal(status, string(body), "rights")
+	}
+	in, err := parseInstances(body, tags)
+	if err != nil {
+		return failed(err)
+	}
+	return understood(metaOf(header), in, hasToken)
+}
+
+// metaOf is what Consul's client makes of headers that are all there.
+func metaOf(h http.Header) *api.QueryMeta {
+	index, _ := strconv.ParseUint(h.Get("X-Consul-Index"), 10, 64)
+	return &api.QueryMeta{
+		LastIndex:             index,
+		KnownLeader:           h.Get("X-Consul-KnownLeader") == "true",
+		DefaultACLPolicy:      h.Get("X-Consul-Default-ACL-Policy"),
+		ResultsFilteredByACLs: h.Get("X-Consul-Results-Filtered-By-ACLs") == "true",
+		QueryBackend:          h.Get("X-Consul-Query-Backend"),
+	}
+}
+
+// allOf are the claims of an answer to be master of any label.
+func allOf(a answer) *claims {
+	if a.instances == nil {
+		return nobody
+	}
+	return a.instances.all
+}
+
 func TestAnswerIsUnderstood(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -44,31 +81,31 @@ func TestAnswerIsUnderstood(t *testing.T) {
 		reject []string // a word of each
 		err    string
 	}{
-		{name: "one master", body: "[" + instance("n", "10.0.0.9", "s", "10.0.0.1", 7800, 5, "role=master") + "]",
+		{name: "one master", body: "[" + registered("n", "10.0.0.9", "s", "10.0.0.1", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"10.0.0.1:7800"}},
-		{name: "tags in another case", body: "[" + instance("n", "10.0.0.9", "s", "10.0.0.1", 7800, 5, "x", "ROLE=Master") + "]",
+		{name: "tags in another case", body: "[" + registered("n", "10.0.0.9", "s", "10.0.0.1", 7800, 5, "x", "ROLE=Master") + "]",
 			want: found, addrs: []string{"10.0.0.1:7800"}},
-		{name: "empty service address means the node's", body: "[" + instance("n", "10.0.0.9", "s", "", 7800, 5, "role=master") + "]",
+		{name: "empty service address means the node's", body: "[" + registered("n", "10.0.0.9", "s", "", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"10.0.0.9:7800"}},
-		{name: "IPv6", body: "[" + instance("n", "10.0.0.9", "s", "fd00::1", 7800, 5, "role=master") + "]",
+		{name: "IPv6", body: "[" + registered("n", "10.0.0.9", "s", "fd00::1", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"[fd00::1]:7800"}},
-		{name: "IPv6 in brackets", body: "[" + instance("n", "10.0.0.9", "s", "[fd00::1]", 7800, 5, "role=master") + "]",
+		{name: "IPv6 in brackets", body: "[" + registered("n", "10.0.0.9", "s", "[fd00::1]", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"[fd00::1]:7800"}},
-		{name: "IPv4 written as IPv6", body: "[" + instance("n", "10.0.0.9", "s", "::ffff:10.0.0.1", 7800, 5, "role=master") + "]",
+		{name: "IPv4 written as IPv6", body: "[" + registered("n", "10.0.0.9", "s", "::ffff:10.0.0.1", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"10.0.0.1:7800"}},
-		{name: "host name", body: "[" + instance("n", "10.0.0.9", "s", "sync-1.node.consul", 7800, 5, "role=master") + "]",
+		{name: "host name", body: "[" + registered("n", "10.0.0.9", "s", "sync-1.node.consul", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"sync-1.node.consul:7800"}},
-		{name: "a tag of the master is missing", body: "[" + instance("n", "10.0.0.9", "s", "10.0.0.1", 7800, 5, "role=slave") + "]", want: none},
+		{name: "a tag of the master is missing", body: "[" + registered("n", "10.0.0.9", "s", "10.0.0.1", 7800, 5, "role=slave") + "]", want: none},
 		{name: "no tags at all", body: `[{"Node":{"Node":"n"},"Service":{"ID":"s","Address":"10.0.0.1","Port":1,"Tags":null}}]`, want: none},
-		{name: "a check is critical", body: strings.Replace("["+instance("n", "", "s", "10.0.0.1", 7800, 5, "role=master")+"]", "passing", "critical", 1), want: none},
-		{name: "a check warns", body: strings.Replace("["+instance("n", "", "s", "10.0.0.1", 7800, 5, "role=master")+"]", "passing", "warning", 1), want: none},
+		{name: "a check is critical", body: strings.Replace("["+registered("n", "", "s", "10.0.0.1", 7800, 5, "role=master")+"]", "passing", "critical", 1), want: none},
+		{name: "a check warns", body: strings.Replace("["+registered("n", "", "s", "10.0.0.1", 7800, 5, "role=master")+"]", "passing", "warning", 1), want: none},
 		{name: "empty", body: "[]", want: none},
 		{name: "empty, default deny, with a token", body: "[]", token: true, header: headers("X-Consul-Default-ACL-Policy", "deny"), want: none},
 		{name: "empty, default deny, no token", body: "[]", header: headers("X-Consul-Default-ACL-Policy", "deny"), want: denied, err: "denied"},
 		{name: "empty, default allow, no token", body: "[]", header: headers("X-Consul-Default-ACL-Policy", "allow"), want: none},
 		{name: "empty, filtered", body: "[]", token: true, header: headers("X-Consul-Results-Filtered-By-ACLs", "true"), want: denied, err: "service:read and node:read"},
 		{name: "filtered but not empty", header: headers("X-Consul-Results-Filtered-By-ACLs", "true"),
-			body: "[" + instance("n", "", "s", "10.0.0.1", 7800, 5, "role=master") + "]", want: found, addrs: []string{"10.0.0.1:7800"}},
+			body: "[" + registered("n", "", "s", "10.0.0.1", 7800, 5, "role=master") + "]", want: found, addrs: []string{"10.0.0.1:7800"}},
 		{name: "403", status: 403, body: "ACL not found", want: denied, err: "ACL not found"},
 		{name: "500", status: 500, body: "No cluster leader", want: unknown, err: "500"},
 		{name: "429", status: 429, body: "Your IP is issuing too many concurrent connections", want: unknown, err: "429"},
@@ -79,25 +116,25 @@ func TestAnswerIsUnderstood(t *testing.T) {
 		{name: "an empty object in the list", body: "[{}]", want: unknown, err: "1 of 1"},
 		{name: "null in the list", body: "[null]", want: unknown, err: "1 of 1"},
 		{name: "null node and service", body: `[{"Node":null,"Service":null,"Checks":null}]`, want: unknown, err: "1 of 1"},
-		{name: "an empty object and a slave", body: "[{}," + instance("n", "", "s", "10.0.0.1", 7800, 5, "role=slave") + "]", want: unknown, err: "1 of 2"},
-		{name: "an empty object and a master", body: "[{}," + instance("n", "", "s", "10.0.0.1", 7800, 5, "role=master") + "]",
+		{name: "an empty object and a slave", body: "[{}," + registered("n", "", "s", "10.0.0.1", 7800, 5, "role=slave") + "]", want: unknown, err: "1 of 2"},
+		{name: "an empty object and a master", body: "[{}," + registered("n", "", "s", "10.0.0.1", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"10.0.0.1:7800"}, reject: []string{"no Node"}},
 		{name: "an object", body: "{}", want: unknown, err: "understand"},
 		{name: "HTML", body: "<html>log in</html>", want: unknown, err: "understand"},
 		{name: "nothing", body: "", want: unknown, err: "understand"},
-		{name: "cut short", body: "[" + instance("n", "", "s", "10.0.0.1", 7800, 5, "role=master"), want: unknown, err: "understand"},
+		{name: "cut short", body: "[" + registered("n", "", "s", "10.0.0.1", 7800, 5, "role=master"), want: unknown, err: "understand"},
 		{name: "more after the end", body: "[] []", want: unknown, err: "understand"},
-		{name: "port as a word", body: "[" + instance("n", "", "s", "10.0.0.1", `"7800"`, 5, "role=master") + "]", want: unknown, err: "understand"},
-		{name: "port 0", body: "[" + instance("n", "", "s", "10.0.0.1", 0, 5, "role=master") + "]", want: found, reject: []string{"port 0"}},
-		{name: "port below 0", body: "[" + instance("n", "", "s", "10.0.0.1", -1, 5, "role=master") + "]", want: found, reject: []string{"port -1"}},
-		{name: "port above 65535", body: "[" + instance("n", "", "s", "10.0.0.1", 65536, 5, "role=master") + "]", want: found, reject: []string{"port 65536"}},
-		{name: "no address anywhere", body: "[" + instance("n", "", "s", "", 7800, 5, "role=master") + "]", want: found, reject: []string{"neither"}},
-		{name: "0.0.0.0", body: "[" + instance("n", "", "s", "0.0.0.0", 7800, 5, "role=master") + "]", want: found, reject: []string{"unusable"}},
-		{name: "multicast", body: "[" + instance("n", "", "s", "ff02::1", 7800, 5, "role=master") + "]", want: found, reject: []string{"unusable"}},
-		{name: "broadcast", body: "[" + instance("n", "", "s", "255.255.255.255", 7800, 5, "role=master") + "]", want: found, reject: []string{"unusable"}},
-		{name: "a mistyped IP address", body: "[" + instance("n", "", "s", "10.0.0.256", 7800, 5, "role=master") + "]", want: found, reject: []string{"neither"}},
-		{name: "a URL", body: "[" + instance("n", "", "s", "tcp://10.0.0.1", 7800, 5, "role=master") + "]", want: found, reject: []string{"neither"}},
-		{name: "port 0 and a good one", body: "[" + instance("n", "", "a", "10.0.0.1", 0, 9, "role=master") + "," + instance("n", "", "b", "10.0.0.2", 7800, 5, "role=master") + "]",
+		{name: "port as a word", body: "[" + registered("n", "", "s", "10.0.0.1", `"7800"`, 5, "role=master") + "]", want: unknown, err: "understand"},
+		{name: "port 0", body: "[" + registered("n", "", "s", "10.0.0.1", 0, 5, "role=master") + "]", want: found, reject: []string{"port 0"}},
+		{name: "port below 0", body: "[" + registered("n", "", "s", "10.0.0.1", -1, 5, "role=master") + "]", want: found, reject: []string{"port -1"}},
+		{name: "port above 65535", body: "[" + registered("n", "", "s", "10.0.0.1", 65536, 5, "role=master") + "]", want: found, reject: []string{"port 65536"}},
+		{name: "no address anywhere", body: "[" + registered("n", "", "s", "", 7800, 5, "role=master") + "]", want: found, reject: []string{"neither"}},
+		{name: "0.0.0.0", body: "[" + registered("n", "", "s", "0.0.0.0", 7800, 5, "role=master") + "]", want: found, reject: []string{"unusable"}},
+		{name: "multicast", body: "[" + registered("n", "", "s", "ff02::1", 7800, 5, "role=master") + "]", want: found, reject: []string{"unusable"}},
+		{name: "broadcast", body: "[" + registered("n", "", "s", "255.255.255.255", 7800, 5, "role=master") + "]", want: found, reject: []string{"unusable"}},
+		{name: "a mistyped IP address", body: "[" + registered("n", "", "s", "10.0.0.256", 7800, 5, "role=master") + "]", want: found, reject: []string{"neither"}},
+		{name: "a URL", body: "[" + registered("n", "", "s", "tcp://10.0.0.1", 7800, 5, "role=master") + "]", want: found, reject: []string{"neither"}},
+		{name: "port 0 and a good one", body: "[" + registered("n", "", "a", "10.0.0.1", 0, 9, "role=master") + "," + registered("n", "", "b", "10.0.0.2", 7800, 5, "role=master") + "]",
 			want: found, addrs: []string{"10.0.0.2:7800"}, reject: []string{"port 0"}},
 		{name: "no leader", body: "[]", header: headers("X-Consul-Query-Backend", "blocking-query", "X-Consul-KnownLeader", "false"), want: unknown, err: "no leader"},
 		{name: "streaming never knows a leader", body: "[]", header: headers("X-Consul-Query-Backend", "streaming", "X-Consul-KnownLeader", "false"), want: none},
@@ -107,12 +144,12 @@ func TestAnswerIsUnderstood(t *testing.T) {
 			if tc.status == 0 {
 				tc.status = 200
 			}
-			a := decode(tc.status, tc.header, []byte(tc.body), masterTags, tc.token)
+			a := answerOver(t, tc.status, tc.header, tc.body, tc.token)
 			if a.kind != tc.want {
 				t.Fatalf("got kind %v (%v); want %v", a.kind, a.err, tc.want)
 			}
 			var addrs []string
-			for _, c := range a.candidates {
+			for _, c := range allOf(a).candidates {
 				if c.host != "" {
 					addrs = append(addrs, fmt.Sprintf("%s:%d", c.host, c.port))
 				} else {
@@ -122,10 +159,10 @@ func TestAnswerIsUnderstood(t *testing.T) {
 			if !slices.Equal(addrs, tc.addrs) {
 				t.Errorf("got candidates %v; want %v", addrs, tc.addrs)
 			}
-			if len(a.rejects) != len(tc.reject) {
-				t.Fatalf("got rejects %v; want %v", a.rejects, tc.reject)
+			if len(allOf(a).rejects) != len(tc.reject) {
+				t.Fatalf("got rejects %v; want %v", allOf(a).rejects, tc.reject)
 			}
-			for i, r := range a.rejects {
+			for i, r := range allOf(a).rejects {
 				if !strings.Contains(r.String(), tc.reject[i]) {
 					t.Errorf("got reject %q; want one with %q", r, tc.reject[i])
 				}
@@ -140,11 +177,31 @@ func TestAnswerIsUnderstood(t *testing.T) {
 	}
 }
 
+// answerOver is what an agent makes of an answer that comes over HTTP.
+func answerOver(t *testing.T, status int, header http.Header, body string, token bool) answer {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Consul-LastContact", "0")
+		for name, values := range header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(status)
+		if status != http.StatusNoContent {
+			io.WriteString(w, body)
+		}
+	}))
+	defer s.Close()
+	if token {
+		t.Setenv("CONSUL_HTTP_TOKEN", "t0ken")
+	}
+	return askOnce(t, quick(s.URL))
+}
+
 func TestIndexIsReadOrZero(t *testing.T) {
 	for header, want := range map[string]uint64{
-		"": 0, "0": 0, "1": 1, "18446744073709551615": 1<<64 - 1, "18446744073709551616": 0, "-1": 0, "12x": 0, "1e3": 0, " 7": 0,
+		"": 0, "0": 0, "1": 1, "18446744073709551615": 1<<64 - 1, "18446744073709551616": 0, "-1": 0, "12x": 0, "1e3": 0,
 	} {
-		if got := decode(200, headers("X-Consul-Index", header), []byte("[]"), nil, false).index; got != want {
+		if got := answerOver(t, http.StatusOK, headers("X-Consul-Index", header), "[]", false).index; got != want {
 			t.Errorf("index of %q: got %d; want %d", header, got, want)
 		}
 	}
@@ -162,8 +219,8 @@ func TestErrorTextIsBoundedAndEscaped(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
 		"[]", "null", "[{}]", "[null]", "{}", "", "[", `[{"Node":{"Node":"n","Address":"10.0.0.1"},"Service":{"ID":"s","Port":1,"Tags":["ROLE=master"],"ModifyIndex":18446744073709551615}}]`,
-		"[" + instance("n", "10.0.0.9", "a", "", 7800, 5, "role=master") + "," + instance("n", "", "b", "host.example", 7800, 5, "role=master") + "]",
-		"[" + instance("n", "", "a", "0.0.0.0", 70000, 5, "role=master") + "]",
+		"[" + registered("n", "10.0.0.9", "a", "", 7800, 5, "role=master") + "," + registered("n", "", "b", "host.example", 7800, 5, "role=master") + "]",
+		"[" + registered("n", "", "a", "0.0.0.0", 70000, 5, "role=master") + "]",
 	} {
 		f.Add(200, "7", "deny", "true", "blocking-query", "false", []byte(body))
 		f.Add(200, "garbage", "", "", "", "", []byte(body))
@@ -179,10 +236,10 @@ func FuzzAnswer(f *testing.F) {
 		if status != 200 && a.kind != unknown && a.kind != denied {
 			t.Fatalf("status %d understood as %v", status, a.kind)
 		}
-		if a.kind == none && (len(a.candidates) > 0 || len(a.rejects) > 0) || a.kind == found && len(a.candidates)+len(a.rejects) == 0 {
-			t.Fatalf("kind %v with %v and %v", a.kind, a.candidates, a.rejects)
+		if a.kind == none && (len(allOf(a).candidates) > 0 || len(allOf(a).rejects) > 0) || a.kind == found && len(allOf(a).candidates)+len(allOf(a).rejects) == 0 {
+			t.Fatalf("kind %v with %v and %v", a.kind, allOf(a).candidates, allOf(a).rejects)
 		}
-		for _, c := range a.candidates {
+		for _, c := range allOf(a).candidates {
 			if c.port == 0 || (c.host == "") != c.addr.IsValid() || c.addr.IsValid() && c.addr.Port() != c.port {
 				t.Fatalf("candidate %+v cannot be connected to", c)
 			}
@@ -190,10 +247,10 @@ func FuzzAnswer(f *testing.F) {
 				t.Fatalf("candidate %+v has no proper host name", c)
 			}
 		}
-		if len(a.candidates) > 0 {
-			first := elect(a.candidates)
-			slices.Reverse(a.candidates)
-			if again := elect(a.candidates); again != first {
+		if len(allOf(a).candidates) > 0 {
+			first := elect(allOf(a).candidates)
+			slices.Reverse(allOf(a).candidates)
+			if again := elect(allOf(a).candidates); again != first {
 				t.Fatalf("got %v, and %v for the reversed list", first, again)
 			}
 		}

@@ -16,7 +16,7 @@ func cluster(n int) []byte {
 		if i == 0 {
 			role = "role=master"
 		}
-		entries[i] = instance(fmt.Sprintf("n%d", i), "10.0.0.9", fmt.Sprintf("sync-%d", i), fmt.Sprintf("10.0.0.%d", i+1), 7800, 5+i, role)
+		entries[i] = registered(fmt.Sprintf("n%d", i), "10.0.0.9", fmt.Sprintf("sync-%d", i), fmt.Sprintf("10.0.0.%d", i+1), 7800, 5+i, role)
 	}
 	return []byte("[" + strings.Join(entries, ",") + "]")
 }
@@ -56,7 +56,7 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		now = now.Add(time.Second)
-		a := answer{kind: found, index: uint64(i) + 1, candidates: masters[i%2], began: now, arrived: now}
+		a := answer{kind: found, index: uint64(i) + 1, instances: instancesOf(masters[i%2]...), began: now, arrived: now}
 		if got := o.observe(a); got.do != setMaster {
 			b.Fatalf("answer %d: got order %d; want a new master", i, got.do)
 		}

@@ -50,8 +50,8 @@ type Config struct {
 	LostAfter  time.Duration // with CutLive: how long the master must be gone; 0: at once
 
 	Wait           time.Duration // one long poll, at most; 0: 10s
-	VerifyEvery    time.Duration // between two consistent reads of one label at one address, about; 0: 1.5s
-	VerifyTimeout  time.Duration // one consistent read, its body included; 0: 4s. With Fence, FenceAfter at most
+	VerifyEvery    time.Duration // between two consistent reads of one question at one address, about; 0: 1.5s
+	VerifyTimeout  time.Duration // one consistent read, its body included; 0: 4s. Where a label has Fence, its FenceAfter at most
 	ResolveTimeout time.Duration // one look-up of a master's host name; 0: 2s
 	// RegressAfter is how long a raft index lower than one already acted on
 	// must stand, confirmed by consistent reads and contradicted by nobody,
@@ -84,10 +84,6 @@ func (c Config) withDefaults() Config {
 			*d.field = d.value
 		}
 	}
-	if c.OnOutage == Fence {
-		// A read that takes longer is of no use, and keeps another from its place.
-		c.VerifyTimeout = min(c.VerifyTimeout, c.FenceAfter)
-	}
 	return c
 }
 
@@ -106,7 +102,7 @@ func (c Config) validate() error {
 		}
 		seen[l.Name] = true
 	}
-	for _, d := range []time.Duration{c.FenceAfter, c.Wait, c.VerifyEvery, c.VerifyTimeout, c.ResolveTimeout, c.RegressAfter, c.Backoff, c.BackoffMax} {
+	for _, d := range []time.Duration{c.FenceAfter, c.Wait, c.VerifyEvery, c.VerifyTimeout, c.ResolveTimeout, c.RegressAfter, c.Backoff, c.BackoffMax, c.LostAfter} {
 		if d < 0 {
 			return fmt.Errorf("a duration of %v is below zero", d)
 		}
@@ -115,6 +111,12 @@ func (c Config) validate() error {
 		return fmt.Errorf("a time of %v before an outage is fenced is less than 1s", c.FenceAfter)
 	}
 	for _, l := range c.Labels {
+		if err := l.Leader.validate(); err != nil {
+			return fmt.Errorf("label %q: %w", l.Name, err)
+		}
+		if p := l.Policy; p != nil && p.LostAfter < 0 {
+			return fmt.Errorf("label %q: a duration of %v is below zero", l.Name, p.LostAfter)
+		}
 		if p := l.Policy; p != nil && (p.FenceAfter < 0 || p.FenceAfter > 0 && p.FenceAfter < time.Second) {
 			return fmt.Errorf("label %q: a time of %v before an outage is fenced is less than 1s", l.Name, p.FenceAfter)
 		}
@@ -163,7 +165,18 @@ func (c Config) TagsOf(l Label) []string {
 // Connections is how many connections to Consul a source has open at a time,
 // at most, besides those that are being closed.
 func (c Config) Connections() int {
-	labels := len(c.Labels)
-	atOne := 2*labels + min(maxExtra, (maxReads-1)*labels) // the long polls, the reads beside them, and those that overtake others
+	questions, polls := c.Questions(), c.Questions()
+	for _, l := range c.Labels {
+		if l.Leader == nil {
+			continue
+		}
+		if l.Leader.Format == PatroniFormat {
+			questions++ // the member's
+		}
+		if l.Leader.Ready == ReadyCatalog {
+			questions, polls = questions+1, polls+1
+		}
+	}
+	atOne := polls + questions + min(maxExtra, (maxReads-1)*questions) // the long polls, the reads beside them, and those that overtake others
 	return atOne * max(len(c.Addresses), 1)
 }

@@ -7,13 +7,20 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Consul is a Source that watches the health of a service in Consul, at one or
-// several addresses in parallel. It takes the address, the token and TLS from
-// the variables that Consul's own tools read.
+// Consul is a Source that asks Consul, at one or several addresses in parallel:
+// about the health of services, and about leader keys. It takes the address, the
+// token and TLS from the variables that Consul's own tools read.
 type Consul struct {
-	config  Config
-	agents  []*agent
-	watches []*watch // one a label
+	config Config
+	agents []*agent
+	labels []*labelWatch
+	log    zerolog.Logger
+
+	mu      sync.Mutex
+	watches map[question]*watch // each with a subscriber at least
+	made    int                 // watches so far
+	running *sync.WaitGroup     // nil: Run has not begun, or is over
+	ctx     context.Context     // of Run
 }
 
 // NewConsul makes a source; nothing is asked before Run or Check.
@@ -43,7 +50,7 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 		addresses = []string{address}
 	}
 	log = log.With().Str("component", "discovery").Logger()
-	s := &Consul{config: c}
+	s := &Consul{config: c, log: log, watches: make(map[question]*watch)}
 	seen := make(map[string]bool)
 	for _, address := range addresses {
 		if seen[address] {
@@ -54,10 +61,20 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 		if err != nil {
 			return nil, err
 		}
-		s.agents = append(s.agents, newAgent(len(s.agents), e, env, lookup, newHealth(address, log)))
+		a, err := newAgent(len(s.agents), e, env, lookup, newHealth(address, log))
+		if err != nil {
+			return nil, err
+		}
+		s.agents = append(s.agents, a)
 	}
+	interests := interestsOf(c)
 	for i, l := range c.Labels {
-		s.watches = append(s.watches, newWatch(i, l, c, s.agents, lookup, log))
+		w := newLabelWatch(l, s, lookup, log)
+		w.main = s.subscribe(interests[i], w.changed)
+		s.labels = append(s.labels, w)
+	}
+	for _, l := range s.labels {
+		l.main.watch.serves(l.config, l.main)
 	}
 	return s, nil
 }
@@ -65,23 +82,78 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 // Run implements Source. It never returns an error.
 func (s *Consul) Run(ctx context.Context, sink Sink) error {
 	var running sync.WaitGroup
+	s.mu.Lock()
+	s.ctx, s.running = ctx, &running
 	for _, w := range s.watches {
-		running.Go(func() { w.run(ctx, sink) })
-		for _, a := range s.agents {
-			p := newPoller(w.config, w, a)
-			running.Go(func() { p.poll(ctx) })
-			running.Go(func() { p.verify(ctx) })
-		}
+		s.start(w)
+	}
+	s.mu.Unlock()
+	for _, l := range s.labels {
+		running.Go(func() { l.run(ctx, sink) })
 	}
 	running.Wait()
 	for _, a := range s.agents {
-		a.client.CloseIdleConnections()
+		a.http.CloseIdleConnections()
 	}
 	return nil
 }
 
+// start runs w until it is stopped, or Run ends. mu is held.
+func (s *Consul) start(w *watch) {
+	var ctx context.Context
+	ctx, w.stop = context.WithCancel(s.ctx)
+	s.running.Go(func() { w.run(ctx) })
+	for _, a := range s.agents {
+		p := newPoller(w, a)
+		s.running.Go(func() { p.poll(ctx) })
+		s.running.Go(func() { p.verify(ctx) })
+	}
+}
+
+// subscribe begins to ask the question of i, unless that is being asked already.
+// changed gets an element, if it has none, whenever there is something new.
+func (s *Consul) subscribe(i interest, changed chan struct{}) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.watches[i.question]
+	if w == nil {
+		s.made++
+		w = newWatch(s.made, i.question, s.config, s.agents, s.log)
+		s.watches[i.question] = w
+		if s.running != nil {
+			s.start(w)
+		}
+	}
+	out := &subscription{label: i.label, changed: changed}
+	w.join(out)
+	return out
+}
+
+// unsubscribe ends s, which may be nil. A question that nobody subscribes to any
+// more is asked no longer.
+func (s *Consul) unsubscribe(of *subscription) {
+	if of == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := of.watch
+	if !w.leave(of) {
+		return
+	}
+	delete(s.watches, w.question)
+	if w.stop != nil {
+		w.stop()
+	}
+	for _, a := range s.agents {
+		a.health.forget(w.id)
+	}
+}
+
 // VerifyNow implements Source.
 func (s *Consul) VerifyNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, w := range s.watches {
 		w.verifyAll()
 	}
@@ -89,9 +161,9 @@ func (s *Consul) VerifyNow() {
 
 // DialFailed implements Source.
 func (s *Consul) DialFailed(label string) {
-	for _, w := range s.watches {
-		if w.label == label {
-			w.dialFailed()
+	for _, l := range s.labels {
+		if l.label == label {
+			l.dialFailed()
 			return
 		}
 	}
@@ -99,9 +171,9 @@ func (s *Consul) DialFailed(label string) {
 
 // Labels implements Source.
 func (s *Consul) Labels() []LabelStatus {
-	out := make([]LabelStatus, len(s.watches))
-	for i, w := range s.watches {
-		out[i] = w.snapshot()
+	out := make([]LabelStatus, len(s.labels))
+	for i, l := range s.labels {
+		out[i] = l.snapshot()
 	}
 	return out
 }

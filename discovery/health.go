@@ -19,15 +19,15 @@ type health struct {
 
 	mu      sync.Mutex
 	status  AgentStatus
-	failing map[question]string    // the latest error of each
-	began   map[question]time.Time // when the newest of each began that was answered
-	since   time.Time              // when the trouble began; zero: there is none
-	denied  bool                   // the trouble's log says that access is denied
+	failing map[asked]string    // the latest error of each
+	began   map[asked]time.Time // when the newest of each began that was answered
+	since   time.Time           // when the trouble began; zero: there is none
+	denied  bool                // the trouble's log says that access is denied
 }
 
-// question tells apart what is asked of one address.
-type question struct {
-	label int
+// asked tells apart what is asked of one address.
+type asked struct {
+	watch int
 	poll  bool // the long poll; else the read that verifies
 }
 
@@ -35,14 +35,14 @@ func newHealth(address string, log zerolog.Logger) *health {
 	return &health{
 		log:     log.With().Str("consul", address).Logger(),
 		status:  AgentStatus{Address: address, Error: "not asked yet"},
-		failing: make(map[question]string),
-		began:   make(map[question]time.Time),
+		failing: make(map[asked]string),
+		began:   make(map[asked]time.Time),
 	}
 }
 
 // note takes the answer to q. One that was not obtained is no trouble when a
 // newer one has been: reads overtake each other.
-func (h *health) note(q question, a answer) {
+func (h *health) note(q asked, a answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	newer := !a.began.Before(h.began[q])
@@ -71,7 +71,7 @@ func (h *health) note(q question, a answer) {
 }
 
 // fail keeps an error. mu is held.
-func (h *health) fail(q question, a answer) {
+func (h *health) fail(q asked, a answer) {
 	h.status.OK, h.status.Error = false, a.err.Error()
 	h.failing[q] = h.status.Error
 	switch {
@@ -86,6 +86,17 @@ func (h *health) fail(q question, a answer) {
 		return
 	}
 	h.log.Warn().Err(a.err).Msg("consul does not answer")
+}
+
+// forget lets go of a question that is asked no more: what it failed with is no
+// trouble any longer.
+func (h *health) forget(watch int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range []asked{{watch: watch}, {watch: watch, poll: true}} {
+		delete(h.began, q)
+		delete(h.failing, q)
+	}
 }
 
 // reset counts a raft index that went backwards.

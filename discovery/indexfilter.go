@@ -2,7 +2,7 @@ package discovery
 
 import "time"
 
-// indexFilter decides which answers about one label count, when several Consul
+// indexFilter decides which answers to one question count, when several Consul
 // addresses are asked. The raft index orders them: an answer counts only when
 // its index is at least that of the last one that counted, so an address that
 // hangs or lags can neither delay a failover nor roll one back.
@@ -31,7 +31,7 @@ type indexFilter struct {
 	started bool         // an answer has counted
 	applied uint64       // the index of the last answer that counted
 	since   time.Time    // when an answer first counted with that index
-	current []candidate  // its masters
+	current answer       // it
 	reset   time.Time    // when the read began that showed the cluster's index to have gone back; zero: never
 }
 
@@ -89,7 +89,7 @@ func (f *indexFilter) judge(a answer) ruling {
 	if !f.started || a.index != f.applied {
 		f.since = a.arrived
 	}
-	f.started, f.applied, f.current = true, a.index, a.candidates
+	f.started, f.applied, f.current = true, a.index, a
 	return ruling{counts: true, reset: reset}
 }
 
@@ -122,7 +122,7 @@ func (me *agentIndex) follow(a answer) (back, reset bool) {
 // so do some tokens without rights), and another set of masters at an index
 // already acted on.
 func (f *indexFilter) doubtful(a answer) bool {
-	return a.kind == none || f.started && a.index == f.applied && !same(a.candidates, f.current)
+	return a.kind == none || f.started && a.index == f.applied && !a.says(f.current)
 }
 
 // wentBack reports whether a, a consistent read below the applied index, is to be

@@ -131,8 +131,11 @@ func step(t *testing.T, o, mirror *observer, a answer) {
 	before := *o
 	got := o.observe(a)
 	b := a
-	b.candidates = slices.Clone(a.candidates)
-	slices.Reverse(b.candidates)
+	if a.instances != nil {
+		reversed := slices.Clone(allOf(a).candidates)
+		slices.Reverse(reversed)
+		b.instances = instancesOf(reversed...)
+	}
 	if again := mirror.observe(b); again != got {
 		t.Fatalf("got order %+v, and %+v for the reversed list", got, again)
 	}
@@ -142,7 +145,7 @@ func step(t *testing.T, o, mirror *observer, a answer) {
 	if o.filter.started && o.filter.applied < before.filter.applied && !a.consistent {
 		t.Fatalf("rolled back from index %d to %d by a long poll", before.filter.applied, o.filter.applied)
 	}
-	if got.do == setMaster && (a.kind != found || got.master.Address != elect(a.candidates).winner.addr) {
+	if got.do == setMaster && (a.kind != found || got.master.Address != elect(allOf(a).candidates).winner.addr) {
 		t.Fatalf("made %v master; the answer was %+v", got.master, a)
 	}
 	if (got.do == clearMaster) && !(a.kind == none && a.consistent) {
@@ -170,7 +173,7 @@ func settle(t *testing.T, w *world, o, mirror *observer) {
 	if len(w.set) > 0 {
 		v := elect(w.set)
 		want, seen = Found, v.seen
-		if v.seen > 1 && o.conflict == Refuse {
+		if v.seen > 1 && o.service.conflict == Refuse {
 			want = Conflict
 		} else if o.master.Address != v.winner.addr {
 			t.Fatalf("ended with master %v; want %v", o.master, v.winner)

@@ -15,12 +15,14 @@ type script struct {
 	now time.Time
 }
 
+var scriptBegins = time.Unix(1e9, 0)
+
 func newScript(t *testing.T, agents int, change ...func(*Config)) *script {
 	c := Config{Service: "sync", Labels: []Label{{Name: "default"}}}.withDefaults()
 	for _, f := range change {
 		f(&c)
 	}
-	return &script{t: t, o: newObserver(c, agents), now: time.Unix(1e9, 0)}
+	return &script{t: t, o: newObserver(c, agents), now: scriptBegins}
 }
 
 // master answers the candidate at 10.0.0.n:7800, registered at modify.
@@ -30,11 +32,16 @@ func master(n int, modify uint64) candidate {
 
 // says is an answer of an agent: with candidates when there are some, else empty.
 func says(agent int, index uint64, cs ...candidate) answer {
-	a := answer{agent: agent, index: index, kind: none, candidates: cs}
+	a := answer{agent: agent, index: index, kind: none, instances: instancesOf(cs...)}
 	if len(cs) > 0 {
 		a.kind = found
 	}
 	return a
+}
+
+// instancesOf are instances that all claim to be master.
+func instancesOf(cs ...candidate) *instances {
+	return &instances{all: &claims{candidates: cs}, entries: len(cs)}
 }
 
 // read makes a the answer to a consistent read.
@@ -44,9 +51,12 @@ func read(a answer) answer { a.consistent = true; return a }
 func polled(index uint64, a answer) answer { a.asked = index; return a }
 
 // give hands a over; it was asked for a moment before.
-func (s *script) give(a answer) order {
+func (s *script) give(a answer) seenOrder {
 	s.now = s.now.Add(time.Second)
 	a.began, a.arrived = s.now.Add(-10*time.Millisecond), s.now
+	if a.consistent && a.begun == 0 {
+		a.begun = s.now.Sub(scriptBegins)
+	}
 	return s.o.observe(a)
 }
 
@@ -57,14 +67,14 @@ func (s *script) want(what string, a answer) {
 	s.check(what, s.give(a))
 }
 
-func (s *script) check(what string, o order) {
+func (s *script) check(what string, o seenOrder) {
 	s.t.Helper()
 	if got := describe(o); got != what {
 		s.t.Fatalf("got order %q; want %q", got, what)
 	}
 }
 
-func describe(o order) string {
+func describe(o seenOrder) string {
 	out := map[op]string{nothing: "", clearMaster: "clear", cutMaster: "cut", setMaster: "set"}[o.do]
 	if o.do == setMaster {
 		out += fmt.Sprintf(" %d", o.master.Address.Addr().As4()[3])
@@ -214,18 +224,18 @@ func TestTwoMastersRefused(t *testing.T) {
 
 func TestFenceNeedsAMasterOrTheKnowledgeThatThereIsNone(t *testing.T) {
 	s := newScript(t, 1)
-	s.check("", order{do: s.o.fence()})
+	s.check("", seenOrder{order: s.o.fence()})
 	s.state(Starting, 0) // nothing to fence before the first answer
 
 	s.want("set 1", says(0, 10, master(1, 10)))
-	s.check("cut", order{do: s.o.fence()})
+	s.check("cut", seenOrder{order: s.o.fence()})
 	s.state(Unreachable, 1)
-	s.check("", order{do: s.o.fence()})
+	s.check("", seenOrder{order: s.o.fence()})
 	s.want("set 1", read(says(0, 10, master(1, 10)))) // the same master, after all
 	s.state(Found, 1)
 
 	s.want("clear", read(says(0, 11)))
-	s.check("cut", order{do: s.o.fence()})
+	s.check("cut", seenOrder{order: s.o.fence()})
 	s.want("clear", read(says(0, 11)))
 	s.state(None, 0)
 }
@@ -233,7 +243,7 @@ func TestFenceNeedsAMasterOrTheKnowledgeThatThereIsNone(t *testing.T) {
 func TestOnlyAConsistentReadEndsAFence(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))
-	s.check("cut", order{do: s.o.fence()})
+	s.check("cut", seenOrder{order: s.o.fence()})
 	s.want(" verify", polled(10, says(0, 11, master(1, 10))))
 	s.state(Unreachable, 1)
 	s.want("set 1", read(says(0, 11, master(1, 10))))
@@ -287,15 +297,15 @@ func TestInvalidMasterKeepsTheLastOne(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))
 	bad := says(0, 11)
-	bad.kind, bad.rejects = found, []reject{{"sync-2", "port 0 is unusable"}}
+	bad.kind, bad.instances = found, &instances{all: &claims{rejects: []reject{{"sync-2", "port 0 is unusable"}}}}
 	s.want("", polled(10, bad))
 	s.state(Found, 1)
-	if len(s.o.rejects) != 1 {
-		t.Errorf("got rejects %v; want the one", s.o.rejects)
+	if len(s.o.claims.rejects) != 1 {
+		t.Errorf("got rejects %v; want the one", s.o.claims.rejects)
 	}
 	s.want("", polled(11, says(0, 12, master(1, 12))))
-	if len(s.o.rejects) != 0 {
-		t.Errorf("got rejects %v; want none", s.o.rejects)
+	if len(s.o.claims.rejects) != 0 {
+		t.Errorf("got rejects %v; want none", s.o.claims.rejects)
 	}
 }
 
@@ -310,7 +320,7 @@ func TestWinnerWithAHostNameIsMasterOnceThatIsLookedUp(t *testing.T) {
 	if s.o.master.Address != addr("10.0.0.1:7800") {
 		t.Errorf("got master %v; want the last one until the name is known", s.o.master.Address)
 	}
-	o := s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now.Add(time.Second))
+	o := seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now.Add(time.Second))}
 	s.check("set 2", o)
 	if !o.master.Seen.Equal(s.now) || o.confirm != 7 {
 		t.Errorf("got master seen at %v, confirmed as of %v; want the time of the answer that named it and 7", o.master.Seen, o.confirm)
@@ -319,20 +329,20 @@ func TestWinnerWithAHostNameIsMasterOnceThatIsLookedUp(t *testing.T) {
 	again := named
 	again.modify = 12
 	s.want("", polled(11, says(0, 12, again))) // its address stays while it is looked up again
-	s.check("", s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now))
+	s.check("", seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now)})
 	moved := s.now.Add(time.Hour)
-	o = s.o.resolved(netip.MustParseAddr("10.0.0.3"), moved)
+	o.order = s.o.resolved(netip.MustParseAddr("10.0.0.3"), moved)
 	s.check("set 3", o)
 	if !o.master.Seen.Equal(moved) {
 		t.Errorf("got master seen at %v; want %v, when its name moved", o.master.Seen, moved)
 	}
 	again.port = 7801
 	s.want("", polled(12, says(0, 13, again)))
-	s.check("set 3", s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now))
+	s.check("set 3", seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now)})
 	s.want("clear", read(says(0, 14)))
-	s.check("", s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now)) // too late
+	s.check("", seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now)}) // too late
 	s.state(None, 0)
-	s.check("", s.o.resolved(netip.Addr{}, s.now))
+	s.check("", seenOrder{order: s.o.resolved(netip.Addr{}, s.now)})
 }
 
 func TestReadThatWasOvertakenByALongPollIsNotActedOn(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// outage keeps which consistent reads of one label have gone unanswered. All
+// outage keeps which consistent reads of one question have gone unanswered. All
 // times are since boot.
 //
 // An outage begins with the first read that goes unanswered, not with the last

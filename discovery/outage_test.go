@@ -135,19 +135,29 @@ func TestConsulThatAnswersIsNeverFenced(t *testing.T) {
 	}
 }
 
+// fencingLabel is a label of a source that does not run.
+func fencingLabel(t *testing.T) *labelWatch {
+	t.Helper()
+	s, err := NewConsul(fencing("127.0.0.1:1"), nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.labels[0]
+}
+
 // TestWaitingAnswerComesBeforeTheFence: both are there when the watch looks.
 func TestWaitingAnswerComesBeforeTheFence(t *testing.T) {
 	for range 20 { // which of them a select would take is a matter of chance
 		r := &confirmations{recorder: &recorder{}}
-		w := newWatch(0, Label{Name: "default"}, fencing("127.0.0.1:1").withDefaults(), []*agent{{health: newHealth("", nopLog)}}, systemLookup, nopLog)
-		w.answers = make(chan answer, 1)
+		w := fencingLabel(t)
 		named := read(says(0, 10, master(1, 10)))
 		named.begun = 1
-		w.take(t.Context(), named, r)
-		w.outage.add(2)
+		w.main.watch.take(named)
+		w.look(t.Context(), r)
+		w.main.watch.outage.add(2)
 		w.grace = time.Now().Add(-time.Second) // over
 		named.begun = 2
-		w.answers <- named
+		w.main.watch.take(named)
 		ctx, cancel := context.WithCancel(t.Context())
 		r.confirmed = cancel
 		w.run(ctx, r)
@@ -161,16 +171,17 @@ func TestWaitingAnswerComesBeforeTheFence(t *testing.T) {
 // goes on, which is no answer yet.
 func TestOnlyAnswersExtendALease(t *testing.T) {
 	r := &recorder{}
-	w := newWatch(0, Label{Name: "default"}, fencing("127.0.0.1:1").withDefaults(), []*agent{{health: newHealth("", nopLog)}}, systemLookup, nopLog)
+	w := fencingLabel(t)
 	named := read(says(0, 10, master(1, 10)))
 	named.begun = sinceBoot() - time.Minute
-	w.outage.add(named.begun)
-	w.take(t.Context(), named, r)
+	w.main.watch.outage.add(named.begun)
+	w.main.watch.take(named)
+	w.look(t.Context(), r)
 	over := r.lease("default")
 	if over == 0 || over > sinceBoot() {
 		t.Fatalf("got a lease until %v; want one that is over", over)
 	}
-	w.outage.add(sinceBoot())
+	w.main.watch.outage.add(sinceBoot())
 	w.extend(r)
 	if until := r.lease("default"); until != over {
 		t.Errorf("got a lease until %v; want %v still", until, over)
@@ -223,12 +234,24 @@ func TestMasterIsConfirmedAsLongAsConsulAnswers(t *testing.T) {
 
 // TestReadsHaveTheirChanceBeforeTheFence: several, and none that hangs keeps its place for longer.
 func TestReadsHaveTheirChanceBeforeTheFence(t *testing.T) {
-	c := Config{OnOutage: Fence, FenceAfter: time.Second}.withDefaults()
-	if c.VerifyTimeout > c.FenceAfter {
-		t.Errorf("got a time-out of %v; want at most %v", c.VerifyTimeout, c.FenceAfter)
+	timeout := func(policies ...Policy) time.Duration {
+		t.Helper()
+		c := Config{Service: "sync", Addresses: []string{"127.0.0.1:1"}}
+		for i := range policies {
+			c.Labels = append(c.Labels, Label{Name: string(rune('a' + i)), Policy: &policies[i]})
+		}
+		s, err := NewConsul(c, nopLog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.labels[0].main.watch.config.VerifyTimeout
 	}
-	if c := (Config{FenceAfter: time.Second}).withDefaults(); c.VerifyTimeout != DefaultVerifyTimeout {
-		t.Errorf("without a fence: got a time-out of %v; want %v", c.VerifyTimeout, DefaultVerifyTimeout)
+	keep, fence := Policy{FenceAfter: time.Second}, Policy{OnOutage: Fence, FenceAfter: 2 * time.Second}
+	if got := timeout(keep); got != DefaultVerifyTimeout {
+		t.Errorf("without a fence: got a time-out of %v; want %v", got, DefaultVerifyTimeout)
+	}
+	if got := timeout(keep, fence); got != fence.FenceAfter {
+		t.Errorf("got a time-out of %v; want the %v after which one of the labels is fenced", got, fence.FenceAfter)
 	}
 }
 

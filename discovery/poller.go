@@ -9,29 +9,27 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// poller asks one address about one label: one long poll at a time, since
+// poller puts one question to one address: one long poll at a time, since
 // those that are given up live on in the agent and count against its limit
 // (consul#8524), and beside it non-blocking consistent reads every now and
 // then, since a long poll alone may be blind or lied to for long.
 type poller struct {
-	config Config
-	watch  *watch
-	agent  *agent
-	pace   backoff
-	// A service that changes all the time wakes the long poll all the time.
+	watch *watch
+	agent *agent
+	pace  backoff
+	// What changes all the time wakes the long poll all the time.
 	// Tokens, not pauses: a first wake is never delayed.
 	wakes, reads *rate.Limiter
 	polled       atomic.Pointer[time.Time] // when the present long poll began
 }
 
-func newPoller(c Config, w *watch, a *agent) *poller {
+func newPoller(w *watch, a *agent) *poller {
 	p := &poller{
-		config: c,
-		watch:  w,
-		agent:  a,
-		pace:   backoff{first: c.Backoff, most: c.BackoffMax},
-		wakes:  rate.NewLimiter(20, 20),
-		reads:  rate.NewLimiter(10, 10),
+		watch: w,
+		agent: a,
+		pace:  backoff{first: w.config.Backoff, most: w.config.BackoffMax},
+		wakes: rate.NewLimiter(20, 20),
+		reads: rate.NewLimiter(10, 10),
 	}
 	p.polled.Store(new(time.Time))
 	return p
@@ -39,10 +37,13 @@ func newPoller(c Config, w *watch, a *agent) *poller {
 
 // poll keeps a long poll going until ctx ends.
 func (p *poller) poll(ctx context.Context) {
+	if p.watch.question.seldom {
+		return
+	}
 	index := uint64(0)
 	for p.wakes.Wait(ctx) == nil {
 		p.polled.Store(new(time.Now()))
-		a, ok := p.ask(ctx, query{index: index, wait: p.config.Wait, timeout: p.config.pollTimeout()})
+		a, ok := p.ask(ctx, query{index: index, wait: p.watch.config.Wait, timeout: p.watch.config.pollTimeout()})
 		if !ok {
 			return
 		}
@@ -78,10 +79,14 @@ func (p *poller) verify(ctx context.Context) {
 	ended := make(chan answer)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s := schedule{last: time.Now(), every: about(p.config.VerifyEvery)}
+	s := schedule{last: time.Now(), every: about(p.watch.config.VerifyEvery), wanted: p.watch.question.seldom}
 	for {
 		var due <-chan time.Time
-		if wait, ok := s.next(time.Now(), p.sooner(), *p.polled.Load()); ok {
+		polled := *p.polled.Load()
+		if p.watch.question.seldom {
+			polled = time.Now() // there is no long poll whose beginning is to be awaited
+		}
+		if wait, ok := s.next(time.Now(), p.sooner(), polled); ok {
 			timer.Reset(wait)
 			due = timer.C
 		}
@@ -107,7 +112,7 @@ func (p *poller) verify(ctx context.Context) {
 		if extra {
 			p.agent.dialer.rotate() // where one name stands for several servers, another one may answer
 		}
-		s.begin(time.Now(), about(p.config.VerifyEvery))
+		s.begin(time.Now(), about(p.watch.config.VerifyEvery))
 		reading.Go(func() { p.read(ctx, ended, extra) })
 	}
 }
@@ -116,8 +121,8 @@ func (p *poller) verify(ctx context.Context) {
 // outage is to be fenced, that gives several a chance before it is; once it
 // is, there is no more hurry.
 func (p *poller) sooner() time.Duration {
-	d := p.config.VerifyTimeout / maxReads
-	if p.watch.snapshot().State == Unreachable {
+	d := p.watch.config.VerifyTimeout / maxReads
+	if p.watch.isFenced() {
 		d = max(d, time.Second)
 	}
 	return atMost(d)
@@ -129,7 +134,7 @@ func (p *poller) read(ctx context.Context, ended chan<- answer, extra bool) {
 	if extra {
 		defer p.agent.extra.give()
 	}
-	a, _ := p.ask(ctx, query{consistent: true, timeout: p.config.VerifyTimeout})
+	a, _ := p.ask(ctx, query{consistent: true, timeout: p.watch.config.VerifyTimeout})
 	select {
 	case ended <- a:
 	case <-ctx.Done():
@@ -139,9 +144,10 @@ func (p *poller) read(ctx context.Context, ended chan<- answer, extra bool) {
 // ask puts q, notes how the address fares, and hands the answer to the watch.
 // It returns false when ctx has ended.
 func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
-	q.service, q.tags, q.datacenter = p.config.Service, p.watch.tags, p.config.Datacenter
+	q.question, q.known = p.watch.question, &p.watch.known[p.agent.id][0]
 	var begun time.Duration
 	if q.consistent {
+		q.known = &p.watch.known[p.agent.id][1]
 		begun = p.watch.outage.begin()
 	}
 	a := p.agent.ask(ctx, q)
@@ -149,7 +155,7 @@ func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
 		return a, false
 	}
 	a.begun = begun
-	p.agent.health.note(question{label: p.watch.id, poll: !q.consistent}, a)
+	p.agent.health.note(asked{watch: p.watch.id, poll: !q.consistent}, a)
 	select {
 	case p.watch.answers <- a:
 		return a, true

@@ -134,12 +134,12 @@ func TestReadsInFlightAreBounded(t *testing.T) {
 	c := quick(s.Addr)
 	c.Labels = nil
 	for i := range 2 * maxExtra {
-		c.Labels = append(c.Labels, Label{Name: fmt.Sprintf("l%d", i), Tagged: true})
+		c.Labels = append(c.Labels, Label{Name: fmt.Sprintf("l%d", i), Tags: []string{fmt.Sprintf("t%d", i)}})
 	}
 	c.VerifyEvery, c.VerifyTimeout = 10*time.Millisecond, time.Hour
 	s.Inject(consistent(consultest.Hang()))
 	r := start(t, c)
-	const want = 2*maxExtra + maxExtra // one of each label, and the extra ones
+	const want = 2*maxExtra + maxExtra // one of each question, and the extra ones
 	await(t, fmt.Sprintf("%d reads", want), func() bool { return reading(s) >= want })
 	for range 20 {
 		r.VerifyNow()
@@ -170,7 +170,7 @@ func TestVerifyNowReadsAtOnce(t *testing.T) {
 	all := doubles(t, 2)
 	c := quick(addresses(all)...)
 	c.VerifyEvery = time.Hour
-	c.Labels = []Label{{Name: "default"}, {Name: "b", Tagged: true}}
+	c.Labels = []Label{{Name: "default"}, {Name: "b", Tags: []string{"role=slave"}}}
 	r := start(t, c)
 	await(t, "both labels", func() bool { return len(r.list()) == 2 })
 	reads := func() (n int) {
@@ -185,7 +185,7 @@ func TestVerifyNowReadsAtOnce(t *testing.T) {
 	}
 	before, now := reads(), sinceBoot()
 	r.VerifyNow()
-	await(t, "a read of each label at each address", func() bool { return reads() >= before+4 })
+	await(t, "a read of each question at each address", func() bool { return reads() >= before+4 })
 	await(t, "a confirmation", func() bool { return r.confirmed("default") > now })
 	for range 100_000 { // a caller that does nothing else
 		r.VerifyNow()
@@ -315,11 +315,12 @@ func TestNoHurryOnceAnOutageIsFenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPoller(src.config, src.watches[0], src.agents[0])
+	w := src.labels[0].main.watch
+	p := newPoller(w, src.agents[0])
 	if d := p.sooner(); d > 25*time.Millisecond {
 		t.Errorf("got %v until the next read; want a quarter of the time-out at most", d)
 	}
-	src.watches[0].status.State = Unreachable
+	w.outage.add(sinceBoot() - time.Hour)
 	if d := p.sooner(); d < 500*time.Millisecond {
 		t.Errorf("once fenced: got %v until the next read; want no hurry", d)
 	}

@@ -155,9 +155,9 @@ func TestRealConsulTokenRevokedAndRestored(t *testing.T) {
 	reader, half := a.CreateToken(realconsul.ReadRules), a.CreateToken(realconsul.ServiceOnlyRules)
 	use := func(c *Consul, token string) {
 		for _, g := range c.agents {
-			g.env.token.mu.Lock()
-			g.env.token.token = token
-			g.env.token.mu.Unlock()
+			g.token.mu.Lock()
+			g.token.token = token
+			g.token.mu.Unlock()
 		}
 	}
 	var src *Consul

@@ -13,6 +13,7 @@ type reported struct {
 	conflict bool     // several claim to be master
 	invalid  []string // whose claims cannot be followed
 	failing  []string // who would be master if its checks passed
+	term     int      // of the leader that was waited for last
 	unknown  string   // the host name that cannot be looked up; empty: none
 }
 
@@ -20,11 +21,25 @@ type reported struct {
 const maxFailing = 16
 
 // report logs what an operator should look at.
-func (w *watch) report() {
-	o := w.observer
-	w.reported.conflicts(w.log, o.seen)
-	w.reported.claims(w.log, o.rejects)
-	w.reported.checks(w.log, o.failing)
+func (w *labelWatch) report() {
+	if w.leader != nil {
+		var rejects []reject
+		if r := w.leader.reject; r != nil {
+			rejects = append(rejects, *r)
+		}
+		w.reported.claims(w.log, rejects)
+		w.reported.leader(w.log, w.leader)
+		return
+	}
+	w.reported.conflicts(w.log, w.choice.seen)
+	if c := w.choice.claims; c != nil {
+		w.reported.claims(w.log, c.rejects)
+		var failing []Failing
+		if w.office.state == None {
+			failing = c.failing
+		}
+		w.reported.checks(w.log, failing)
+	}
 }
 
 func (r *reported) conflicts(log zerolog.Logger, seen int) {
@@ -65,6 +80,15 @@ func (r *reported) checks(log zerolog.Logger, failing []Failing) {
 			log.Warn().Strs("failing", all[:min(len(all), maxFailing)]).Msg("no master, since the checks of its candidates do not pass")
 		}
 	}
+}
+
+// leader says once of each leader that it is not master yet, and why.
+func (r *reported) leader(log zerolog.Logger, l *leader) {
+	if l.holder == "" || l.term == r.term || l.office.state == Found {
+		return
+	}
+	r.term = l.term
+	log.Info().Str("leader", short(l.holder)).Str("waits_for", l.waits).Msg("leader elected that is not ready yet")
 }
 
 // lookup logs what became of looking up a master's host name. kept is what it

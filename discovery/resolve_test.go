@@ -205,7 +205,7 @@ func TestAddressesOfANameAreTriedWhileDialsFail(t *testing.T) {
 	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-1", "worker.example", 7801) })
 	up.set("127.0.0.4:7801", "127.0.0.5:7801")
 	r := startWith(t, quick(s.Addr), dns.lookup, func(c *Consul, _ *recorder) {
-		c.watches[0].resolver.connect, c.watches[0].resolver.often = up.connect, 10*time.Millisecond
+		c.labels[0].resolver.connect, c.labels[0].resolver.often = up.connect, 10*time.Millisecond
 	})
 	const four, five, six = "default set 127.0.0.4:7801", "default set 127.0.0.5:7801", "default set 127.0.0.6:7801"
 	r.calls(four)
@@ -244,7 +244,7 @@ func TestHintOfFailedDialsIsNothingForAnAddress(t *testing.T) {
 	s := double(t)
 	up := &accepting{}
 	r := start(t, quick(s.Addr), func(c *Consul, _ *recorder) {
-		c.watches[0].resolver.connect, c.watches[0].resolver.often = up.connect, 10*time.Millisecond
+		c.labels[0].resolver.connect, c.labels[0].resolver.often = up.connect, 10*time.Millisecond
 	})
 	r.calls(set1)
 	dialsFail(t, r.Consul, "default")

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// maxReads is how many consistent reads of one label one address may have in
+// maxReads is how many consistent reads of one question one address may have in
 // flight.
 const maxReads = 4
 

@@ -136,9 +136,9 @@ func TestRotatedTLSFilesAreReadAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.agents[0].client.CloseIdleConnections()
+	defer src.agents[0].http.CloseIdleConnections()
 	ask := func() error {
-		return src.agents[0].ask(t.Context(), query{service: "sync", consistent: true, timeout: testTimeout}).err
+		return src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", nil), consistent: true, timeout: testTimeout}).err
 	}
 	if err := ask(); err != nil {
 		t.Fatalf("before the rotation: got error %v; want none", err)
@@ -164,8 +164,8 @@ func TestTLSFilesThatCannotBeReadLeaveTheLastOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func() error {
-		defer src.agents[0].client.CloseIdleConnections() // each time a new handshake
-		return src.agents[0].ask(t.Context(), query{service: "sync", consistent: true, timeout: testTimeout}).err
+		defer src.agents[0].http.CloseIdleConnections() // each time a new handshake
+		return src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", nil), consistent: true, timeout: testTimeout}).err
 	}
 	key := filepath.Join(dir, "client.key")
 	for _, body := range []string{"", "garbage"} {

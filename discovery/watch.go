@@ -2,60 +2,63 @@ package discovery
 
 import (
 	"context"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 )
 
-// watch is one label being watched. Its goroutine owns the observer and alone
-// calls the sink, so that the calls for one label never overlap. The answers
-// are handed over one at a time: there is no queue that could go stale.
+// watch is one question being asked of every address, for all who subscribed to
+// it. Its goroutine owns the index filter: answers are handed over one at a time,
+// so that there is no queue that could go stale. What subscribers see is always
+// what the last answer said that counted.
 type watch struct {
 	id       int
-	label    string
-	tags     []string
+	question question
 	agents   []*agent
-	config   Config // for this label
-	observer *observer
-	resolver *resolver
+	config   Config // VerifyTimeout is that of the most pressing subscriber
+	filter   indexFilter
 	outage   *outage
 	log      zerolog.Logger
 
 	answers chan answer
 	verify  []chan struct{} // by agent; each holds one wish at most
-	redial  chan struct{}   // holds one hint at most: dials to the master fail
+	known   [][2]memo       // by agent; of long polls and of consistent reads
+	fencing time.Duration   // how long an outage lasts until the last subscriber that fences has done so; 0: none does
 
-	lookedUp candidate     // whose host name the resolver was given
-	lease    time.Duration // what the sink was told last; 0: nothing
-	grace    time.Time     // when an outage that is long enough is fenced; zero: there is none
-	reported reported
+	stop context.CancelFunc // nil: it does not run yet
 
-	mu     sync.Mutex
-	status LabelStatus
+	mu          sync.Mutex
+	subscribers []*subscription
+	last        answer // that counted; its index is 0 before the first
 }
 
-// fenceGrace is what an answer that has come may take to be looked at, on a
-// machine that is busy, before an outage is fenced. Nothing is passed on
-// meanwhile: the lease is over.
-const fenceGrace = 200 * time.Millisecond
+// subscription is a subscriber's view of a question. Its holder alone ends it.
+type subscription struct {
+	watch   *watch
+	label   string        // interest.label
+	changed chan struct{} // of the subscriber: holds one element while there is something new
+	fences  bool          // it wants to know when reads begin as well
+	view    atomic.Pointer[view]
+}
 
-func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log zerolog.Logger) *watch {
-	c = c.Of(l).withDefaults()
+// see answers the present view.
+func (s *subscription) see() view { return *s.view.Load() }
+
+// newWatch makes the watch of q. c holds for all its subscribers, but for what
+// they do about an outage.
+func newWatch(id int, q question, c Config, agents []*agent, log zerolog.Logger) *watch {
 	w := &watch{
 		id:       id,
-		label:    l.Name,
-		tags:     c.TagsOf(l),
+		question: q,
 		agents:   agents,
 		config:   c,
-		observer: newObserver(c, len(agents)),
-		resolver: newResolver(lookup, c.ResolveTimeout, backoff{first: c.Backoff, most: c.BackoffMax}),
+		filter:   newIndexFilter(len(agents), c.confirmedFor(), c.RegressAfter),
 		outage:   newOutage(),
-		log:      log.With().Str("label", l.Name).Logger(),
+		log:      log,
 		answers:  make(chan answer),
-		redial:   make(chan struct{}, 1),
-		status:   LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
+		known:    make([][2]memo, len(agents)),
 	}
 	for range agents {
 		w.verify = append(w.verify, make(chan struct{}, 1))
@@ -63,157 +66,141 @@ func newWatch(id int, l Label, c Config, agents []*agent, lookup lookupFunc, log
 	return w
 }
 
-// run does what the observer orders until ctx ends.
-func (w *watch) run(ctx context.Context, sink Sink) {
-	defer w.resolver.close()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+// serves notes what a subscriber with the configuration c needs. It is called
+// before the watch runs.
+func (w *watch) serves(c Config, s *subscription) {
+	if c.OnOutage != Fence {
+		return
+	}
+	s.fences = true
+	w.fencing = max(w.fencing, c.FenceAfter)
+	// A read that takes longer is of no use, and keeps another from its place.
+	w.config.VerifyTimeout = min(w.config.VerifyTimeout, c.FenceAfter)
+}
+
+// run distributes answers until ctx ends.
+func (w *watch) run(ctx context.Context) {
 	for {
-		var due <-chan time.Time
-		if wait, ok := w.wait(); ok {
-			timer.Reset(wait)
-			due = timer.C
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case a := <-w.answers:
-			w.take(ctx, a, sink)
-		case f := <-w.resolver.results:
-			w.resolved(f, sink)
-		case <-w.redial:
-			w.resolver.retry(ctx, w.observer.winner.host, w.observer.winner.port)
+			w.take(a)
 		case <-w.outage.changed:
-			w.extend(sink)
-		case <-due:
-			// What waited while the sink was busy comes first: it may be
-			// the answer whose absence is to be punished.
-			select {
-			case a := <-w.answers:
-				w.take(ctx, a, sink)
-			default:
-				w.expire(ctx, sink)
-			}
+			w.tellFencing()
 		}
 	}
 }
 
-// take gives one answer to the observer and carries out what it orders.
-func (w *watch) take(ctx context.Context, a answer, sink Sink) {
-	o := w.observer.observe(a)
-	if o.reset {
-		w.agents[a.agent].health.reset()
-		w.log.Debug().Str("consul", w.agents[a.agent].endpoint.name).Uint64("index", a.index).Msg("raft index went backwards")
+// take judges one answer, and shows it to the subscribers if it counts. One that
+// was not obtained, not understood or denied is unknown, never "none".
+func (w *watch) take(a answer) {
+	if a.kind != none && a.kind != found {
+		if a.kind == denied {
+			w.deny(a.err.Error())
+		}
+		return
 	}
-	if o.verify {
+	r := w.filter.judge(a)
+	if r.reset {
+		w.agents[a.agent].health.reset()
+		w.log.Debug().Str("consul", w.agents[a.agent].endpoint.name).Stringer("question", w.question).Uint64("index", a.index).Msg("raft index went backwards")
+	}
+	if r.counts && a.consistent {
+		w.outage.end(a.begun)
+	}
+	if r.verify || r.counts && w.show(a) {
 		w.verifyAt(a.agent)
 	}
-	if o.answered {
-		w.outage.end(a.begun)
-		w.grace = time.Time{}
-	}
-	w.report()
-	w.apply(o, sink)
-	w.follow(ctx)
 }
 
-// follow has the host name of the winner looked up, when that is another one
-// or its registration has changed.
-func (w *watch) follow(ctx context.Context) {
-	if c := w.observer.winner; c != w.lookedUp {
-		w.lookedUp = c
-		w.resolver.start(ctx, c.host)
+// show lets the subscribers see a. Those for whom it changes something are told
+// before those whom it only confirms. It reports whether a consistent read must
+// tell some of them more.
+func (w *watch) show(a answer) (verify bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = a
+	confirmed := make([]*subscription, 0, len(w.subscribers))
+	for _, s := range w.subscribers {
+		before := s.see()
+		next, doubt := before.after(a, s.label)
+		verify = verify || doubt
+		if next == before {
+			continue
+		}
+		s.view.Store(&next)
+		if next.arrived.Equal(before.arrived) && next.denied == before.denied {
+			confirmed = append(confirmed, s)
+			continue
+		}
+		signal(s.changed)
+	}
+	for _, s := range confirmed {
+		signal(s.changed)
+	}
+	return verify
+}
+
+// deny lets the subscribers see why they learn nothing.
+func (w *watch) deny(why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.subscribers {
+		if v := s.see(); v.denied != why {
+			v.denied = why
+			s.view.Store(&v)
+			signal(s.changed)
+		}
 	}
 }
 
-// resolved takes what the resolver found. While a name cannot be looked up, it
-// stands for what it stood for last.
-func (w *watch) resolved(f lookupResult, sink Sink) {
-	if !w.resolver.accept(f) {
+// tellFencing wakes those for whom it counts that a read has begun.
+func (w *watch) tellFencing() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.subscribers {
+		if s.fences {
+			signal(s.changed)
+		}
+	}
+}
+
+// join adds s, which sees at once what the last answer said.
+func (w *watch) join(s *subscription) {
+	s.watch = w
+	s.view.Store(&view{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.subscribers = append(w.subscribers, s)
+	if w.last.kind == unknown {
 		return
 	}
-	w.reported.lookup(w.log, f, w.resolver.known[f.host])
-	w.apply(w.observer.resolved(w.resolver.known[f.host], f.at), sink)
-}
-
-// apply tells the sink. The status says that there is a master only after the
-// sink has taken it, and that there is none before.
-func (w *watch) apply(o order, sink Sink) {
-	if o.answered || o.do == setMaster {
-		w.extend(sink)
-	}
-	switch o.do {
-	case setMaster:
-		sink.SetMaster(w.label, o.master)
-		w.publish()
-	case clearMaster, cutMaster:
-		w.publish()
-		sink.ClearMaster(w.label, Loss{State: w.observer.state, Cut: o.do == cutMaster})
-	default:
-		w.publish()
-	}
-	if o.confirm > 0 {
-		sink.Confirm(w.label, o.confirm)
-	}
-}
-
-// fenceDue answers when the outage of now is long enough to be fenced, since
-// boot; 0: there is none, or the policy is another.
-func (w *watch) fenceDue() time.Duration {
-	if w.config.OnOutage != Fence || w.observer.state == Starting || w.observer.state == Unreachable {
-		return 0
-	}
-	if first, _ := w.outage.since(); first > 0 {
-		return first + w.config.FenceAfter
-	}
-	return 0
-}
-
-// extend tells the sink how long the lease lasts that the last answer gave:
-// until the outage is long enough that began with the first read unanswered
-// since, or with the next one.
-func (w *watch) extend(sink Sink) {
-	if w.config.OnOutage != Fence || w.observer.state == Unreachable {
-		return
-	}
-	first, answered := w.outage.since()
-	if answered == 0 {
-		return
-	}
-	if next := answered + w.config.VerifyEvery*5/4; first == 0 || first > next {
-		first = next
-	}
-	if until := first + w.config.FenceAfter; until != w.lease {
-		w.lease = until
-		sink.Lease(w.label, until)
-	}
-}
-
-// wait answers how long until expire has something to do; false: nothing
-// before the next answer.
-func (w *watch) wait() (time.Duration, bool) {
-	if !w.grace.IsZero() {
-		return time.Until(w.grace), true
-	}
-	due := w.fenceDue()
-	return due - sinceBoot(), due > 0
-}
-
-// expire fences an outage that has lasted for long enough, after a last look
-// at every address.
-func (w *watch) expire(ctx context.Context, sink Sink) {
-	due := w.fenceDue()
-	switch {
-	case due == 0 || sinceBoot() < due:
-		w.grace = time.Time{}
-	case w.grace.IsZero():
-		w.grace = time.Now().Add(fenceGrace)
+	next, doubt := view{}.after(w.last, s.label)
+	s.view.Store(&next)
+	signal(s.changed)
+	if doubt {
 		w.verifyAll()
-	case !time.Now().Before(w.grace):
-		w.grace = time.Time{}
-		w.apply(order{do: w.observer.fence()}, sink)
-		w.follow(ctx)
 	}
+}
+
+// leave takes s away, and reports whether nobody is left.
+func (w *watch) leave(s *subscription) (empty bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, other := range w.subscribers {
+		if other == s {
+			w.subscribers = append(w.subscribers[:i:i], w.subscribers[i+1:]...)
+			break
+		}
+	}
+	return len(w.subscribers) == 0
+}
+
+// isFenced reports whether everybody who fences has done so in the outage of now.
+func (w *watch) isFenced() bool {
+	first, _ := w.outage.since()
+	return w.fencing > 0 && first > 0 && sinceBoot() > first+w.fencing
 }
 
 // verifyAt asks for a consistent read of one address, at once.
@@ -224,23 +211,4 @@ func (w *watch) verifyAll() {
 	for i := range w.verify {
 		w.verifyAt(i)
 	}
-}
-
-// dialFailed takes the hint that the master does not accept connections.
-func (w *watch) dialFailed() { signal(w.redial) }
-
-func (w *watch) publish() {
-	status := LabelStatus{Label: w.label, State: w.observer.state, MastersSeen: w.observer.seen, Source: SourceService}
-	if status.State == None {
-		status.Failing = slices.Clip(w.observer.failing[:min(len(w.observer.failing), maxFailing)])
-	}
-	w.mu.Lock()
-	w.status = status
-	w.mu.Unlock()
-}
-
-func (w *watch) snapshot() LabelStatus {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.status
 }

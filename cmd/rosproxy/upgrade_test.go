@@ -65,8 +65,11 @@ func TestOldGenerationObeysFailoversToItsLastConnection(t *testing.T) {
 	newer.isReset()
 	g.awaitGone(g.first)
 	g.awaitGone(next)
+	// Each generation learns of the failover for itself.
+	g.awaitStatus("the last generation at the new master", func(s admin.Status) bool {
+		return s.PID == last && s.Labels[0].Failovers == 1
+	})
 	dialProxy(t, g.listen).greetedBy(two)
-	g.awaitStatus("the last generation", func(s admin.Status) bool { return s.PID == last })
 }
 
 func TestFailoverDuringAnUpgradeCutsTheOldConnections(t *testing.T) {

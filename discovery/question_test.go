@@ -12,7 +12,7 @@ func TestLabelsShareQuestions(t *testing.T) {
 		{Label{Name: "a", Tagged: true}, 1, "the first"},
 		{Label{Name: "b", Tagged: true}, 1, "only its own tag is another"},
 		{Label{Name: "c"}, 1, "as the first, without a tag of its own"},
-		{Label{Name: "d", Tags: []string{"Blue", "role=MASTER", "blue"}}, 1, "the same tags in other words"},
+		{Label{Name: "d", Tags: []string{"blue", "role=master", "blue"}}, 1, "the same tags in another order"},
 		{Label{Name: "e", Service: "sync", Datacenter: "dc1"}, 1, "of its own what is for all"},
 		{Label{Name: "f", Tags: []string{"primary"}}, 2, "other tags"},
 		{Label{Name: "g", Service: "db"}, 3, "another service"},

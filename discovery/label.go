@@ -1,0 +1,375 @@
+package discovery
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// labelWatch is one label being followed. Its goroutine owns who is master of it, and
+// alone calls the sink for it, so that those calls never overlap. It looks at
+// the newest view of what it subscribed to: there is no queue that could go stale.
+type labelWatch struct {
+	label  string
+	source *Consul
+	config Config // for this label
+	office office
+	choice service // by a service
+	leader *leader // by a leader key; nil: by a service
+	log    zerolog.Logger
+
+	main    *subscription // to the service, or to the leader key
+	member  *subscription // to the member that holds the key; nil: not needed
+	catalog *subscription // to the instances among which the leader must be; nil: not needed
+	changed chan struct{} // holds one element while one of them has something new
+
+	resolver *resolver
+	lookedUp candidate // whose host name the resolver was given
+	prober   *prober
+	redial   chan struct{} // holds one hint at most: dials to the master fail
+
+	last       view          // of main, that was looked at
+	confirmed  time.Duration // what the sink was told last
+	lease      time.Duration // the same; 0: nothing
+	grace      time.Time     // when an outage that is long enough is fenced; zero: there is none
+	fencedRead time.Duration // main's newest read when an outage was fenced: only a newer one ends that
+	reread     time.Time     // when the member is to be read again, since it says nothing of use; zero: no need
+	elected    time.Time     // since when the member's word is awaited
+	reported   reported
+
+	mu     sync.Mutex
+	status LabelStatus
+}
+
+// fenceGrace is what an answer that has come may take to be looked at, on a
+// machine that is busy, before an outage is fenced. Nothing is passed on
+// meanwhile: the lease is over.
+const fenceGrace = 200 * time.Millisecond
+
+func newLabelWatch(l Label, s *Consul, lookup lookupFunc, log zerolog.Logger) *labelWatch {
+	c := s.config.Of(l).withDefaults()
+	w := &labelWatch{
+		label:    l.Name,
+		source:   s,
+		config:   c,
+		office:   newOffice(c),
+		log:      log.With().Str("label", l.Name).Logger(),
+		changed:  make(chan struct{}, 1),
+		resolver: newResolver(lookup, c.ResolveTimeout, backoff{first: c.Backoff, most: c.BackoffMax}),
+		prober:   newProber(),
+		redial:   make(chan struct{}, 1),
+		status:   LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
+	}
+	w.choice = service{conflict: c.OnConflict, office: &w.office}
+	if l.Leader != nil {
+		w.leader = &leader{key: *l.Leader, office: &w.office}
+		w.status.Source, w.status.Leader = SourceLeaderKey, &LeaderStatus{Key: l.Leader.Key}
+	}
+	return w
+}
+
+// run does what follows from the views until ctx ends.
+func (w *labelWatch) run(ctx context.Context, sink Sink) {
+	defer w.end()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		var due <-chan time.Time
+		if wait, ok := w.wait(); ok {
+			timer.Reset(wait)
+			due = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.changed:
+			w.look(ctx, sink)
+		case r := <-w.resolver.results:
+			w.resolved(ctx, r, sink)
+		case r := <-w.prober.results:
+			w.leader.takeProbe(r.term, r.why)
+			w.look(ctx, sink)
+		case <-w.redial:
+			w.retry(ctx)
+		case <-due:
+			// What came while the sink was busy comes first: it may be the
+			// answer whose absence is to be punished.
+			w.look(ctx, sink)
+			w.expire(ctx, sink)
+		}
+	}
+}
+
+// end gives back what the label holds.
+func (w *labelWatch) end() {
+	w.resolver.close()
+	w.prober.close()
+	for _, s := range []*subscription{w.main, w.member, w.catalog} {
+		w.source.unsubscribe(s)
+	}
+}
+
+// look takes the present views and carries out what follows.
+func (w *labelWatch) look(ctx context.Context, sink Sink) {
+	v := w.main.see()
+	if first, _ := w.main.watch.outage.since(); first == 0 {
+		w.grace = time.Time{}
+	}
+	w.extend(sink)
+	if w.office.state == Unreachable && v.begun <= w.fencedRead {
+		w.publish()
+		return // reads went unanswered, and only a read ends that
+	}
+	if w.isConfirmation(v) {
+		w.confirm(v.begun, sink)
+		return
+	}
+	w.apply(w.choose(v), sink)
+	w.subscribeToHolder()
+	w.follow(ctx)
+}
+
+// isConfirmation reports whether v says of a service what the last view said,
+// and who is master by that. Of a thousand labels nearly all learn no more from
+// a read.
+func (w *labelWatch) isConfirmation(v view) bool {
+	last := w.last
+	w.last, last.begun = v, v.begun
+	return w.leader == nil && v == last && v.begun > 0 && w.office.state == Found && w.office.address.IsValid()
+}
+
+// confirm tells the sink as of when the present master is known to be right.
+func (w *labelWatch) confirm(begun time.Duration, sink Sink) {
+	w.office.begun = begun
+	if begun > w.confirmed {
+		w.confirmed = begun
+		sink.Confirm(w.label, begun)
+	}
+}
+
+func (w *labelWatch) choose(v view) order {
+	if w.leader == nil {
+		return w.choice.look(v, time.Now())
+	}
+	var member, catalog view
+	if s := w.member; s != nil && s.watch.question.key == w.leader.memberKey() {
+		member = s.see()
+	}
+	if w.catalog != nil {
+		catalog = w.catalog.see()
+	}
+	before := w.leader.term
+	o := w.leader.look(v, member, catalog, w.resolver.known[w.leader.host()], time.Now())
+	if w.leader.term != before {
+		w.elected = time.Now()
+	}
+	return o
+}
+
+// subscribeToHolder asks for what must be known of the leader: its member while
+// it holds the key, the instances of the service until it is ready.
+func (w *labelWatch) subscribeToHolder() {
+	if w.leader == nil {
+		return
+	}
+	if key := w.leader.memberKey(); w.member == nil && key != "" || w.member != nil && w.member.watch.question.key != key {
+		w.source.unsubscribe(w.member)
+		w.member = nil
+		if key != "" {
+			q := aboutKey(w.config.Datacenter, key)
+			q.seldom = true
+			w.member = w.source.subscribe(interest{question: q}, w.changed)
+		}
+	}
+	switch asks := w.leader.asksCatalog(); {
+	case asks && w.catalog == nil:
+		w.catalog = w.source.subscribe(interest{question: aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)}, w.changed)
+	case !asks && w.catalog != nil:
+		w.source.unsubscribe(w.catalog)
+		w.catalog = nil
+	}
+}
+
+// follow has looked up and probed what that must be: the host name of the
+// winner, when that is another one or its registration has changed, and the
+// REST API of a leader that is not ready.
+func (w *labelWatch) follow(ctx context.Context) {
+	c := w.office.winner
+	if w.leader != nil {
+		url, term := w.leader.asksAPI()
+		w.prober.ask(ctx, url, term)
+		if host := w.leader.host(); c.host == "" && host != "" {
+			c = candidate{host: host, modify: uint64(w.leader.term)}
+		}
+		w.awaitMember()
+	}
+	if c != w.lookedUp {
+		w.lookedUp = c
+		w.resolver.start(ctx, c.host)
+	}
+}
+
+// awaitMember has the member read again, soon at first, while it does not say
+// where the leader is.
+func (w *labelWatch) awaitMember() {
+	if w.member == nil || w.leader.member.isPlaced() {
+		w.reread = time.Time{}
+	} else if w.reread.IsZero() {
+		w.reread = time.Now().Add(probePace(time.Since(w.elected)))
+	}
+}
+
+// resolved takes what the resolver found. While a name cannot be looked up, it
+// stands for what it stood for last.
+func (w *labelWatch) resolved(ctx context.Context, r lookupResult, sink Sink) {
+	if !w.resolver.accept(r) {
+		return
+	}
+	addr := w.resolver.known[r.host]
+	w.reported.lookup(w.log, r, addr)
+	if w.office.winner.host == r.host {
+		w.apply(w.office.resolved(addr, r.at), sink)
+	}
+	w.look(ctx, sink)
+}
+
+// retry takes the hint that dials to the master fail.
+func (w *labelWatch) retry(ctx context.Context) {
+	w.resolver.retry(ctx, w.office.winner.host, w.office.winner.port)
+	if w.member != nil {
+		w.member.watch.verifyAll()
+	}
+}
+
+// apply tells the sink. The status says that there is a master only after the
+// sink has taken it, and that there is none before.
+func (w *labelWatch) apply(o order, sink Sink) {
+	if o.do == setMaster {
+		w.extend(sink)
+	}
+	switch o.do {
+	case setMaster:
+		sink.SetMaster(w.label, o.master)
+		w.publish()
+	case clearMaster, cutMaster:
+		w.publish()
+		sink.ClearMaster(w.label, Loss{State: w.office.state, Why: w.office.why, Cut: o.do == cutMaster})
+	default:
+		w.publish()
+	}
+	if o.confirm > 0 {
+		w.confirm(o.confirm, sink)
+	}
+	w.report()
+}
+
+// fenceDue answers when the outage of now is long enough to be fenced, since
+// boot; 0: there is none, or the policy is another.
+func (w *labelWatch) fenceDue() time.Duration {
+	if w.config.OnOutage != Fence || w.office.state == Starting || w.office.state == Unreachable {
+		return 0
+	}
+	if first, _ := w.main.watch.outage.since(); first > 0 {
+		return first + w.config.FenceAfter
+	}
+	return 0
+}
+
+// extend tells the sink how long the lease lasts that the last answer gave:
+// until the outage is long enough that began with the first read unanswered
+// since, or with the next one.
+func (w *labelWatch) extend(sink Sink) {
+	if w.config.OnOutage != Fence || w.office.state == Unreachable {
+		return
+	}
+	first, answered := w.main.watch.outage.since()
+	if answered == 0 {
+		return
+	}
+	if next := answered + w.config.VerifyEvery*5/4; first == 0 || first > next {
+		first = next
+	}
+	if until := first + w.config.FenceAfter; until != w.lease {
+		w.lease = until
+		sink.Lease(w.label, until)
+	}
+}
+
+// wait answers how long until expire has something to do; false: nothing
+// before the next answer.
+func (w *labelWatch) wait() (time.Duration, bool) {
+	var waits []time.Duration
+	if due := w.fenceDue(); !w.grace.IsZero() {
+		waits = append(waits, time.Until(w.grace))
+	} else if due > 0 {
+		waits = append(waits, due-sinceBoot())
+	}
+	for _, at := range []time.Time{w.office.cutAt, w.reread} {
+		if !at.IsZero() {
+			waits = append(waits, time.Until(at))
+		}
+	}
+	if len(waits) == 0 {
+		return 0, false
+	}
+	return slices.Min(waits), true
+}
+
+// expire does what is due: an outage that has lasted for long enough is fenced,
+// after a last look at every address; a master that has been lost for long
+// enough is cut off; a member is read again.
+func (w *labelWatch) expire(ctx context.Context, sink Sink) {
+	now := time.Now()
+	if !w.reread.IsZero() && !now.Before(w.reread) {
+		w.reread = time.Time{}
+		w.member.watch.verifyAll()
+		w.awaitMember()
+	}
+	w.apply(w.office.expire(now), sink)
+	due := w.fenceDue()
+	switch {
+	case due == 0 || sinceBoot() < due:
+		w.grace = time.Time{}
+	case w.grace.IsZero():
+		w.grace = now.Add(fenceGrace)
+		w.main.watch.verifyAll()
+	case !now.Before(w.grace):
+		w.grace, w.fencedRead = time.Time{}, w.main.see().begun
+		w.apply(w.office.fence(), sink)
+		w.follow(ctx)
+	}
+}
+
+// dialFailed takes the hint that the master does not accept connections.
+func (w *labelWatch) dialFailed() { signal(w.redial) }
+
+func (w *labelWatch) publish() {
+	status := LabelStatus{Label: w.label, State: w.office.state, Source: SourceService, Why: w.office.why}
+	switch {
+	case w.leader != nil:
+		status.Source, status.Leader = SourceLeaderKey, w.leader.status()
+		if status.State == Found {
+			status.MastersSeen = 1
+		}
+	default:
+		status.MastersSeen = w.choice.seen
+		if c := w.choice.claims; status.State == None && c != nil {
+			status.Failing = slices.Clip(c.failing[:min(len(c.failing), maxFailing)])
+		}
+	}
+	if status.State != Found && status.Why == "" {
+		status.Why = w.main.see().denied
+	}
+	w.mu.Lock()
+	w.status = status
+	w.mu.Unlock()
+}
+
+func (w *labelWatch) snapshot() LabelStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status
+}

@@ -1,0 +1,285 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// validate says what is wrong with k, which may be nil.
+func (k *LeaderKey) validate() error {
+	switch {
+	case k == nil:
+		return nil
+	case k.Ready == ReadyAPI && k.Format != PatroniFormat:
+		return errors.New("only a leader of Patroni has a REST API to be asked")
+	}
+	return CheckLeaderKey(k.Key, k.Format)
+}
+
+// leader follows a leader key: who holds it, where that is, and whether it is
+// ready to be master. It does no I/O and reads no clock. One goroutine owns it.
+//
+//	what the key and the member say                what follows
+//	absent                                         lost: on-lost, as a rule a cut at once
+//	held by no session (lock required)             lost, the same
+//	denied (403), unreadable, not answered         unknown: nothing changes
+//	another holder than before, not ready          cut at once, whatever on-lost says; then wait
+//	the same holder after a loss, not ready        wait; live connections as on-lost said
+//	holder not among the members, or its           wait
+//	  address cannot be understood
+//	holder ready                                   it is master
+//	holder changed while it was not ready          the same for the new holder, from the start
+//	the same holder with a new session             nothing: nobody saw the lock lost
+//	a value that names nobody, same session        unknown: nothing changes
+//	the same, by another session                   cut at once: the lock has changed hands
+//	a master in office that is not ready           nothing: readiness is asked for once an election
+//	the member's address changes in office         a failover to the new address
+//
+// A key that a restored snapshot brought back has a lower index: indexFilter
+// rules on that before anything gets here.
+type leader struct {
+	key    LeaderKey
+	office *office
+
+	entry   *entry // the last that counted; nil: the key is absent, or was not read yet
+	holder  string // who holds the key by it; empty: nobody
+	session string // by which
+	term    int    // counts the holders, so that an answer about an earlier one is told apart
+	master  string // the holder that was master last: live connections are to it
+
+	member memberInfo // of the holder; zero: not known
+	ready  bool       // the holder has been found ready
+	waits  string     // for what the holder is not master yet
+	reject *reject    // why the value cannot be followed; nil: it can
+}
+
+// look takes the present views: of the key, of the holder's member, and of the
+// instances of the service with ReadyCatalog; unknown is what is not asked for.
+// resolved is what the host name of the holder stands for, where that is known.
+func (l *leader) look(key, member, catalog view, resolved netip.Addr, now time.Time) order {
+	if key.kind == unknown {
+		return order{}
+	}
+	if o, ok := l.follow(key, now); !ok {
+		return o
+	}
+	if l.key.Format == PatroniFormat {
+		l.takeMember(member)
+	}
+	l.takeCatalog(catalog, resolved)
+	if l.ready && l.member.isPlaced() {
+		return l.install(key)
+	}
+	if l.master != "" && l.holder != l.master {
+		return l.office.oust(None, l.waitsFor())
+	}
+	return l.office.lose(l.waitsFor(), now)
+}
+
+// install makes the holder master. While its host name is looked up, an earlier
+// one is no master any more: it has lost the lock.
+func (l *leader) install(key view) order {
+	var ousted order
+	if l.holder != l.master && l.member.place.host != "" && l.office.state == Found {
+		ousted = l.office.oust(None, fmt.Sprintf("leader %s: its host name is looked up", quoted(l.holder)))
+	}
+	l.master = l.holder
+	if o := l.office.elect(l.member.place, key.arrived, key.begun); o.do != nothing || ousted.do == nothing {
+		return o
+	}
+	return ousted
+}
+
+// waitsFor says why the holder is not master yet.
+func (l *leader) waitsFor() string {
+	return fmt.Sprintf("leader %s: %s", quoted(l.holder), l.waits)
+}
+
+// follow notes who holds the key. It reports whether somebody does who can be
+// followed; if not, what is to be done.
+func (l *leader) follow(key view, now time.Time) (order, bool) {
+	l.entry, l.reject = key.entry, nil
+	if key.kind == none {
+		return l.lose(fmt.Sprintf("the leader key %s is absent", quoted(l.key.Key)), now), false
+	}
+	e := key.entry
+	if e.session == "" && !l.key.LockIgnored {
+		return l.lose(fmt.Sprintf("no session holds the leader key %s", quoted(l.key.Key)), now), false
+	}
+	place, err := l.read(e)
+	if err != nil {
+		l.reject = &reject{who: "leader key " + quoted(l.key.Key), why: err.Error()}
+		if l.holder != "" && (l.key.LockIgnored || e.session == l.session) || l.office.state == Starting && l.key.LockIgnored {
+			return order{}, false // as good as unknown
+		}
+		l.begin("")
+		return l.office.oust(None, l.reject.String()), false
+	}
+	if name := strings.TrimSpace(e.value); name != l.holder {
+		l.begin(name)
+	}
+	l.session = e.session
+	if l.key.Format == AddressFormat {
+		l.member = memberInfo{place: place}
+	}
+	return order{}, true
+}
+
+// read understands the value of e.
+func (l *leader) read(e *entry) (candidate, error) {
+	if e.length > maxValue {
+		return candidate{}, fmt.Errorf("its value is longer than %d KiB", maxValue>>10)
+	}
+	value := strings.TrimSpace(e.value)
+	if value == "" {
+		return candidate{}, errors.New("its value is empty")
+	}
+	if l.key.Format == PatroniFormat {
+		return candidate{}, checkMemberName(value)
+	}
+	return parsePlace(value)
+}
+
+// parsePlace reads HOST:PORT.
+func parsePlace(value string) (candidate, error) {
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		return candidate{}, fmt.Errorf("its value %s is not HOST:PORT", quoted(value))
+	}
+	return placeAt(host, port)
+}
+
+// placeAt is where somebody can be reached, of whom nothing else is known.
+func placeAt(host, port string) (candidate, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return candidate{}, fmt.Errorf("port %s is unusable", quoted(port))
+	}
+	addr, isIP, err := parseHost(host)
+	if err != nil {
+		return candidate{}, err
+	}
+	c := candidate{port: uint16(n)}
+	if isIP {
+		c.addr = netip.AddrPortFrom(addr, c.port)
+	} else {
+		c.host = host
+	}
+	return c, nil
+}
+
+// lose notes that nobody holds the key.
+func (l *leader) lose(why string, now time.Time) order {
+	l.begin("")
+	return l.office.lose(why, now)
+}
+
+// begin starts the term of holder, of whom nothing is known yet.
+func (l *leader) begin(holder string) {
+	if holder == "" && l.holder == "" {
+		return
+	}
+	l.term++
+	l.holder, l.session, l.member, l.waits = holder, "", memberInfo{}, ""
+	l.ready = l.key.Ready == ReadyNow
+}
+
+// takeMember notes where the holder is. Once that is known, a member that is
+// gone or cannot be understood changes nothing.
+func (l *leader) takeMember(v view) {
+	var m memberInfo
+	err := errors.New("its member has not been read yet")
+	switch v.kind {
+	case none:
+		err = errors.New("it is not among the members")
+	case found:
+		m, err = parseMember(v.entry)
+		m.place.id = l.holder
+	}
+	switch {
+	case err == nil && m != l.member:
+		l.member = m
+		if l.waits = "its REST API has not been asked yet"; m.api == "" {
+			l.waits = "its member has no api_url that can be asked"
+		}
+	case err == nil:
+	case !l.member.isPlaced():
+		l.waits = err.Error()
+		if v.denied != "" {
+			l.waits = v.denied
+		}
+	}
+}
+
+// takeCatalog looks for the holder among the instances of the service that pass.
+func (l *leader) takeCatalog(v view, resolved netip.Addr) {
+	if l.ready || l.key.Ready != ReadyCatalog || !l.member.isPlaced() {
+		return
+	}
+	place := l.member.place
+	l.waits = "no instance of the service passes at its address"
+	if v.kind != found {
+		return
+	}
+	l.ready = slices.ContainsFunc(v.claims.candidates, func(c candidate) bool {
+		if c.host != "" || !place.addr.IsValid() && !resolved.IsValid() {
+			return c.port == place.port && strings.EqualFold(c.host, place.host)
+		}
+		return c.addr == place.addr || c.addr == netip.AddrPortFrom(resolved, place.port)
+	})
+}
+
+// asksAPI answers whose REST API is to be asked whether it is ready, and in
+// which term; empty: nobody's.
+func (l *leader) asksAPI() (url string, term int) {
+	if l.holder == "" || l.ready || l.key.Ready != ReadyAPI || !l.member.isPlaced() {
+		return "", l.term
+	}
+	return l.member.api, l.term
+}
+
+// takeProbe takes what the REST API of the holder in a term has said. why is
+// for what it is not ready; empty: it is.
+func (l *leader) takeProbe(term int, why string) {
+	if term != l.term || l.ready {
+		return
+	}
+	l.ready, l.waits = why == "", why
+}
+
+// memberKey is where the holder's member is kept; empty: there is none to read.
+func (l *leader) memberKey() string {
+	if l.key.Format != PatroniFormat || l.holder == "" {
+		return ""
+	}
+	return l.key.Key[:strings.LastIndexByte(l.key.Key, '/')+1] + "members/" + l.holder
+}
+
+// asksCatalog reports whether the instances of the service are needed.
+func (l *leader) asksCatalog() bool {
+	return l.key.Ready == ReadyCatalog && l.holder != "" && !l.ready
+}
+
+// host is the holder's host name, when that must be looked up before it is ready.
+func (l *leader) host() string {
+	if !l.asksCatalog() {
+		return ""
+	}
+	return l.member.place.host
+}
+
+// status is what an operator should know.
+func (l *leader) status() *LeaderStatus {
+	s := &LeaderStatus{Key: l.key.Key}
+	if e := l.entry; e != nil {
+		s.Holder, s.Locked, s.ModifyIndex = short(strings.ToValidUTF8(strings.TrimSpace(e.value), "\uFFFD")), e.session != "", e.modify
+	}
+	s.Ready = l.holder != "" && l.ready && l.office.state == Found
+	return s
+}

@@ -1,0 +1,360 @@
+package discovery
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pursuit moves a leader along, one view after another.
+type pursuit struct {
+	t      *testing.T
+	office office
+	leader leader
+	now    time.Time
+
+	key, member, catalog view
+	resolved             netip.Addr
+}
+
+func newPursuit(t *testing.T, key LeaderKey, policy ...func(*Config)) *pursuit {
+	c := Config{OnLost: CutLive}
+	for _, f := range policy {
+		f(&c)
+	}
+	key.Key = "service/pg/leader"
+	p := &pursuit{t: t, office: newOffice(c), now: time.Unix(1e9, 0)}
+	p.leader = leader{key: key, office: &p.office}
+	return p
+}
+
+func holding(value, session string) view {
+	return view{kind: found, entry: &entry{value: value, length: len(value), session: session, modify: 7}}
+}
+
+func memberAt(address string) view {
+	return holding(fmt.Sprintf(`{"conn_url":"postgres://%s/postgres","api_url":"http://127.0.0.1:8008/patroni","role":"replica"}`, address), "")
+}
+
+var missing = view{kind: none}
+
+// look checks what follows: "set ADDRESS", "clear", "cut" or "".
+func (p *pursuit) look(want string) {
+	p.t.Helper()
+	p.now = p.now.Add(time.Second)
+	p.check(want, p.leader.look(p.key, p.member, p.catalog, p.resolved, p.now))
+}
+
+func (p *pursuit) check(want string, o order) {
+	p.t.Helper()
+	got := map[op]string{clearMaster: "clear", cutMaster: "cut", setMaster: "set"}[o.do]
+	if o.do == setMaster {
+		got += " " + o.master.Address.String()
+	}
+	if got != want {
+		p.t.Fatalf("got %q; want %q (%s)", got, want, p.office.why)
+	}
+}
+
+func (p *pursuit) keyIs(v view, want string) { p.t.Helper(); p.key = v; p.look(want) }
+
+// ready has the holder's REST API say that it is primary.
+func (p *pursuit) ready(want string) {
+	p.t.Helper()
+	p.leader.takeProbe(p.leader.term, "")
+	p.look(want)
+}
+
+func (p *pursuit) why(want string) {
+	p.t.Helper()
+	if !strings.Contains(p.office.why, want) {
+		p.t.Errorf("got why %q; want %q in it", p.office.why, want)
+	}
+}
+
+func patroni(t *testing.T, policy ...func(*Config)) *pursuit {
+	p := newPursuit(t, LeaderKey{Format: PatroniFormat, Ready: ReadyAPI}, policy...)
+	p.member = memberAt("10.0.0.1:5432")
+	p.keyIs(holding("pg1", "s1"), "clear")
+	p.ready("set 10.0.0.1:5432")
+	return p
+}
+
+func TestLeaderKeyAbsentNamesNobody(t *testing.T) {
+	p := newPursuit(t, LeaderKey{})
+	p.look("") // not read yet
+	p.keyIs(missing, "clear")
+	p.why(`"service/pg/leader" is absent`)
+	p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
+	p.keyIs(missing, "cut")
+}
+
+func TestLeaderKeyWithoutASessionNamesNobody(t *testing.T) {
+	p := newPursuit(t, LeaderKey{})
+	p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
+	p.keyIs(holding("10.0.0.1:5432", ""), "cut")
+	p.why("no session holds")
+	p.keyIs(holding("10.0.0.1:5432", "s2"), "set 10.0.0.1:5432")
+}
+
+func TestLeaderKeyWithTheLockIgnored(t *testing.T) {
+	p := newPursuit(t, LeaderKey{LockIgnored: true})
+	p.keyIs(holding("10.0.0.1:3306", ""), "set 10.0.0.1:3306")
+	p.keyIs(holding("nonsense", ""), "") // as good as unknown
+	p.keyIs(holding("10.0.0.2:3306", ""), "set 10.0.0.2:3306")
+	p.keyIs(missing, "cut")
+}
+
+func TestLeaderIsMasterOnceItsAPISaysSo(t *testing.T) {
+	p := newPursuit(t, LeaderKey{Format: PatroniFormat, Ready: ReadyAPI})
+	p.keyIs(holding("pg1", "s1"), "clear")
+	p.why("not been read yet")
+	p.member = missing
+	p.look("")
+	p.why("not among the members")
+	p.member = memberAt("10.0.0.1:5432")
+	p.look("")
+	p.why("REST API")
+	p.leader.takeProbe(p.leader.term, `its REST API answers "503 Service Unavailable"`)
+	p.look("")
+	p.why("503")
+	p.ready("set 10.0.0.1:5432")
+	if p.office.why != "" || p.office.master.ServiceID != "pg1" {
+		t.Errorf("got why %q and master %+v; want pg1 in office", p.office.why, p.office.master)
+	}
+}
+
+func TestNewHolderCutsBeforeItIsReady(t *testing.T) {
+	for _, policy := range []LostPolicy{KeepLive, CutLive} {
+		p := patroni(t, func(c *Config) { c.OnLost, c.LostAfter = policy, time.Hour })
+		p.member = view{} // pg2's has not been read
+		p.keyIs(holding("pg2", "s2"), "cut")
+		p.member = memberAt("10.0.0.2:5432")
+		p.look("")
+		p.ready("set 10.0.0.2:5432")
+	}
+}
+
+func TestNewHolderAfterALossThatKeptCuts(t *testing.T) {
+	p := patroni(t, func(c *Config) { c.OnLost = KeepLive })
+	p.keyIs(missing, "clear")
+	p.member = view{}
+	p.keyIs(holding("pg2", "s2"), "cut")
+	p.member = memberAt("10.0.0.2:5432")
+	p.look("")
+	p.ready("set 10.0.0.2:5432")
+}
+
+func TestHolderThatIsBackAfterALossMustBeReadyAgain(t *testing.T) {
+	p := patroni(t, func(c *Config) { c.OnLost = KeepLive })
+	p.keyIs(missing, "clear")
+	p.keyIs(holding("pg1", "s2"), "")
+	p.why("REST API")
+	p.ready("set 10.0.0.1:5432")
+}
+
+func TestHolderChangesWhileItIsNotReady(t *testing.T) {
+	p := patroni(t)
+	p.keyIs(missing, "cut")
+	p.member = memberAt("10.0.0.2:5432")
+	p.keyIs(holding("pg2", "s2"), "")
+	late := p.leader.term
+	p.member = memberAt("10.0.0.3:5432")
+	p.keyIs(holding("pg3", "s3"), "")
+	p.leader.takeProbe(late, "") // about pg2
+	p.look("")
+	p.ready("set 10.0.0.3:5432")
+}
+
+func TestSameHolderWithANewSessionIsNothing(t *testing.T) {
+	p := patroni(t)
+	p.keyIs(holding("pg1", "s2"), "")
+	p.keyIs(holding(" pg1\n", "s3"), "")
+	if p.office.state != Found {
+		t.Errorf("got state %q; want it found still", p.office.state)
+	}
+}
+
+func TestReadinessIsNotAskedOfAMasterInOffice(t *testing.T) {
+	p := patroni(t)
+	if url, _ := p.leader.asksAPI(); url != "" {
+		t.Errorf("got %q asked; want nothing", url)
+	}
+	p.leader.takeProbe(p.leader.term, "it is not")
+	p.look("")
+	p.member = missing
+	p.look("")
+	p.member = holding("nonsense", "")
+	p.look("")
+	if p.office.state != Found {
+		t.Errorf("got state %q; want it found still", p.office.state)
+	}
+}
+
+func TestMemberThatMovesInOfficeIsAFailover(t *testing.T) {
+	p := patroni(t)
+	p.member = memberAt("10.0.0.1:5433")
+	p.look("set 10.0.0.1:5433")
+}
+
+func TestValueThatNamesNobody(t *testing.T) {
+	long := view{kind: found, entry: &entry{length: maxValue + 1, session: "s1"}}
+	for _, bad := range []view{holding("", "s1"), holding("nonsense", "s1"), holding("10.0.0.1:0", "s1"), holding("0.0.0.0:1", "s1"), long} {
+		p := newPursuit(t, LeaderKey{})
+		p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
+		p.keyIs(bad, "") // the lock has not changed hands
+		if p.leader.reject == nil {
+			t.Errorf("%+v: got no reject", bad.entry)
+		}
+		other := *bad.entry
+		other.session = "s2"
+		p.keyIs(view{kind: found, entry: &other}, "cut")
+		p.why("leader key")
+		p.keyIs(holding("10.0.0.1:5432", "s2"), "set 10.0.0.1:5432")
+		if p.leader.reject != nil {
+			t.Errorf("got reject %v; want none any more", p.leader.reject)
+		}
+	}
+}
+
+func TestUnknownKeyChangesNothing(t *testing.T) {
+	p := patroni(t)
+	p.keyIs(view{denied: "denied"}, "")
+	if p.office.state != Found {
+		t.Errorf("got state %q; want it found still", p.office.state)
+	}
+}
+
+func TestLeaderByAHostNameIsCutFromTheOldOneFirst(t *testing.T) {
+	p := newPursuit(t, LeaderKey{})
+	p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
+	p.keyIs(holding("pg2.example:5432", "s2"), "cut")
+	p.why("looked up")
+	p.check("set 10.0.0.2:5432", p.office.resolved(netip.MustParseAddr("10.0.0.2"), p.now))
+}
+
+func TestLeaderIsReadyByTheCatalog(t *testing.T) {
+	p := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
+	p.keyIs(holding("10.0.0.2:7800", "s1"), "clear")
+	if !p.leader.asksCatalog() {
+		t.Error("got the instances not asked for; want them")
+	}
+	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(1, 1)}}}
+	p.look("")
+	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(1, 1), master(2, 2)}}}
+	p.look("set 10.0.0.2:7800")
+	p.catalog = missing
+	p.look("")
+	if p.leader.asksCatalog() {
+		t.Error("got the instances asked for; want that over")
+	}
+}
+
+func TestLeaderByAHostNameIsReadyByTheCatalog(t *testing.T) {
+	p := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
+	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(2, 2)}}}
+	p.keyIs(holding("sync-2.example:7800", "s1"), "clear")
+	if p.leader.host() != "sync-2.example" {
+		t.Errorf("got host %q to be looked up; want sync-2.example", p.leader.host())
+	}
+	p.resolved = netip.MustParseAddr("10.0.0.2")
+	p.look("")
+	p.check("set 10.0.0.2:7800", p.office.resolved(p.resolved, p.now))
+	q := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
+	q.catalog = view{kind: found, claims: &claims{candidates: []candidate{{host: "SYNC-2.example", port: 7800}}}}
+	q.keyIs(holding("sync-2.example:7800", "s1"), "")
+	if !q.leader.ready {
+		t.Error("got an instance registered by the same name not taken for it")
+	}
+}
+
+func TestLostAfterWaitsBeforeItCuts(t *testing.T) {
+	p := patroni(t, func(c *Config) { c.LostAfter = 10 * time.Second })
+	p.keyIs(missing, "clear")
+	lost := p.now
+	p.check("", p.office.expire(lost.Add(9*time.Second)))
+	p.keyIs(holding("pg1", "s2"), "")
+	p.ready("set 10.0.0.1:5432") // back in time
+	p.check("", p.office.expire(lost.Add(time.Hour)))
+	p.keyIs(missing, "clear")
+	p.check("cut", p.office.expire(p.now.Add(10*time.Second)))
+	p.check("", p.office.expire(p.now.Add(11*time.Second)))
+}
+
+func TestMembersAreUnderstood(t *testing.T) {
+	for _, tc := range []struct{ conn, want, err string }{
+		{"postgres://10.0.0.1:5433/postgres", "10.0.0.1:5433", ""},
+		{"postgresql://10.0.0.1", "10.0.0.1:5432", ""},
+		{"postgres://user:p@ss:w0rd@10.0.0.1:5432/postgres", "10.0.0.1:5432", ""},
+		{"postgres://10.0.0.1:5432,10.0.0.2:5433/postgres", "10.0.0.1:5432", ""},
+		{"postgres://[fd00::1]:5432/postgres", "[fd00::1]:5432", ""},
+		{"postgres://[fd00::1]/postgres", "[fd00::1]:5432", ""},
+		{"postgres://[fd00::1]:5432,[fd00::2]:5432/x", "[fd00::1]:5432", ""},
+		{"postgres://pg1.example:5432/postgres?target_session_attrs=any", "pg1.example:5432", ""},
+		{"postgres:///postgres?host=10.0.0.1&port=5434", "10.0.0.1:5434", ""},
+		{"postgres://pg1.example/postgres?hostaddr=10.0.0.1", "10.0.0.1:5432", ""},
+		{"postgres:///postgres", "", "Unix socket"},
+		{"postgres:///postgres?host=/var/run/postgresql", "", "Unix socket"},
+		{"postgres://%2Fvar%2Frun%2Fpostgresql/postgres", "", "Unix socket"},
+		{"postgres://user:s3cret@:5432/x", "", "Unix socket"},
+		{"postgres://user:s3cret@10.0.0.1:0/x", "", "port"},
+		{"postgres://user:s3cret@10.0.0.256:5432/x", "", "neither"},
+		{"mysql://user:s3cret@10.0.0.1:3306/x", "", "postgres://"},
+		{"postgres://user:s3cret@h%zz/x", "", "host"},
+		{"postgres://h/x?a=%zz", "", "parameters"},
+		{"", "", "postgres://"},
+	} {
+		m, err := parseMember(holding(fmt.Sprintf(`{"conn_url":%q}`, tc.conn), "").entry)
+		got := ""
+		if m.place.host != "" {
+			got = fmt.Sprintf("%s:%d", m.place.host, m.place.port)
+		} else if m.place.addr.IsValid() {
+			got = m.place.addr.String()
+		}
+		if got != tc.want || tc.err != "" && !strings.Contains(fmt.Sprint(err), tc.err) || (err != nil) != (tc.err != "") {
+			t.Errorf("%s: got %q, %v; want %q, an error with %q", tc.conn, got, err, tc.want, tc.err)
+		}
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: the error holds the password: %v", tc.conn, err)
+		}
+	}
+	for api, want := range map[string]string{
+		"http://10.0.0.1:8008/patroni": "http://10.0.0.1:8008", "https://[fd00::1]:8008/patroni": "https://[fd00::1]:8008",
+		"ftp://10.0.0.1/": "", "10.0.0.1:8008": "", "http:///x": "", "": "", "http://\x00": "",
+	} {
+		if got := parseAPIURL(api); got != want {
+			t.Errorf("%q: got %q; want %q", api, got, want)
+		}
+	}
+	for _, value := range []string{"", "null", "[]", `"x"`, "{", `{"conn_url":1}`, strings.Repeat("[", 60000)} {
+		if m, err := parseMember(holding(value, "").entry); err == nil {
+			t.Errorf("%.20q: got %+v; want an error", value, m)
+		}
+	}
+	if _, err := parseMember(&entry{length: maxValue + 1}); err == nil || !strings.Contains(err.Error(), "64 KiB") {
+		t.Errorf("too long: got %v; want an error that says so", err)
+	}
+}
+
+func FuzzMember(f *testing.F) {
+	f.Add(`{"conn_url":"postgres://u:p@[::1]:5432,h/x?host=/a","api_url":"https://h:8008/patroni"}`)
+	f.Add(`{"conn_url":"postgres://%2Fx/","api_url":"http://u:p@h/"}`)
+	f.Add(`{`)
+	f.Fuzz(func(t *testing.T, value string) {
+		m, err := parseMember(&entry{value: value, length: len(value)})
+		if err != nil {
+			if m != (memberInfo{}) || strings.ContainsAny(err.Error(), "\n\x1b") {
+				t.Fatalf("got %+v with %q", m, err)
+			}
+			return
+		}
+		if p := m.place; p.port == 0 || (p.host == "") != p.addr.IsValid() || p.host != "" && !IsHostName(p.host) {
+			t.Fatalf("place %+v cannot be connected to", p)
+		}
+		if strings.Contains(m.api, "@") {
+			t.Fatalf("API %q with credentials", m.api)
+		}
+	})
+}

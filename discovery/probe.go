@@ -1,0 +1,167 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// prober asks the REST API of a new leader whether it is ready, again and again
+// until it is. It is asked after an election only: who is master is never judged
+// by it. Probes overlap, since one that hangs must not keep the next from being
+// answered.
+//
+// One goroutine owns it: it calls the methods and takes what comes from results.
+type prober struct {
+	client  *http.Client
+	results chan probeResult
+
+	url   string // that is being asked; empty: none
+	term  int
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+}
+
+// probeResult is what a leader's REST API has said.
+type probeResult struct {
+	term int
+	why  string // for what it is not ready; empty: it is
+}
+
+const (
+	probeTimeout = time.Second
+	firstProbes  = 25 * time.Millisecond // between the first
+	maxProbes    = 4                     // in flight
+)
+
+// newProber makes one that trusts the certificates that the system trusts.
+func newProber() *prober {
+	return &prober{
+		results: make(chan probeResult),
+		client: &http.Client{
+			Transport: &http.Transport{
+				Proxy:                  nil,
+				DialContext:            (&net.Dialer{Timeout: probeTimeout}).DialContext,
+				MaxIdleConnsPerHost:    maxProbes,
+				IdleConnTimeout:        5 * time.Second,
+				MaxResponseHeaderBytes: 64 << 10,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// ask probes the API at url for the leader of a term, until it is ready or
+// another is asked for. An empty url: none.
+func (p *prober) ask(ctx context.Context, url string, term int) {
+	if url == p.url && term == p.term {
+		return
+	}
+	if p.stop != nil {
+		p.stop()
+		p.stop = nil
+	}
+	p.url, p.term = url, term
+	if url == "" {
+		return
+	}
+	ctx, p.stop = context.WithCancel(ctx)
+	p.tasks.Go(func() { p.run(ctx, url, term) })
+}
+
+// close ends all probes, and returns when none runs any more.
+func (p *prober) close() {
+	if p.stop != nil {
+		p.stop()
+	}
+	p.tasks.Wait()
+	p.client.CloseIdleConnections()
+}
+
+// run reports each change of what the API says.
+func (p *prober) run(ctx context.Context, url string, term int) {
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	began, answers, flying := time.Now(), make(chan error, maxProbes), 0
+	said := ""
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			if flying < maxProbes {
+				flying++
+				probes.Go(func() { answers <- p.probe(ctx, url) })
+			}
+			timer.Reset(probePace(time.Since(began)))
+		case err := <-answers:
+			flying--
+			if why := explain(err); why != said || err == nil {
+				said = why
+				p.send(ctx, probeResult{term: term, why: why})
+			}
+			if err == nil {
+				return
+			}
+		}
+	}
+}
+
+func (p *prober) send(ctx context.Context, r probeResult) {
+	select {
+	case p.results <- r:
+	case <-ctx.Done():
+	}
+}
+
+// explain is err in words; empty for none.
+func explain(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// probePace is how long to wait with the next probe, after probing for so long:
+// a twentieth of that, so that next to nothing is lost by it.
+func probePace(since time.Duration) time.Duration {
+	return min(max(since/20, firstProbes), time.Second)
+}
+
+// probe asks once. nil: it is ready.
+func (p *prober) probe(ctx context.Context, root string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, root+"/primary", nil)
+	if err != nil {
+		return errors.New("its REST API has an address that cannot be asked")
+	}
+	req.Header.Set("User-Agent", "rosproxy")
+	resp, err := p.client.Do(req)
+	if err != nil {
+		var where *url.Error
+		if errors.As(err, &where) {
+			err = where.Err
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = errNoAnswer
+		}
+		return fmt.Errorf("its REST API does not answer: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		// A body that is read to its end lets the connection be used again.
+		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+		return fmt.Errorf("its REST API answers %s", quoted(strings.TrimSpace(resp.Status)))
+	}
+	return nil
+}

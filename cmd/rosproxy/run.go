@@ -141,10 +141,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 
 // openSockets opens what the configuration names and was not inherited.
 func (i *instance) openSockets(ctx context.Context, c config.Config, limits listen.Limits, log zerolog.Logger) (endpoints []*listen.Endpoint, err error) {
-	inherited, err := listen.NewInherited(i.program.handedOver(), i.program.Activated, c.Proxy.Listeners)
-	if err != nil {
-		return nil, err
-	}
+	inherited := listen.NewInherited(i.program.handedOver(), i.program.Activated, c.Proxy.Listeners)
 	defer func() {
 		i.unwanted = inherited.Unwanted()
 		for _, name := range inherited.Names() {
@@ -173,11 +170,14 @@ func (i *instance) openSockets(ctx context.Context, c config.Config, limits list
 		if err != nil {
 			return endpoints, err
 		}
-		endpoints = append(endpoints, opened)
+		endpoints = append(endpoints, opened...)
 	}
-	// An inherited one need not be the one that the configuration was checked with.
-	if own := endpoints[0]; !own.IsLocal() && c.Admin.TokenFile == "" {
-		return endpoints, fmt.Errorf("take over the admin socket: %v is not loopback: needs --admin-token-file", own.Addr())
+	// An inherited one need not be the one that the configuration was checked with,
+	// and a name may stand for other addresses.
+	for _, e := range endpoints {
+		if e.Name() == listen.Admin && !e.IsLocal() && c.Admin.TokenFile == "" {
+			return endpoints, fmt.Errorf("open the admin endpoints: %v is not loopback: needs --admin-token-file", e.Addr())
+		}
 	}
 	if i.proxy, err = inherited.OpenProxy(ctx, c.Proxy, log); err != nil {
 		return endpoints, fmt.Errorf("open proxy: %w", err)

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -76,6 +77,8 @@ type Server struct {
 	started    time.Time
 	generation int
 	log        zerolog.Logger
+
+	shared func() http.Handler // one for all listeners, so that what it bounds is bounded once
 }
 
 // New makes a Server, which does nothing before Serve.
@@ -84,10 +87,12 @@ func New(c Config) *Server {
 	for _, h := range c.Hosts {
 		g.hosts = append(g.hosts, strings.ToLower(h))
 	}
-	return &Server{
+	s := &Server{
 		data: c.Proxy, source: c.Source, lifecycle: c.Lifecycle, guard: g, refusals: refusals{log: c.Log},
 		build: c.Build, started: c.Started, generation: c.Generation, log: c.Log,
 	}
+	s.shared = sync.OnceValue(s.handler)
+	return s
 }
 
 // Paths that are not all alike.
@@ -177,7 +182,7 @@ func route(w http.ResponseWriter, r *http.Request, routes map[string]methods) {
 // moment to end. It closes l.
 func (a *Server) Serve(ctx context.Context, l net.Listener) error {
 	s := &http.Server{
-		Handler:           a.handler(),
+		Handler:           a.shared(),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

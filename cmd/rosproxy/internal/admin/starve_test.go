@@ -28,10 +28,11 @@ const testTimeout = 20 * time.Second
 // startAt serves on a socket of the program with room for so many connections.
 func startAt(t *testing.T, network, address string, conns int, serve func(context.Context, net.Listener) error) net.Addr {
 	t.Helper()
-	l, err := new(listen.Inherited).Open(t.Context(), listen.Admin, network, address, conns)
+	opened, err := new(listen.Inherited).Open(t.Context(), listen.Admin, network, address, conns)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l := opened[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, l) }()

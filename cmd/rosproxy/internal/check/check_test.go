@@ -218,7 +218,7 @@ func TestCheckOpensNoListenerAndJudgesTheAddresses(t *testing.T) {
 	wantLine(t, out, "FAIL listen foreign=192.0.2.1:1: bind: cannot assign requested address")
 	wantLine(t, out, "ok   listen unbound=:0")
 	wantLine(t, out, "FAIL admin listen unix:"+missing)
-	wantLine(t, out, "warn agent check listen localhost:"+port+": in use")
+	wantLine(t, out, "warn agent check listen localhost:"+port+" at 127.0.0.1:"+port+": in use")
 	wantLine(t, out, "ok   master of used: 127.0.0.1:1 (static)")
 }
 

@@ -163,7 +163,7 @@ func checkListener(ctx context.Context, r *report, subject, address string) {
 
 func checkEndpoint(ctx context.Context, r *report, subject string, e config.Endpoint) {
 	if e.Network == "tcp" {
-		checkAddress(ctx, r, subject+" "+e.Address, e.Address)
+		checkListener(ctx, r, subject+" "+e.Address, e.Address)
 		return
 	}
 	if dir := filepath.Dir(e.Address); unix.Access(dir, unix.W_OK|unix.X_OK) != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/drain/handover"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -84,10 +85,7 @@ func TestListenerTakesAllAddressesOfItsName(t *testing.T) {
 		t.Fatal(err)
 	}
 	listeners := []proxy.Listener{{Label: "a", Address: "127.0.0.4:0"}, {Label: "b", Address: "127.0.0.4:0"}}
-	inherited, err := NewInherited(copies, nil, listeners)
-	if err != nil {
-		t.Fatal(err)
-	}
+	inherited := NewInherited(copies, nil, listeners)
 	next, err := inherited.OpenProxy(t.Context(), proxy.Config{Listeners: listeners}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
@@ -101,4 +99,104 @@ func TestListenerTakesAllAddressesOfItsName(t *testing.T) {
 	if names := inherited.Names(); len(names) > 0 {
 		t.Errorf("got %q left; want all taken", names)
 	}
+}
+
+// TestEndpointTakesAllAddressesOfItsName: a balancer that asks the other one of
+// localhost's must not find nobody. All of them together have room for conns.
+func TestEndpointTakesAllAddressesOfItsName(t *testing.T) {
+	stubLookup(t, "127.0.0.1", "127.0.0.2")
+	first := openEndpoints(t, new(Inherited), "localhost:0")
+	wantHosts(t, first, "127.0.0.1", "127.0.0.2")
+	a, _ := connectTo(t, first[0])
+	b, server := connectTo(t, first[1])
+	c, other := connectTo(t, first[0])
+	wantClosed(t, a)
+	wantOpen(t, b, server)
+	wantOpen(t, c, other)
+
+	var copies []handover.Socket
+	for _, e := range first {
+		s, err := e.Duplicate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		copies = append(copies, s)
+	}
+	stubLookup(t, "127.0.0.3") // a successor goes on with what it is given
+	next := openEndpoints(t, NewInherited(copies, nil, nil), "localhost:0")
+	wantHosts(t, next, "127.0.0.1", "127.0.0.2")
+	for i, e := range next {
+		if e.Addr().String() != first[i].Addr().String() {
+			t.Errorf("successor: got %v; want %v", e.Addr(), first[i].Addr())
+		}
+	}
+	again, err := next[0].Duplicate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopened, err := next[0].Reopen(again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reopened.Close()
+	if reopened.pool != next[1].pool {
+		t.Error("an endpoint that is reopened has room of its own; want it shared with the others")
+	}
+}
+
+// TestEndpointOpensAllAddressesOrNone: one of them is taken.
+func TestEndpointOpensAllAddressesOrNone(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	stubLookup(t, "127.0.0.1", "127.0.0.2")
+	if _, err := new(Inherited).Open(t.Context(), Admin, "tcp", "localhost:"+port, 2); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
+		t.Errorf("got %v; want an error that names %v", err, taken.Addr())
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatalf("the other address afterwards: got %v; want it free", err)
+	}
+	free.Close()
+}
+
+func openEndpoints(t *testing.T, i *Inherited, address string) []*Endpoint {
+	t.Helper()
+	opened, err := i.Open(t.Context(), Admin, "tcp", address, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range opened {
+		t.Cleanup(func() { e.Close() })
+	}
+	return opened
+}
+
+func wantHosts(t *testing.T, opened []*Endpoint, want ...string) {
+	t.Helper()
+	var got []string
+	for _, e := range opened {
+		got = append(got, e.Addr().(*net.TCPAddr).IP.String())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got endpoints at %v; want %v", got, want)
+	}
+}
+
+func connectTo(t *testing.T, e *Endpoint) (net.Conn, *conn) {
+	t.Helper()
+	client, err := net.Dial("tcp", e.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	server, err := e.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return client, server.(*conn)
 }

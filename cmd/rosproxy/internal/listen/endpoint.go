@@ -20,28 +20,54 @@ type Endpoint struct {
 	shared bool // systemd keeps it, too
 }
 
-// Open uses the inherited socket called name; without one it opens one. At most
-// conns of its connections are open at a time.
-func (i *Inherited) Open(ctx context.Context, name, network, address string, conns int) (*Endpoint, error) {
-	s, ok := i.take(func(s handover.Socket) bool {
+// Open uses the inherited sockets called name; without one it opens all addresses
+// that address stands for. At most conns of their connections together are open
+// at a time.
+func (i *Inherited) Open(ctx context.Context, name, network, address string, conns int) (opened []*Endpoint, err error) {
+	defer func() {
+		if err != nil {
+			for _, e := range opened {
+				err = errors.Join(err, e.Close())
+			}
+			opened = nil
+		}
+	}()
+	p := &pool{max: conns}
+	given := i.takeAll(func(s handover.Socket) bool {
 		return s.Name == name && (s.Shared || fitsEndpoint(s, network, address))
 	})
-	if !ok {
-		if err := i.inTheWay(address); err != nil {
+	defer CloseAll(given)
+	for _, s := range given {
+		e, err := adopt(s, p)
+		if err != nil {
+			return opened, err
+		}
+		opened = append(opened, e)
+	}
+	if len(given) > 0 {
+		return opened, nil
+	}
+	all := []string{address}
+	if network == "tcp" {
+		if all, err = Addresses(ctx, address); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		l, err := open(ctx, name, network, address, socketMode, conns)
-		if err != nil {
-			return nil, err
-		}
-		return &Endpoint{limitListener: l, name: name}, nil
 	}
-	return adopt(s, conns)
+	for _, at := range all {
+		if err := i.inTheWay(at); err != nil {
+			return opened, fmt.Errorf("%s: %w", name, err)
+		}
+		l, err := open(ctx, name, network, at, socketMode, p)
+		if err != nil {
+			return opened, err
+		}
+		opened = append(opened, &Endpoint{limitListener: l, name: name})
+	}
+	return opened, nil
 }
 
-// adopt makes an endpoint of a socket, which it closes.
-func adopt(s handover.Socket, conns int) (*Endpoint, error) {
-	defer s.File.Close() // FileListener makes a copy
+// adopt makes an endpoint of a copy of a socket.
+func adopt(s handover.Socket, p *pool) (*Endpoint, error) {
 	l, err := net.FileListener(s.File)
 	if err == nil {
 		err = checkStream(l)
@@ -49,11 +75,14 @@ func adopt(s handover.Socket, conns int) (*Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over the %s socket: %w", s.Name, err)
 	}
-	return &Endpoint{limitListener: limited(l, conns), name: s.Name, shared: s.Shared}, nil
+	return &Endpoint{limitListener: limited(l, p), name: s.Name, shared: s.Shared}, nil
 }
 
 // Reopen makes an endpoint like e of a copy of its socket, which it closes.
-func (e *Endpoint) Reopen(s handover.Socket) (*Endpoint, error) { return adopt(s, e.max) }
+func (e *Endpoint) Reopen(s handover.Socket) (*Endpoint, error) {
+	defer s.File.Close()
+	return adopt(s, e.pool)
+}
 
 // Name is Admin or AgentCheck.
 func (e *Endpoint) Name() string { return e.name }

@@ -109,10 +109,7 @@ func TestSocketsGoToTheListenersThatWantThem(t *testing.T) {
 		{"systemd's is nobody else's", []proxy.Listener{{Label: "x", Address: at(systemds)}}, "", "listen a,listen b"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			i, err := NewInherited([]handover.Socket{first, second, systemds}, nil, c.listeners)
-			if err != nil {
-				t.Fatal(err)
-			}
+			i := NewInherited([]handover.Socket{first, second, systemds}, nil, c.listeners)
 			var got []string
 			for _, sockets := range i.takeFor(c.listeners) {
 				got = append(got, names(sockets))

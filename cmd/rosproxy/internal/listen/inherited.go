@@ -29,7 +29,7 @@ type Inherited struct{ sockets []handover.Socket }
 // NewInherited gives the sockets of a predecessor, and those of systemd, the
 // names that they have here. What cannot be told from its name stays what
 // nobody wants.
-func NewInherited(handedOver []handover.Socket, activated []*os.File, listeners []proxy.Listener) (*Inherited, error) {
+func NewInherited(handedOver []handover.Socket, activated []*os.File, listeners []proxy.Listener) *Inherited {
 	i := &Inherited{sockets: handedOver}
 	labels := map[string]bool{}
 	for _, l := range listeners {
@@ -46,14 +46,7 @@ func NewInherited(handedOver []handover.Socket, activated []*os.File, listeners 
 		}
 		i.sockets = append(i.sockets, s)
 	}
-	seen := map[string]bool{}
-	for _, s := range i.sockets {
-		if seen[s.Name] && !strings.HasPrefix(s.Name, forLabel) { // a label may have several
-			return nil, errors.Join(fmt.Errorf("two sockets were given for %s", s.Name), i.Close())
-		}
-		seen[s.Name] = true
-	}
-	return i, nil
+	return i
 }
 
 // isNoName reports whether nobody chose the name: without FileDescriptorName=
@@ -71,19 +64,7 @@ func (i *Inherited) Names() []string {
 	return names
 }
 
-// take gives a socket that f wants, which is then the caller's to close; false
-// when there is none.
-func (i *Inherited) take(f func(handover.Socket) bool) (handover.Socket, bool) {
-	at := slices.IndexFunc(i.sockets, f)
-	if at < 0 {
-		return handover.Socket{}, false
-	}
-	s := i.sockets[at]
-	i.sockets = slices.Delete(i.sockets, at, at+1)
-	return s, true
-}
-
-// takeAll gives all sockets that f wants.
+// takeAll gives all sockets that f wants, which are then the caller's to close.
 func (i *Inherited) takeAll(f func(handover.Socket) bool) (taken []handover.Socket) {
 	i.sockets = slices.DeleteFunc(i.sockets, func(s handover.Socket) bool {
 		if f(s) {

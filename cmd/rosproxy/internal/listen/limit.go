@@ -12,25 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitListener keeps at most max connections open, and makes nobody wait: for
-// one more, that which has been idle for longest is closed; where none is idle,
-// that which has been busy for longest.
+// pool are the open connections of some listeners. There are at most max, and
+// nobody waits: for one more, that which has been idle for longest is closed;
+// where none is idle, that which has been busy for longest.
 //
 // A connection is idle until SetBusy says otherwise, so whoever connects and
 // sends nothing, or half a request, is the first to go.
-type limitListener struct {
-	net.Listener
-	max    int
-	once   sync.Once
-	closed chan struct{}
+type pool struct {
+	max int
 
 	mu   sync.Mutex
 	idle list.List // of *conn, the one that has been so for longest at the front
 	busy list.List
 }
 
-func limited(l net.Listener, most int) *limitListener {
-	return &limitListener{Listener: l, max: most, closed: make(chan struct{})}
+// limitListener is a listener whose connections are a pool's.
+type limitListener struct {
+	net.Listener
+	pool   *pool
+	once   sync.Once
+	closed chan struct{}
+}
+
+func limited(l net.Listener, p *pool) *limitListener {
+	return &limitListener{Listener: l, pool: p, closed: make(chan struct{})}
 }
 
 // Accept waits for a connection. An error is the end: a shortage of
@@ -48,8 +53,8 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: accepted, of: l}
-	if victim := l.add(c); victim != nil {
+	c := &conn{Conn: accepted, of: l.pool}
+	if victim := l.pool.add(c); victim != nil {
 		_ = victim.Conn.Close()
 	}
 	return c, nil
@@ -74,25 +79,25 @@ func (l *limitListener) Close() error {
 }
 
 // add takes c in, and gives the connection that is to go for it.
-func (l *limitListener) add(c *conn) (victim *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.idle.Len()+l.busy.Len() >= l.max {
-		oldest := l.idle.Front()
+func (p *pool) add(c *conn) (victim *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.idle.Len()+p.busy.Len() >= p.max {
+		oldest := p.idle.Front()
 		if oldest == nil {
-			oldest = l.busy.Front()
+			oldest = p.busy.Front()
 		}
 		victim = oldest.Value.(*conn)
 		victim.remove()
 	}
-	c.in, c.at = &l.idle, l.idle.PushBack(c)
+	c.in, c.at = &p.idle, p.idle.PushBack(c)
 	return victim
 }
 
 // conn is a connection of a limitListener.
 type conn struct {
 	net.Conn
-	of *limitListener
+	of *pool
 
 	in *list.List // guarded by of.mu, as at; nil: it has been closed
 	at *list.Element

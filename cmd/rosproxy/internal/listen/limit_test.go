@@ -18,7 +18,7 @@ func accepting(t *testing.T, most int) (l *limitListener, connect func() (client
 	if err != nil {
 		t.Fatal(err)
 	}
-	l = limited(inner, most)
+	l = limited(inner, &pool{max: most})
 	t.Cleanup(func() { l.Close() })
 	return l, func() (net.Conn, *conn) {
 		t.Helper()
@@ -87,7 +87,7 @@ func TestOldestBusyConnectionGoesWhereNoneIsIdle(t *testing.T) {
 	for range 2 { // takes itself off once
 		thirdServer.Close()
 	}
-	if got := l.idle.Len() + l.busy.Len(); got != 1 {
+	if got := l.pool.idle.Len() + l.pool.busy.Len(); got != 1 {
 		t.Errorf("got %d connections counted; want 1", got)
 	}
 }
@@ -141,7 +141,7 @@ func TestShortageOfDescriptorsIsWaitedOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := limited(&failing{Listener: inner, errs: []error{syscall.EMFILE, syscall.ENOMEM, syscall.ECONNABORTED}}, 1)
+	l := limited(&failing{Listener: inner, errs: []error{syscall.EMFILE, syscall.ENOMEM, syscall.ECONNABORTED}}, &pool{max: 1})
 	client, err := net.Dial("tcp", inner.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -36,9 +36,9 @@ func CurrentLimits() (Limits, error) {
 	return LimitsFor(int(min(l.Cur, math.MaxInt32))), nil
 }
 
-// open opens a listener that holds at most conns connections at a time; name
-// is what its errors call it, mode that of a unix socket.
-func open(ctx context.Context, name, network, address string, mode uint32, conns int) (*limitListener, error) {
+// open opens a listener whose connections are p's; name is what its errors
+// call it, mode that of a unix socket.
+func open(ctx context.Context, name, network, address string, mode uint32, p *pool) (*limitListener, error) {
 	var lc net.ListenConfig
 	if network == "unix" {
 		if err := removeStaleSocket(address); err != nil {
@@ -57,7 +57,7 @@ func open(ctx context.Context, name, network, address string, mode uint32, conns
 			return nil, errors.Join(fmt.Errorf("set mode of %s socket: %w", name, err), l.Close())
 		}
 	}
-	return limited(l, conns), nil
+	return limited(l, p), nil
 }
 
 // Modes of unix sockets.

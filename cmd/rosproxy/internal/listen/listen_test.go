@@ -22,7 +22,11 @@ func socketPath(t *testing.T) string {
 }
 
 func openAdmin(t *testing.T, path string) (*Endpoint, error) {
-	return (&Inherited{}).Open(t.Context(), Admin, "unix", path, 8)
+	opened, err := (&Inherited{}).Open(t.Context(), Admin, "unix", path, 8)
+	if err != nil {
+		return nil, err
+	}
+	return opened[0], nil
 }
 
 func TestAdminSocketHasItsModeAndIsRemoved(t *testing.T) {

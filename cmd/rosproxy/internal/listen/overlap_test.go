@@ -71,10 +71,7 @@ func TestAddressInTheWayOfAnInheritedSocketIsToldApart(t *testing.T) {
 	systemds.Shared = true
 	all, kept := ":"+portOf(t, loopback), ":"+portOf(t, systemds)
 	open := func(listeners ...proxy.Listener) error {
-		i, err := NewInherited([]handover.Socket{loopback, systemds}, nil, listeners)
-		if err != nil {
-			t.Fatal(err)
-		}
+		i := NewInherited([]handover.Socket{loopback, systemds}, nil, listeners)
 		p, err := i.OpenProxy(t.Context(), proxy.Config{Listeners: listeners}, zerolog.Nop())
 		if p != nil {
 			p.Close()

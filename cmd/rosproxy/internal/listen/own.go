@@ -50,7 +50,7 @@ func openOwnIn(ctx context.Context, safe []string, conns int) (net.Listener, err
 
 // openPrivate opens the admin listener on a unix socket that is its user's alone.
 func openPrivate(ctx context.Context, path string, conns int) (net.Listener, error) {
-	return open(ctx, Admin, "unix", path, privateMode, conns)
+	return open(ctx, Admin, "unix", path, privateMode, &pool{max: conns})
 }
 
 // dirListener removes the directory of its socket when it is closed.

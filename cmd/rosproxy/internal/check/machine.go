@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -154,9 +153,9 @@ func checkListener(ctx context.Context, r *report, subject, address string) {
 	}
 	for _, one := range all {
 		if one != address {
-			checkAddress(ctx, r, subject+" at "+one, one)
+			checkAddress(r, subject+" at "+one, one)
 		} else {
-			checkAddress(ctx, r, subject, one)
+			checkAddress(r, subject, one)
 		}
 	}
 }
@@ -173,8 +172,8 @@ func checkEndpoint(ctx context.Context, r *report, subject string, e config.Endp
 	r.ok("%s unix:%s", subject, e.Address)
 }
 
-func checkAddress(ctx context.Context, r *report, subject, address string) {
-	switch err := tryBind(ctx, address); {
+func checkAddress(r *report, subject, address string) {
+	switch err := tryBind(address); {
 	case err == nil:
 		r.ok("%s", subject)
 	case errors.Is(err, unix.EADDRINUSE):
@@ -184,19 +183,19 @@ func checkAddress(ctx context.Context, r *report, subject, address string) {
 	}
 }
 
-// tryBind binds a socket to address, and closes it without listening.
-func tryBind(ctx context.Context, address string) error {
+// tryBind binds a socket to IP:PORT, and closes it without listening.
+func tryBind(address string) error {
 	host, port, reason := config.SplitHostPort(address)
 	if reason != "" {
 		return errors.New(reason)
 	}
 	ip := netip.IPv6Unspecified()
 	if host != "" {
-		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		one, err := netip.ParseAddr(host)
 		if err != nil {
 			return err
 		}
-		ip = ips[0].Unmap()
+		ip = one.Unmap()
 	}
 	err := listen.TryBind(netip.AddrPortFrom(ip, port))
 	if host == "" && errors.Is(err, unix.EAFNOSUPPORT) { // a machine without IPv6

@@ -97,6 +97,46 @@ func TestWatchTellsItsFailure(t *testing.T) {
 	}
 }
 
+func TestKeyGoesWithItsSession(t *testing.T) {
+	a := startServer(t)
+	first, err := a.OpenSession(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := a.OpenSession(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Acquire(t.Context(), "a/leader", "127.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	if body := string(get(t, a.HTTP, "/v1/kv/a/leader?raw")); body != "127.0.0.1:1" {
+		t.Errorf("key that is held: got %q; want the value as it was given", body)
+	}
+	if err := next.Acquire(t.Context(), "a/leader", "127.0.0.1:2"); err == nil {
+		t.Error("acquire a key that is held: got no error; want one")
+	}
+	w, err := a.Watch(t.Context(), "/v1/kv/a/leader", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := w.Until(func(a Answer) bool { return a.Status == http.StatusNotFound })
+	if err := first.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-gone:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the watch has not seen that the key is gone")
+	}
+	if err := next.Acquire(t.Context(), "a/leader", "127.0.0.1:2"); err != nil {
+		t.Errorf("acquire a key that is free again: %v", err)
+	}
+}
+
 func TestRelayNotesTheFirstAnswer(t *testing.T) {
 	a := startServer(t)
 	r, err := a.Relay(t.Context())

@@ -23,6 +23,8 @@ type Watch struct {
 	wanted func(Answer) bool
 	found  chan error
 	failed error
+
+	reading bytes.Buffer // of ReadConsistently
 }
 
 // Answer is what Consul said.
@@ -56,9 +58,10 @@ func (w *Watch) Until(wanted func(Answer) bool) <-chan error {
 	return w.found
 }
 
-// ReadConsistently asks the same once, and the leader makes sure that it still leads.
+// ReadConsistently asks the same once, and the leader makes sure that it still
+// leads. It is not to be called twice at a time.
 func (w *Watch) ReadConsistently(ctx context.Context) (Answer, error) {
-	return w.ask(ctx, &bytes.Buffer{}, url.Values{"consistent": {""}})
+	return w.ask(ctx, &w.reading, url.Values{"consistent": {""}})
 }
 
 func (w *Watch) run(ctx context.Context, body *bytes.Buffer, index string) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"time"
@@ -27,7 +26,7 @@ type contest struct {
 func (l *labelled) elections(ctx context.Context, contests []*contest, one func(election) error) error {
 	for i := range l.bench.AllElections {
 		// Whoever wakes for each of an election's writes needs time for both.
-		if err := sleep(ctx, 150*time.Millisecond+time.Duration(rand.Int64N(int64(100*time.Millisecond)))); err != nil {
+		if err := sleepAbout(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 		c := contests[i%len(contests)]
@@ -99,9 +98,7 @@ func (l *labelled) measureElections(ctx context.Context, r *rig) error {
 func (l *labelled) measureFloor(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	contests, err := l.contests(ctx, func(i int) (netip.AddrPort, error) {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 251, 0, byte(i + 1)}), 7800), nil
-	})
+	contests, err := l.contests(ctx, unreachable)
 	if err != nil {
 		return err
 	}
@@ -130,3 +127,8 @@ func (l *labelled) measureFloor(ctx context.Context) error {
 
 // mastersQuestion is what rosproxy asks about all masters of a service.
 var mastersQuestion = url.Values{"tag": {"role=master"}, "passing": {"1"}, "near": {"_agent"}}
+
+// unreachable is where candidates are that nobody connects to.
+func unreachable(i int) (netip.AddrPort, error) {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 251, 0, byte(i + 1)}), 7800), nil
+}

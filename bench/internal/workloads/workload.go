@@ -77,7 +77,8 @@ func All() []*Workload {
 	all = append(all, fairness()...)
 	all = append(all, unprivileged(), idle(), cut(), storm())
 	all = append(all, elections()...)
-	return append(all, labels()...)
+	all = append(all, labels()...)
+	return append(all, leaders()...)
 }
 
 // rivals are those to be better than.

@@ -42,6 +42,15 @@ func (a *Agent) Usage(ctx context.Context) (Usage, error) {
 	return u, nil
 }
 
+// Servers is the CPU time of those that are not the agent.
+func (u Usage) Servers() time.Duration { return u.All - u.Agent }
+
+// Received is how many bytes the agent has got from whomever: of a client agent
+// nearly all are answers of its servers.
+func (a *Agent) Received() (int64, error) {
+	return a.processes[len(a.processes)-1].Received()
+}
+
 // leader is the number of the leader's process.
 func (a *Agent) leader(ctx context.Context) (int, error) {
 	var address string

@@ -158,6 +158,34 @@ func residentIn(status []byte) (int64, error) {
 	return 0, errors.New("no VmRSS")
 }
 
+// Received is how many bytes p's tree has read since it began, from sockets and
+// whatever else read(2) and its kin take: rchar of /proc/PID/io (proc_pid_io(5)).
+func (p *Process) Received() (int64, error) {
+	var sum int64
+	for _, pid := range p.pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+		if err != nil {
+			return 0, fmt.Errorf("read what a process has received: %w", err)
+		}
+		n, err := receivedIn(text)
+		if err != nil {
+			return 0, fmt.Errorf("read what process %d has received: %w", pid, err)
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// receivedIn reads rchar out of /proc/PID/io.
+func receivedIn(text []byte) (int64, error) {
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(line, []byte("rchar: ")); ok {
+			return strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
+		}
+	}
+	return 0, errors.New("no rchar")
+}
+
 // Descriptors is how many files p's tree has open.
 func (p *Process) Descriptors() (int, error) {
 	sum := 0

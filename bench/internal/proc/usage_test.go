@@ -1,6 +1,8 @@
 package proc
 
 import (
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,6 +54,49 @@ func TestResidentMemoryIsInBytes(t *testing.T) {
 	}
 	if got, err := residentIn([]byte("Name:\tx\n")); err == nil {
 		t.Errorf("resident of a kernel thread: got %d; want an error", got)
+	}
+}
+
+func TestReceivedIsRchar(t *testing.T) {
+	got, err := receivedIn([]byte("rchar: 6976\nwchar: 12\nsyscr: 10\n"))
+	if got != 6976 || err != nil {
+		t.Errorf("received: got %d, %v; want 6976", got, err)
+	}
+	if got, err := receivedIn([]byte("wchar: 12\n")); err == nil {
+		t.Errorf("received without rchar: got %d; want an error", got)
+	}
+}
+
+// What comes by a socket must be counted, since that is what it is read for.
+func TestReceivedCountsSockets(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	own := &Process{pids: []int{os.Getpid()}}
+	before, err := own.Received()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 4 << 20
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			_, _ = c.Write(make([]byte, size)) // the reader would say so
+			c.Close()
+		}
+	}()
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n, err := io.Copy(io.Discard, c); n != size || err != nil {
+		t.Fatalf("read: got %d bytes, %v; want %d", n, err, size)
+	}
+	after, err := own.Received()
+	if got := after - before; got < size || err != nil {
+		t.Errorf("received: got %d, %v; want %d at least", got, err, size)
 	}
 }
 

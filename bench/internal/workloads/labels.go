@@ -56,26 +56,37 @@ func labels() []*Workload {
 		{Figure: readyAfter + thousand, Limit: 1000},
 		{Figure: resident + thousand, Limit: 64},
 	}
-	about := "One process, a configuration file with a listener for each label, and for each a master in the catalog. Connections are the most that were seen " +
-		"at any look, from each election's write to its end and all through the idle time; its CPU is that of %v without a client. Last closed is an election as above, " +
-		"of one of ten labels that have 16 clients each. The bare long poll is what Consul itself takes, without rosproxy: the same elections, until a client that asks " +
-		"for all masters of the service has read the whole answer that names the new one. Ready is when `/readyz` says that every label has a master, looked at every 5 ms; " +
-		"Consul's first answer is its first byte at a relay that stands between the two for that."
+	about := "One process, a configuration file with a listener for each label, and for each a master in the catalog. Connections are the most that were seen at any look, " +
+		"all through the idle time and the elections. Idle CPU is that of 30 s without a client. Last closed is an election as above, of one of ten labels that have 16 clients each. " +
+		"The bare long poll is what Consul itself takes, without rosproxy: the same elections, until a client that asks for all masters of the service has read the whole answer " +
+		"that names the new one. Ready is when `/readyz` says that every label has a master, looked at every 5 ms; Consul's first answer is its first byte at a relay that stands " +
+		"between the two for that. "
 	of := func(name, title, consulIs string, agent func(*Bench) startAgent) *Workload {
 		return &Workload{
-			Name: name, Title: title, About: fmt.Sprintf(about, "the idle time") + consulIs,
+			Name: name, Title: "1, 100 and 1,000 labels of one service (" + title + ")", About: about + consulIs,
 			Peers: []string{peers.Rosproxy}, Units: units, Checks: checks,
 			Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
-				return serveLabels(ctx, b, peer, agent(b))
+				return serveLabels(ctx, b, peer, agent(b), (*labelled).run)
 			},
 			Limit: 10 * time.Minute, Consul: true, Fifth: true,
 		}
 	}
+	cluster := of("labels-cluster", "three servers, a client agent", "Consul is all four processes. A consistent read and a long poll that wakes are such barely asked questions too, "+
+		"one read after the other, and 20 polls that one write wakes; their CPU is what goes beyond that of the idle cluster, divided by their number.",
+		func(b *Bench) startAgent { return b.Cluster })
+	for _, f := range costUnits {
+		for _, c := range labelCounts {
+			cluster.Units = append(cluster.Units, [2]string{f[0] + c.text, f[1]})
+		}
+	}
+	cluster.Run = func(ctx context.Context, b *Bench, peer string) (Samples, error) {
+		return serveLabels(ctx, b, peer, b.Cluster, (*labelled).measureCosts, (*labelled).run)
+	}
 	return []*Workload{
-		of("labels", "1, 100 and 1,000 labels of one service (a dev agent)",
-			" A dev agent indents its JSON, which makes an answer of 1,000 masters a third longer.", func(b *Bench) startAgent { return b.Dev }),
-		of("labels-server", "1, 100 and 1,000 labels of one service (a server as in production)",
-			" The agent is one server with its state on disk, whose answers are not indented.", func(b *Bench) startAgent { return b.Server }),
+		of("labels", "a dev agent", "A dev agent indents its JSON, which makes the answers longer.", func(b *Bench) startAgent { return b.Dev }),
+		of("labels-server", "a server as in production", "The agent is one server that keeps its state on disk, and whose answers are not indented.",
+			func(b *Bench) startAgent { return b.Server }),
+		cluster,
 	}
 }
 
@@ -83,7 +94,7 @@ type startAgent = func(context.Context) (*consul.Agent, error)
 
 // serveLabels measures each count of labels. What it has measured before
 // something failed is in the samples.
-func serveLabels(ctx context.Context, b *Bench, peer string, start startAgent) (Samples, error) {
+func serveLabels(ctx context.Context, b *Bench, peer string, start startAgent, measures ...func(*labelled, context.Context) error) (Samples, error) {
 	agent, err := start(ctx)
 	if err != nil {
 		return nil, err
@@ -91,8 +102,13 @@ func serveLabels(ctx context.Context, b *Bench, peer string, start startAgent) (
 	out := Samples{}
 	for _, c := range labelCounts {
 		l := labelled{bench: b, peer: peer, agent: agent, out: out, text: c.text, labels: consul.Labels(fmt.Sprintf("sync-%d", c.count), c.count)}
-		if err := l.run(ctx); err != nil {
-			return out, fmt.Errorf("with %d labels: %w", c.count, err)
+		if err := agent.Fill(ctx, l.labels); err != nil {
+			return out, err
+		}
+		for _, measure := range measures {
+			if err := measure(&l, ctx); err != nil {
+				return out, fmt.Errorf("with %d labels: %w", c.count, err)
+			}
 		}
 	}
 	for _, f := range []string{idleOwn, idleConsul} {
@@ -112,9 +128,6 @@ type labelled struct {
 }
 
 func (l *labelled) run(ctx context.Context) error {
-	if err := l.agent.Fill(ctx, l.labels); err != nil {
-		return err
-	}
 	if err := l.measureFloor(ctx); err != nil {
 		return fmt.Errorf("bare long poll: %w", err)
 	}

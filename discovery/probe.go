@@ -2,13 +2,13 @@ package discovery
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 )
@@ -158,10 +158,38 @@ func (p *prober) probe(ctx context.Context, root string) error {
 		return fmt.Errorf("its REST API does not answer: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		// A body that is read to its end lets the connection be used again.
-		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
-		return fmt.Errorf("its REST API answers %s", quoted(strings.TrimSpace(resp.Status)))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAPIBody+1))
+	if err != nil {
+		return fmt.Errorf("its REST API does not answer: %w", errNoAnswer)
 	}
-	return nil
+	return readiness(resp.StatusCode, body)
+}
+
+// maxAPIBody is the most that is read of an answer of a REST API.
+const maxAPIBody = 64 << 10
+
+// readiness understands the answer to GET /primary. nil: the member is ready.
+//
+// Patroni answers 200 from the moment on when the member holds the lock
+// (patroni/api.py: do_GET), and until it is promoted says in the body that its
+// role is that of a replica: one that refuses to write (measured with 3.0.2, 4.2 s
+// of it with a pre_promote of 4 s). A body without a role says nothing of it.
+func readiness(status int, body []byte) error {
+	if status != http.StatusOK {
+		return fmt.Errorf("its REST API answers with status %d", status)
+	}
+	if len(body) > maxAPIBody {
+		return fmt.Errorf("its REST API answers with more than %d KiB", maxAPIBody>>10)
+	}
+	var said struct {
+		Role *string `json:"role"`
+	}
+	if err := json.Unmarshal(body, &said); err != nil || said.Role == nil {
+		return nil
+	}
+	switch *said.Role {
+	case "master", "primary": // before Patroni 4, and since
+		return nil
+	}
+	return fmt.Errorf("its REST API says that its role is %s", quoted(*said.Role))
 }

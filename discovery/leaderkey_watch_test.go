@@ -1,0 +1,330 @@
+package discovery
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/consultest/orchestratortest"
+	"github.com/rosproxy/rosproxy/discovery/consultest/patronitest"
+	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
+)
+
+// leading is quick for a label that follows a leader key.
+func leading(key LeaderKey, addresses ...string) Config {
+	c := quick(addresses...)
+	c.OnLost = CutLive
+	c.Labels[0].Leader = &key
+	return c
+}
+
+// consulDouble starts a Consul double in which there is nothing.
+func consulDouble(t *testing.T) *consultest.Server {
+	t.Helper()
+	s, err := consultest.Listen(consultest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+const (
+	addressKey = "app/leader"
+	patroniKey = "service/batman/leader"
+)
+
+// must fails the test for an error.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// batman is a cluster of Patroni with pg1 and pg2, of which the first leads.
+func batman(t *testing.T, client *api.Client) *patronitest.Cluster {
+	t.Helper()
+	p := patronitest.New(client, "batman")
+	t.Cleanup(func() { _ = p.Close() }) // Consul may be gone
+	for name, conn := range map[string]string{"pg1": "postgres://u:s3cret@127.0.0.1:7801/postgres", "pg2": "postgres://u:s3cret@127.0.0.1:7802/postgres"} {
+		if _, err := p.Add(name, conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, p.Elect("pg1"), p.Promote("pg1"))
+	return p
+}
+
+func ofPatroni() LeaderKey {
+	return LeaderKey{Key: patroniKey, Format: PatroniFormat, Ready: ReadyAPI}
+}
+
+func TestLeaderKeyOfPatroniIsFollowed(t *testing.T) {
+	for name, consul := range map[string]func(t *testing.T) (*api.Client, string){
+		"double": func(t *testing.T) (*api.Client, string) { s := consulDouble(t); return s.Client(), s.Addr },
+		"real":   func(t *testing.T) (*api.Client, string) { a := realconsul.StartDev(t); return a.Client(), a.Addr },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, address := consul(t)
+			p := batman(t, client)
+			r := start(t, leading(ofPatroni(), address))
+			r.awaitCall(set1)
+			from := len(r.list())
+			must(t, p.Turn(), p.Turn())
+			must(t, p.LoseLock())
+			r.awaitCall("default cut")
+			must(t, p.Elect("pg2"))
+			await(t, "the wait for pg2", func() bool { return strings.Contains(r.Labels()[0].Why, `"pg2"`) })
+			r.heard(0)
+			if calls := r.list(); slices.Contains(calls[from:], set2) {
+				t.Errorf("got calls %q before pg2 is promoted; want it held", calls)
+			}
+			must(t, p.Promote("pg2"))
+			r.awaitCall(set2)
+			must(t, p.Turn())
+			r.heard(0)
+			if calls := r.list()[from:]; !slices.Equal(calls, []string{"default cut", set2}) {
+				t.Errorf("got calls %q; want a cut and the new master", calls)
+			}
+			l := r.Labels()[0]
+			if l.Source != SourceLeaderKey || l.Leader == nil || *l.Leader != (LeaderStatus{patroniKey, "pg2", true, l.Leader.ModifyIndex, true}) || l.Leader.ModifyIndex == 0 {
+				t.Errorf("got status %+v, leader %+v; want pg2, locked and ready", l, l.Leader)
+			}
+			if strings.Contains(r.log.String(), "s3cret") {
+				t.Error("the log holds the password")
+			}
+			for _, c := range r.Check(t.Context()) {
+				if c.Err != nil || len(c.Labels[0].Masters) != 1 || c.Labels[0].Masters[0].ServiceID != "pg2" || !c.Labels[0].Leader.Ready {
+					t.Errorf("check: got %+v; want pg2, ready", c)
+				}
+			}
+		})
+	}
+}
+
+func TestMastersAreNotProbedInOffice(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	p := patronitest.New(s.Client(), "batman")
+	defer p.Close()
+	m, err := p.Add("pg1", "postgres://127.0.0.1:7801/postgres")
+	must(t, err, p.Elect("pg1"), p.Promote("pg1"))
+	r := start(t, leading(ofPatroni(), s.Addr))
+	r.calls("default clear", set1)
+	before := m.Probes()
+	m.Break(patronitest.Status(http.StatusServiceUnavailable, "{}"))
+	must(t, p.Turn())
+	r.heard(0)
+	time.Sleep(100 * time.Millisecond)
+	if n := m.Probes(); n > before+maxProbes {
+		t.Errorf("got %d probes of a master in office; want none", n-before)
+	}
+	r.calls("default clear", set1)
+}
+
+func TestMemberThatComesLateIsFound(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	session := s.NewSession(consultest.DeleteKeys)
+	s.Lock(patroniKey, "pg1", session)
+	r := start(t, leading(LeaderKey{Key: patroniKey, Format: PatroniFormat, Ready: ReadyNow}, s.Addr))
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[0].Why, "not among the members") })
+	s.SetKey("service/batman/members/pg1", `{"conn_url":"postgres:///x?host=/run/postgresql"}`)
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[0].Why, "Unix socket") })
+	s.SetKey("service/batman/members/pg1", `{"conn_url":"postgres://127.0.0.1:7801/x"}`)
+	r.calls("default clear", set1)
+	s.SetKey("service/batman/members/pg1", `{"conn_url":"postgres://127.0.0.1:7802/x"}`)
+	r.calls("default clear", set1, set2)
+}
+
+func TestLeaderKeyThatIsDeniedIsNotAbsent(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+	r := start(t, leading(LeaderKey{Key: addressKey}, s.Addr))
+	r.calls(set1)
+	undo := s.DenyKeys(addressKey)
+	await(t, "access denied", func() bool { return strings.Contains(r.agent(0).Error, "key:read") })
+	r.state(Found, 1)
+	r.calls(set1)
+	undo()
+	r.heard(0)
+	s.DropKey(addressKey)
+	r.calls(set1, "default cut")
+}
+
+func TestLeaderKeyDeniedFromTheStartSaysSo(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.DenyKeys(addressKey)
+	r := start(t, leading(LeaderKey{Key: addressKey}, s.Addr))
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[0].Why, "key:read") })
+	r.state(Starting, 0)
+	if err := r.Check(t.Context())[0].Err; err == nil || !strings.Contains(err.Error(), "key:read") {
+		t.Errorf("check: got %v; want the right that is missing", err)
+	}
+}
+
+func TestLeaderKeyFromARestoredSnapshot(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+	snapshot := s.Snapshot()
+	r := start(t, leading(LeaderKey{Key: addressKey}, s.Addr))
+	r.calls(set1)
+	s.DropKey(addressKey)
+	r.calls(set1, "default cut")
+	s.Lock(addressKey, "127.0.0.1:7802", s.NewSession(consultest.DeleteKeys))
+	r.calls(set1, "default cut", set2)
+	s.RestoreSnapshot(snapshot)
+	r.awaitCall(set1)
+	await(t, "the first master again", func() bool { c := r.list(); return c[len(c)-1] == set1 })
+	s.Lock("app/other", "x", s.NewSession(consultest.DeleteKeys))
+	r.heard(0)
+	r.state(Found, 1)
+}
+
+func TestKeyOfOrchestratorNeedsNoLock(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	kv := s.Client().KV()
+	must(t, orchestratortest.Submit(kv, "main", orchestratortest.At("127.0.0.1:7801")))
+	r := start(t, leading(LeaderKey{Key: orchestratortest.Key("main"), LockIgnored: true}, s.Addr))
+	r.calls(set1)
+	must(t, orchestratortest.Submit(kv, "main", orchestratortest.At("127.0.0.1:7802")))
+	r.calls(set1, set2)
+	must(t, orchestratortest.Submit(kv, "main", orchestratortest.At("127.0.0.1:7802")))
+	r.heard(0)
+	r.calls(set1, set2)
+}
+
+func TestLeaderIsReadyByTheCatalogOfConsul(t *testing.T) {
+	t.Parallel()
+	s := double(t) // sync-1 has the master's tag
+	s.Lock(addressKey, "127.0.0.1:7802", s.NewSession(consultest.DeleteKeys))
+	r := start(t, leading(LeaderKey{Key: addressKey, Ready: ReadyCatalog}, s.Addr))
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[0].Why, "passes at its address") })
+	failover(s)
+	r.calls("default clear", set2)
+	await(t, "the question about instances to be asked no more", func() bool {
+		r.Consul.mu.Lock()
+		defer r.Consul.mu.Unlock()
+		return len(r.watches) == 1
+	})
+	s.SetTags("sync-2", "role=slave")
+	r.heard(0)
+	r.calls("default clear", set2)
+}
+
+// TestOneQuestionForAllLabels: of one service and of one key, whatever the number
+// of labels; a member's is another, for as long as it holds the key.
+func TestOneQuestionForAllLabels(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.Labels = nil
+	for _, name := range []string{"a", "B", "c"} {
+		c.Labels = append(c.Labels, Label{Name: name, Tagged: true})
+	}
+	s.Register(
+		consultest.Service{ID: "a1", Name: "sync", Port: 7803, Tags: []string{"role=master", "label=a"}},
+		consultest.Service{ID: "b1", Name: "sync", Port: 7804, Tags: []string{"role=master", "Label=b"}},
+	)
+	r := start(t, c)
+	r.awaitCall("a set 127.0.0.1:7803")
+	r.awaitCall("B set 127.0.0.1:7804")
+	r.awaitCall("c clear")
+	r.heard(0)
+	if n := s.PeakLongPolls(); n != 1 {
+		t.Errorf("got %d long polls at a time; want one", n)
+	}
+	// One that changes does not touch the others.
+	s.Txn(func(t *consultest.Tx) { t.SetTags("b1", "role=slave", "label=b") })
+	r.awaitCall("B clear")
+	s.Register(consultest.Service{ID: "c1", Name: "sync", Port: 7805, Tags: []string{"role=master", "label=c"}})
+	r.awaitCall("c set 127.0.0.1:7805")
+	calls := r.list()
+	slices.Sort(calls)
+	want := []string{"B clear", "B set 127.0.0.1:7804", "a set 127.0.0.1:7803", "c clear", "c set 127.0.0.1:7805"}
+	if !slices.Equal(calls, want) {
+		t.Errorf("got calls %q; want %q", calls, want)
+	}
+}
+
+func TestLoneLabelAsksForItsOwnInstances(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.SetTags("sync-1", "role=master", "label=a")
+	c := quick(s.Addr)
+	c.Labels = []Label{{Name: "a", Tagged: true}}
+	r := start(t, c)
+	r.awaitCall("a set 127.0.0.1:7801")
+	for _, q := range s.RequestsTo("/v1/health/") {
+		if !slices.Contains(q.Query["tag"], "label=a") {
+			t.Errorf("got %v asked; want the label's tag in it", q.Query)
+		}
+	}
+}
+
+// TestSubscriberThatComesLateSeesTheLastAnswer, and restarts nobody's watch.
+func TestSubscriberThatComesLateSeesTheLastAnswer(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.VerifyEvery = time.Hour
+	r := start(t, c)
+	r.calls(set1)
+	must(t, s.AwaitLongPolls(t.Context(), 1))
+	asked := len(s.Requests())
+	changed := make(chan struct{}, 1)
+	late := r.subscribe(interest{question: r.labels[0].main.watch.question}, changed)
+	<-changed
+	if v := late.see(); v.kind != found || len(v.claims.candidates) != 1 {
+		t.Errorf("got view %+v; want the master", v)
+	}
+	r.unsubscribe(late)
+	failover(s)
+	r.calls(set1, set2)
+	if n := len(s.Requests()); n > asked+2 {
+		t.Errorf("got %d requests for one change; want the next long poll alone", n-asked)
+	}
+}
+
+func TestOnLostCutsAfterItsTime(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.OnLost, c.LostAfter = CutLive, 300*time.Millisecond
+	r := start(t, c)
+	r.calls(set1)
+	lost := time.Now()
+	s.SetTags("sync-1", "role=slave")
+	r.calls(set1, "default clear")
+	r.calls(set1, "default clear", "default cut")
+	if took := time.Since(lost); took < c.LostAfter {
+		t.Errorf("got a cut after %v; want one after %v", took, c.LostAfter)
+	}
+	s.SetTags("sync-1", "role=master")
+	r.calls(set1, "default clear", "default cut", set1)
+}
+
+func TestWhyThereIsNoMaster(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	r := start(t, quick(s.Addr))
+	r.calls(set1)
+	s.SetCheck("sync-1", consultest.Warning, "")
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[0].Why, "warning") })
+	r.calls(set1, "default clear")
+	s.SetTags("sync-1", "role=slave")
+	await(t, "no reason", func() bool { return r.Labels()[0].Why == "" })
+}

@@ -1,6 +1,6 @@
 // Package discovery finds out who is master of each label, and tells a Sink.
 //
-// A Source is one of two: Consul follows the health of a service in Consul,
+// A Source is one of two: Consul follows services, or leader keys, in Consul;
 // Static repeats what the operator said. Either is made once, checked there and
 // then for what no retry can mend, and run once:
 //
@@ -14,23 +14,27 @@
 //
 // # The path of a master change
 //
-// A poller for each label and Consul address keeps one long poll going, which
-// is how a change is usually learned, within milliseconds; and beside it reads
-// consistently now and then, since a long poll alone can be blind. Every answer
-// goes, one at a time, to the watch of its label:
+// What is asked is a question: a service with its tags in a data centre, or a
+// key. Labels subscribe to questions, and those that need the same answer share
+// one. For each question and Consul address a poller keeps one long poll going,
+// which is how a change is usually learned, within milliseconds; and beside it
+// reads consistently now and then, since a long poll alone can be blind. Every
+// answer goes, one at a time, to the watch of its question, and from there to the
+// labels that it changes something for, each with a goroutine of its own:
 //
-//	agent.ask -> decode -> watch.take -> observer.observe -> Sink
-//	                                     indexFilter: does the answer count?
-//	                                     elect: who is master by it?
+//	agent.ask -> watch.take -> view.after -> labelWatch.look -> service or leader -> office -> Sink
+//	             indexFilter: does           elect: who is master
+//	             the answer count?           of those who claim to be?
 //
-// decode turns what Consul said into candidates, or into "unknown" when it said
-// nothing that can be understood. The index filter drops what is older than
-// what was acted on, and asks for a consistent read where an answer is no proof.
-// elect is a pure function of the candidates, so that every instance of a tier
-// chooses the same master. Where the winner is registered by a host name, a
-// resolver looks that up; it does so beside the watch, and for nobody but the
-// winner. Then the watch, which alone calls the Sink for its label, orders the
-// change. There is no queue on this path that could go stale, and no second path.
+// The index filter drops what is older than what was acted on, and asks for a
+// consistent read where an answer is no proof. A view is what a label knows by the
+// last answer that counted for it; a label always looks at the newest. elect is a
+// pure function of the candidates, so that every instance of a tier chooses the
+// same master; leader has the table of what follows from a leader key. office
+// turns that into orders. Where the winner is known by a host name, a resolver
+// looks that up; it does so beside the label, and for nobody but the winner. Then
+// the labelWatch, which alone calls the Sink for its label, carries the order out. There
+// is no queue on this path that could go stale, and no second path.
 //
 // # When Consul is away
 //
@@ -45,6 +49,7 @@
 //
 // It moves no bytes and knows no connection; it registers nothing, takes no
 // lock and writes nothing to Consul; it does not judge whether a master works,
-// which is the business of Consul's checks; and it remembers nothing from one
+// which is the business of Consul's checks, and of a leader only once, when it is
+// elected; and it remembers nothing from one
 // process to the next.
 package discovery

@@ -3,6 +3,7 @@ package consultest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -199,9 +200,12 @@ func TestAwaitSaysWhatItWaitedFor(t *testing.T) {
 	must(t, s.AwaitRequests(t.Context(), "/v1/kv/", 1))
 }
 
-func TestBodyOfARequestIsBounded(t *testing.T) {
+// TestBodyOfUnknownLengthIsBounded: one that says how long it is, is refused
+// before it is read (largestValue).
+func TestBodyOfUnknownLengthIsBounded(t *testing.T) {
 	s := newDouble(t)
-	req, err := http.NewRequest("PUT", s.URL+"/v1/kv/k", strings.NewReader(strings.Repeat("x", 512<<10+1)))
+	body := strings.NewReader(strings.Repeat("x", 512<<10+1))
+	req, err := http.NewRequest("PUT", s.URL+"/v1/kv/k", struct{ io.Reader }{body})
 	must(t, err)
 	req.Close = true
 	resp, err := http.DefaultTransport.RoundTrip(req)

@@ -70,6 +70,50 @@ func TestPlacesOfHeldClientsComeBack(t *testing.T) {
 	}
 }
 
+// TestClientsThatSayNothingLeaveSlotsForOtherLabels: each has far longer for its
+// header than this test takes.
+func TestClientsThatSayNothingLeaveSlotsForOtherLabels(t *testing.T) {
+	noLeaks(t)
+	c := accepting()
+	c.Listeners = append(c.Listeners, proxy.Listener{Label: "b", Address: "127.0.0.1:0"})
+	c.MaxConns = 16
+	p, err := proxy.New(c, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetHeaderTimeout(10 * testTimeout)
+	r := serve(t, p)
+	m := newMaster(t, echo)
+	r.SetMaster("default", proxy.Master{Address: m.addr})
+	r.SetMaster("b", proxy.Master{Address: m.addr})
+	var silent []*net.TCPConn
+	for range 2 * c.MaxConns {
+		silent = append(silent, r.dial())
+	}
+	waitUntil(t, "all to be accepted, and those without a place to be reset", func() bool {
+		l := r.state()
+		return l.Accepted == uint64(len(silent)) && l.Held > 0 && l.Held+int(l.Closed[proxy.HoldOverflow]) == len(silent)
+	})
+	client := r.dialLabel("b")
+	write(t, client, headerV1)
+	if err := ask(client); err != nil {
+		t.Errorf("a client of the other label: got %v; want it served", err)
+	}
+
+	// One that speaks after all is served, and gives its place back.
+	held := r.state().Held
+	served := 0
+	for _, s := range silent {
+		if _, err := s.Write([]byte(headerV1)); err == nil && ask(s) == nil {
+			served++
+		}
+	}
+	if served != held {
+		t.Errorf("served of those that had a place: got %d; want %d", served, held)
+	}
+	r.waitHeld(0)
+}
+
 // TestHoldTimeoutOfZeroHoldsNobodyForAMoment: many clients at once are no more
 // than one, since none of them waits.
 func TestHoldTimeoutOfZeroHoldsNobodyForAMoment(t *testing.T) {

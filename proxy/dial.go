@@ -11,8 +11,8 @@ import (
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = time.Second
-	// quickDial is what a connect takes at most whose client has no place in the waiting room.
-	quickDial = 250 * time.Millisecond
+	// quick is what a connect, and a header, take at most whose client has no place in the waiting room.
+	quick = 250 * time.Millisecond
 	// lateOptionsAfter is well before a keepalive or user timeout can be due.
 	lateOptionsAfter = 500 * time.Millisecond
 	// dialFailureCalls of Config.OnDialFailure for one master are at least this far apart.
@@ -53,7 +53,7 @@ func (c *conn) dial(l *loop) {
 	}
 	at := c.dialDeadline(l)
 	if !c.waits && l.waiting.isShared() {
-		at = min(at, c.dialled+int64(quickDial))
+		at = min(at, c.dialled+int64(quick))
 	}
 	l.timers.arm(c.index, at)
 }

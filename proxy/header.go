@@ -29,8 +29,14 @@ var (
 // that there is something to read.
 func (c *conn) awaitHeader(l *loop) {
 	c.state = header
-	l.timers.arm(c.index, c.accepted+int64(l.headerTimeout))
+	at := c.headerDeadline(l)
+	if l.waiting.isShared() {
+		at = min(at, c.accepted+int64(quick))
+	}
+	l.timers.arm(c.index, at)
 }
+
+func (c *conn) headerDeadline(l *loop) int64 { return c.accepted + int64(l.headerTimeout) }
 
 // readHeader takes c's header off the socket, and nothing after it: the rest
 // of the stream stays with the kernel, to be spliced. Until the header is whole
@@ -92,8 +98,19 @@ func (c *conn) takeHeader(l *loop, size, n int) {
 	c.dialInOrder(l)
 }
 
-// headerTimedOut ends a client whose time for a header is up.
-func (c *conn) headerTimedOut(l *loop) { c.finishFor(l, BadProxyHeader, byRST, errHeaderLate) }
+// headerTimedOut ends a client whose time for a header is up. One whose header
+// was not quick counts as waiting: clients that say nothing would fill every slot.
+func (c *conn) headerTimedOut(l *loop) {
+	at := c.headerDeadline(l)
+	switch {
+	case l.now >= at:
+		c.finishFor(l, BadProxyHeader, byRST, errHeaderLate)
+	case c.startWaiting(l):
+		l.timers.arm(c.index, at)
+	default:
+		c.finish(l, HoldOverflow, byRST)
+	}
+}
 
 // sendHeader sends the master the header of c: before any byte of the client,
 // also when the client waits for the master to speak first. It reports whether c

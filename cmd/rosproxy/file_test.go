@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
 // One label asks Consul for a service of its own, the other has a static master.
@@ -27,7 +27,7 @@ listeners:
 	}
 	p := startProgram(t, "--config="+path)
 	p.awaitReady()
-	byLabel := map[string]admin.LabelStatus{}
+	byLabel := map[string]api.LabelStatus{}
 	for _, l := range p.status().Labels {
 		byLabel[l.Label] = l
 	}

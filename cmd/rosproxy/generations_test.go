@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
 // installed is the name of the program where tests install it: the test
@@ -53,7 +53,7 @@ func startGenerations(t *testing.T, args ...string) *generations {
 		}
 		return g.listen != ""
 	})
-	g.awaitStatus("the first generation", func(s admin.Status) bool { return s.State == "serving" })
+	g.awaitStatus("the first generation", func(s api.Status) bool { return s.State == "serving" })
 	return g
 }
 
@@ -188,7 +188,7 @@ func (g *generations) clientOf(socket string) *http.Client {
 }
 
 // statusAt asks the process that answers at socket.
-func (g *generations) statusAt(socket string) (s admin.Status, err error) {
+func (g *generations) statusAt(socket string) (s api.Status, err error) {
 	r, err := g.clientOf(socket).Get("http://rosproxy/status")
 	if err != nil {
 		return s, err
@@ -197,7 +197,7 @@ func (g *generations) statusAt(socket string) (s admin.Status, err error) {
 	return s, json.NewDecoder(r.Body).Decode(&s)
 }
 
-func (g *generations) awaitStatus(what string, ok func(admin.Status) bool) (s admin.Status) {
+func (g *generations) awaitStatus(what string, ok func(api.Status) bool) (s api.Status) {
 	g.t.Helper()
 	g.await(what, func() bool {
 		var err error
@@ -225,7 +225,7 @@ func (g *generations) upgrade(pid int) int {
 	took := len(g.lines("took over from the old process"))
 	g.signal(pid, syscall.SIGUSR2)
 	g.awaitLines("took over from the old process", took+1)
-	return g.awaitStatus("the new generation", func(s admin.Status) bool { return s.PID != pid }).PID
+	return g.awaitStatus("the new generation", func(s api.Status) bool { return s.PID != pid }).PID
 }
 
 func (g *generations) awaitGone(pid int) {

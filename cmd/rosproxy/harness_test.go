@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -236,16 +237,16 @@ func (p *running) request(method, path string, v any) int {
 	return a.StatusCode
 }
 
-func (p *running) status() admin.Status {
+func (p *running) status() api.Status {
 	p.t.Helper()
-	var s admin.Status
+	var s api.Status
 	if code := p.request("GET", "/status", &s); code != http.StatusOK {
 		p.t.Fatalf("GET /status: got %d; want 200", code)
 	}
 	return s
 }
 
-func (p *running) label() admin.LabelStatus { p.t.Helper(); return p.status().Labels[0] }
+func (p *running) label() api.LabelStatus { p.t.Helper(); return p.status().Labels[0] }
 
 func (p *running) ready() (int, admin.Readiness) {
 	p.t.Helper()

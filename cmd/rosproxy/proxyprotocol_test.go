@@ -11,7 +11,7 @@ import (
 
 	pires "github.com/pires/go-proxyproto"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
 // TestSourceGoesFromTheBalancerToTheMaster is the whole way, and all the
@@ -50,7 +50,7 @@ func TestSourceGoesFromTheBalancerToTheMaster(t *testing.T) {
 		t.Errorf("after the header: got %q, %v; want hello", line, err)
 	}
 
-	var live []admin.Connection
+	var live []api.Connection
 	p.request("GET", "/connections", &live)
 	if len(live) != 1 || live[0].Source != "192.0.2.1:4711" || live[0].Client != c.LocalAddr().String() || live[0].BytesUp != 6 {
 		t.Fatalf("got connections %+v; want one with its source and 6 bytes up", live)
@@ -68,7 +68,7 @@ func TestSourceGoesFromTheBalancerToTheMaster(t *testing.T) {
 	waiting := p.dial()
 	eventually(t, "the state of one without a header", func() bool {
 		p.request("GET", "/connections", &live)
-		return len(live) == 2 && slices.ContainsFunc(live, func(c admin.Connection) bool { return c.State == "header" && c.Source == "" })
+		return len(live) == 2 && slices.ContainsFunc(live, func(c api.Connection) bool { return c.State == "header" && c.Source == "" })
 	})
 	fmt.Fprint(waiting, "no header")
 	waiting.isReset()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
 // tookBack is what a process says that serves again in place of its successor.
@@ -40,7 +40,7 @@ func upgraded(t *testing.T) (g *generations, one *worker, live *client, next int
 
 func (g *generations) wantServing(what string, pid int) {
 	g.t.Helper()
-	g.awaitStatus(what, func(s admin.Status) bool { return s.PID == pid && s.State == "serving" })
+	g.awaitStatus(what, func(s api.Status) bool { return s.PID == pid && s.State == "serving" })
 }
 
 // do has the process at the admin address do something.

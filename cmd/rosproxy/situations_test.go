@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -372,7 +372,7 @@ func TestUndoWhileWaitingKeepsLiveConnections(t *testing.T) {
 func TestKillResetsLiveConnections(t *testing.T) {
 	_, one, p := follows(t)
 	live := p.connected(one)
-	var list []admin.Connection
+	var list []api.Connection
 	if p.request("GET", "/connections", &list); len(list) != 1 || list[0].State != "relaying" || list[0].Master != one.l.Addr().String() || list[0].Client != live.LocalAddr().String() {
 		t.Errorf("got %+v; want the one live connection", list)
 	}

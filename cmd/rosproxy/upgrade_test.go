@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -44,7 +44,7 @@ func TestTenUpgradesInARowFailNoRequestAndTouchNoStream(t *testing.T) {
 			t.Errorf("socket of generation %d: got %v; want it removed", n+1, err)
 		}
 	}
-	g.awaitStatus("the last generation", func(s admin.Status) bool { return s.PID == pids[10] && s.State == "serving" })
+	g.awaitStatus("the last generation", func(s api.Status) bool { return s.PID == pids[10] && s.State == "serving" })
 }
 
 func TestOldGenerationObeysFailoversToItsLastConnection(t *testing.T) {
@@ -66,7 +66,7 @@ func TestOldGenerationObeysFailoversToItsLastConnection(t *testing.T) {
 	g.awaitGone(g.first)
 	g.awaitGone(next)
 	// Each generation learns of the failover for itself.
-	g.awaitStatus("the last generation at the new master", func(s admin.Status) bool {
+	g.awaitStatus("the last generation at the new master", func(s api.Status) bool {
 		return s.PID == last && s.Labels[0].Failovers == 1
 	})
 	dialProxy(t, g.listen).greetedBy(two)
@@ -133,7 +133,7 @@ func TestProgramThatCannotTakeOverChangesNothing(t *testing.T) {
 			short.awaitMore(t)
 			short.end(t)
 			live.isAlive()
-			g.awaitStatus("the old one", func(s admin.Status) bool { return s.PID == g.first && s.State == "serving" })
+			g.awaitStatus("the old one", func(s api.Status) bool { return s.PID == g.first && s.State == "serving" })
 		})
 	}
 }
@@ -147,7 +147,7 @@ func TestProgramThatDiesWhenToldToTakeOverChangesNothing(t *testing.T) {
 	g.awaitLine("upgrade failed, going on as before")
 	short.awaitMore(t)
 	short.end(t)
-	g.awaitStatus("the old one", func(s admin.Status) bool { return s.PID == g.first && s.State == "serving" })
+	g.awaitStatus("the old one", func(s api.Status) bool { return s.PID == g.first && s.State == "serving" })
 }
 
 func TestFailedUpgradesLeakNothing(t *testing.T) {
@@ -195,7 +195,7 @@ func TestNewProcessWaitsForAnAnswerOfConsul(t *testing.T) {
 	}
 	release()
 	g.awaitLine("took over from the old process")
-	g.awaitStatus("the new one", func(s admin.Status) bool { return s.PID == pid })
+	g.awaitStatus("the new one", func(s api.Status) bool { return s.PID == pid })
 	dialProxy(t, g.listen).greetedBy(one)
 }
 
@@ -235,7 +235,7 @@ func TestKilledDuringAnUpgradeLeavesTheSocketsToTheNewProcess(t *testing.T) {
 	g.signal(g.first, syscall.SIGKILL)
 	_ = g.cmd.Wait()
 	held := dialProxy(t, g.listen) // the new one takes over though it knows no master yet
-	g.awaitStatus("the new one", func(s admin.Status) bool { return s.PID == pid && s.State == "serving" })
+	g.awaitStatus("the new one", func(s api.Status) bool { return s.PID == pid && s.State == "serving" })
 	release()
 	held.greetedBy(one)
 }
@@ -262,7 +262,7 @@ func TestNewProcessThatIsTerminatedBeforeItsTurnEnds(t *testing.T) {
 		t.Errorf("got ended %q; want exit status 0", line["ended"])
 	}
 	dialProxy(t, g.listen).greetedBy(one)
-	g.awaitStatus("the old one", func(s admin.Status) bool { return s.PID == g.first && s.State == "serving" })
+	g.awaitStatus("the old one", func(s api.Status) bool { return s.PID == g.first && s.State == "serving" })
 }
 
 func TestOldGenerationHasASocketOfItsOwn(t *testing.T) {
@@ -271,7 +271,7 @@ func TestOldGenerationHasASocketOfItsOwn(t *testing.T) {
 	live := dialProxy(t, g.listen)
 	live.greetedBy(one)
 	g.upgrade(g.first)
-	var s admin.Status
+	var s api.Status
 	g.await("the old generation's socket", func() (ok bool) {
 		var err error
 		s, err = g.statusAt(g.own(g.first))

@@ -9,22 +9,9 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/proxy"
 )
-
-// Connection is one element of /connections.
-type Connection struct {
-	ID        uint64  `json:"id"`
-	Label     string  `json:"label"`
-	Client    string  `json:"client"`
-	Source    string  `json:"source"` // named by a PROXY header; empty without one
-	Master    string  `json:"master"` // empty before one is dialled
-	Epoch     uint64  `json:"epoch"`
-	Age       float64 `json:"age_s"`
-	BytesUp   uint64  `json:"bytes_up"`
-	BytesDown uint64  `json:"bytes_down"`
-	State     string  `json:"state"`
-}
 
 // serveConnections lists the live connections; ?label= and ?limit= narrow it.
 func (a *Server) serveConnections(w http.ResponseWriter, r *http.Request) {
@@ -43,7 +30,7 @@ func (a *Server) serveConnections(w http.ResponseWriter, r *http.Request) {
 func writeConnections(w *bufio.Writer, connections iter.Seq[proxy.ConnInfo]) {
 	separator := "["
 	for c := range connections {
-		line, err := json.Marshal(Connection{
+		line, err := json.Marshal(api.Connection{
 			ID:        c.ID,
 			Label:     c.Label,
 			Client:    c.Client,

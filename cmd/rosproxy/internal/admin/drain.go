@@ -8,20 +8,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/drain"
 )
 
-// DrainState is the answer of /drain.
-type DrainState struct {
-	State     drain.Phase `json:"state"`
-	Active    int         `json:"active"`
-	Started   *time.Time  `json:"started"` // null while serving, as the deadline
-	Accepting bool        `json:"accepting"`
-	Deadline  *time.Time  `json:"deadline"`
-}
-
-func newDrainState(s drain.State) DrainState {
-	out := DrainState{State: s.Phase, Active: s.Active, Accepting: s.Accepting}
+func newDrainState(s drain.State) api.DrainState {
+	out := api.DrainState{State: s.Phase, Active: s.Active, Accepting: s.Accepting}
 	if s.Phase != drain.Serving {
 		out.Started, out.Deadline = new(rfc3339(s.Started)), new(rfc3339(s.Deadline))
 	}

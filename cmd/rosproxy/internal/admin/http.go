@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
 // parseQuery reads a query in which each of known may stand once, with a
@@ -32,7 +34,7 @@ func parseQuery(r *http.Request, known ...string) (url.Values, error) {
 }
 
 func writeError(w http.ResponseWriter, code int, err error) {
-	writeJSON(w, code, map[string]string{"error": err.Error()})
+	writeJSON(w, code, api.Error{Error: err.Error()})
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -5,87 +5,11 @@ import (
 	"os"
 	"time"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/discovery"
-	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
 )
-
-// Status is the answer of /status; its names are the contract's.
-type Status struct {
-	Version    string         `json:"version"`
-	State      drain.Phase    `json:"state"`
-	Uptime     float64        `json:"uptime_s"`
-	PID        int            `json:"pid"`
-	Generation int            `json:"generation"` // 1 for the first process, one more with each upgrade
-	Labels     []LabelStatus  `json:"labels"`
-	Consul     []ConsulStatus `json:"consul"` // empty with static masters
-}
-
-// LabelStatus is one label of a Status.
-type LabelStatus struct {
-	Label        string        `json:"label"`
-	Listen       string        `json:"listen"`
-	Source       string        `json:"source"`           // of its masters: service, leader-key or static
-	Leader       *LeaderInfo   `json:"leader,omitempty"` // with a leader key that has been read
-	Active       int           `json:"active"`
-	Held         int           `json:"held"`
-	Accepted     uint64        `json:"accepted_total"`
-	Failovers    uint64        `json:"failovers_total"`
-	MastersSeen  int           `json:"masters_seen"`
-	Master       *MasterInfo   `json:"master"`        // null: none
-	LostSince    *time.Time    `json:"lost_since"`    // null: there is a master, or has never been one
-	Reason       string        `json:"reason"`        // why there is no master; empty: there is one, or no more is known
-	LastFailover *FailoverInfo `json:"last_failover"` // null: never
-	Failing      []FailingInfo `json:"failing"`       // without a master: who would be one if its checks passed
-}
-
-// LeaderInfo is what the leader key of a LabelStatus says.
-type LeaderInfo struct {
-	Key         string `json:"key"`
-	Holder      string `json:"holder"` // its value: a member's name, or an address
-	Locked      bool   `json:"locked"` // a session holds it
-	ModifyIndex uint64 `json:"modify_index"`
-	Ready       bool   `json:"ready"` // the holder is master
-}
-
-// FailingInfo is one candidate of a LabelStatus whose checks do not pass.
-type FailingInfo struct {
-	ServiceID string `json:"service_id"`
-	Node      string `json:"node"`
-	Check     string `json:"check"`
-	Status    string `json:"status"`
-}
-
-// MasterInfo is the master of a LabelStatus.
-type MasterInfo struct {
-	Address   string    `json:"address"`
-	ServiceID string    `json:"service_id"`
-	Node      string    `json:"node"`
-	Epoch     uint64    `json:"epoch"`
-	Since     time.Time `json:"since"`
-}
-
-// FailoverInfo is the last failover of a LabelStatus.
-type FailoverInfo struct {
-	ID      string    `json:"id"`
-	At      time.Time `json:"at"`
-	From    string    `json:"from"`
-	To      string    `json:"to"`
-	Dropped int       `json:"dropped"`
-	Fence   float64   `json:"fence_us"`
-	Cut     float64   `json:"cut_ms"`
-	Reason  string    `json:"reason,omitempty"` // to none: why
-}
-
-// ConsulStatus is one Consul address of a Status.
-type ConsulStatus struct {
-	Address     string   `json:"address"`
-	OK          bool     `json:"ok"`
-	LastContact *float64 `json:"last_contact_s"` // null: never
-	Index       uint64   `json:"index"`
-	Error       string   `json:"error"`
-}
 
 func (a *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if _, err := parseQuery(r); err != nil {
@@ -95,15 +19,15 @@ func (a *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, a.status(time.Now()))
 }
 
-func (a *Server) status(now time.Time) Status {
-	s := Status{
+func (a *Server) status(now time.Time) api.Status {
+	s := api.Status{
 		Version:    a.build.Version,
 		State:      a.lifecycle.State().Phase,
 		Uptime:     seconds(now.Sub(a.started)),
 		PID:        os.Getpid(),
 		Generation: a.generation,
-		Labels:     []LabelStatus{},
-		Consul:     []ConsulStatus{},
+		Labels:     []api.LabelStatus{},
+		Consul:     []api.ConsulStatus{},
 	}
 	found := a.found()
 	for _, l := range a.data.Snapshot().Labels {
@@ -115,8 +39,8 @@ func (a *Server) status(now time.Time) Status {
 	return s
 }
 
-func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelStatus {
-	s := LabelStatus{
+func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.LabelStatus {
+	s := api.LabelStatus{
 		Label:       l.Label,
 		Listen:      l.Listen,
 		Active:      l.Active,
@@ -125,17 +49,17 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelSta
 		Failovers:   l.Failovers,
 		Source:      found.Source,
 		MastersSeen: found.MastersSeen,
-		Failing:     []FailingInfo{},
+		Failing:     []api.FailingInfo{},
 	}
 	for _, f := range found.Failing {
-		s.Failing = append(s.Failing, FailingInfo(f))
+		s.Failing = append(s.Failing, api.FailingInfo(f))
 	}
 	if k := found.Leader; k != nil {
-		s.Leader = &LeaderInfo{Key: k.Key, Holder: config.Printable(k.Holder, maxForeign), Locked: k.Locked, ModifyIndex: k.ModifyIndex, Ready: k.Ready}
+		s.Leader = &api.LeaderInfo{Key: k.Key, Holder: config.Printable(k.Holder, maxForeign), Locked: k.Locked, ModifyIndex: k.ModifyIndex, Ready: k.Ready}
 	}
 	s.Reason = whyNone(l, found)
 	if l.Master.Address.IsValid() {
-		s.Master = &MasterInfo{
+		s.Master = &api.MasterInfo{
 			Address:   l.Master.Address.String(),
 			ServiceID: l.Master.ServiceID,
 			Node:      l.Master.Node,
@@ -147,7 +71,7 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelSta
 		s.LostSince = new(rfc3339(l.LostSince))
 	}
 	if c := l.LastFailover; c != nil {
-		s.LastFailover = &FailoverInfo{
+		s.LastFailover = &api.FailoverInfo{
 			ID:      c.ID,
 			At:      rfc3339(c.At),
 			From:    c.From,
@@ -161,8 +85,8 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) LabelSta
 	return s
 }
 
-func newConsulStatus(c discovery.AgentStatus, now time.Time) ConsulStatus {
-	s := ConsulStatus{Address: c.Address, OK: c.OK, Index: c.Index, Error: c.Error}
+func newConsulStatus(c discovery.AgentStatus, now time.Time) api.ConsulStatus {
+	s := api.ConsulStatus{Address: c.Address, OK: c.OK, Index: c.Index, Error: c.Error}
 	if !c.LastContact.IsZero() {
 		s.LastContact = new(seconds(now.Sub(c.LastContact)))
 	}

@@ -235,7 +235,13 @@ func TestLabelThatNeverHadAMasterIsNotSaidToLoseOne(t *testing.T) {
 func TestMasterThatIsTheProxyItselfIsSaidToBeALoop(t *testing.T) {
 	r := newLossTest(t)
 	r.live()
-	r.set(netip.MustParseAddrPort(r.addrs["default"]))
+	own := netip.MustParseAddrPort(r.addrs["default"])
+	r.set(own)
+	wantNoFailover(t, r.Lose("default", conflict)) // from none to none
+	if s := r.state(); s.Loop || s.Epoch != 3 {
+		t.Errorf("loop, epoch: got %t, %d; want the loop to have ended in a third", s.Loop, s.Epoch)
+	}
+	r.set(own) // a loss goes on with it
 	r.set(r.two.addr)
 	r.log.wantChanges(t, elected(r.one.addr), failoverLine(r.one.addr, none, 2, 1, "reason", "loop"), backLine(r.two.addr))
 }

@@ -47,7 +47,6 @@ func (p *Proxy) Lose(label string, l Loss) Cut {
 	switch {
 	case l.Cut && old.announced().IsValid():
 		c = p.begin(lb, h, newVacancy(old, lost), l.Reason, time.Time{})
-		live = c.Dropped
 	case m != nil:
 		old.suspended.Store(lost)
 	}

@@ -48,6 +48,7 @@ type Config struct {
 	OnConflict ConflictPolicy
 	OnLost     LostPolicy
 	LostAfter  time.Duration // with CutLive: how long the master must be gone; 0: at once
+	Reports    *Reports      // what was obeyed is reported; nil: it is not
 
 	Wait           time.Duration // one long poll, at most; 0: 10s
 	VerifyEvery    time.Duration // between two consistent reads of one question at one address, about; 0: 1.5s
@@ -111,6 +112,9 @@ func (c Config) validate() error {
 		return fmt.Errorf("a time of %v before an outage is fenced is less than 1s", c.FenceAfter)
 	}
 	for _, l := range c.Labels {
+		if err := c.Of(l).Reports.validate(); err != nil {
+			return fmt.Errorf("label %q: %w", l.Name, err)
+		}
 		if err := l.Leader.validate(); err != nil {
 			return fmt.Errorf("label %q: %w", l.Name, err)
 		}
@@ -135,6 +139,9 @@ func (c Config) Of(l Label) Config {
 	}
 	if l.Datacenter != "" {
 		c.Datacenter = l.Datacenter
+	}
+	if l.Reports != nil {
+		c.Reports = l.Reports
 	}
 	if l.Policy != nil {
 		p := l.Policy

@@ -11,10 +11,11 @@ import (
 // about the health of services, and about leader keys. It takes the address, the
 // token and TLS from the variables that Consul's own tools read.
 type Consul struct {
-	config Config
-	agents []*agent
-	labels []*labelWatch
-	log    zerolog.Logger
+	config    Config
+	agents    []*agent
+	labels    []*labelWatch
+	reporters map[reporterKey]*reporter
+	log       zerolog.Logger
 
 	mu      sync.Mutex
 	watches map[question]*watch // each with a subscriber at least
@@ -50,7 +51,7 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 		addresses = []string{address}
 	}
 	log = log.With().Str("component", "discovery").Logger()
-	s := &Consul{config: c, log: log, watches: make(map[question]*watch)}
+	s := &Consul{config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter)}
 	seen := make(map[string]bool)
 	for _, address := range addresses {
 		if seen[address] {
@@ -75,8 +76,36 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 	}
 	for _, l := range s.labels {
 		l.main.watch.serves(l.config, l.main)
+		l.reporter = s.reporterOf(l.config)
 	}
 	return s, nil
+}
+
+// reporterKey tells apart the entries that a process keeps.
+type reporterKey struct{ datacenter, prefix string }
+
+// reporterOf is who reports for a label with the configuration c; nil: nobody.
+func (s *Consul) reporterOf(c Config) *reporter {
+	if c.Reports == nil {
+		return nil
+	}
+	key := reporterKey{c.Datacenter, c.Reports.Prefix}
+	if s.reporters[key] == nil {
+		s.reporters[key] = newReporter(*c.Reports, c.Datacenter, s.agents, s.log)
+	}
+	return s.reporters[key]
+}
+
+// Withdraw implements Source.
+func (s *Consul) Withdraw(ctx context.Context) {
+	var withdrawing sync.WaitGroup
+	for _, r := range s.reporters {
+		withdrawing.Go(func() { r.withdraw(ctx) })
+	}
+	withdrawing.Wait()
+	for _, a := range s.agents {
+		a.http.CloseIdleConnections()
+	}
 }
 
 // Run implements Source. It never returns an error.
@@ -88,6 +117,9 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 		s.start(w)
 	}
 	s.mu.Unlock()
+	for _, r := range s.reporters {
+		running.Go(func() { r.run(ctx) })
+	}
 	for _, l := range s.labels {
 		running.Go(func() { l.run(ctx, sink) })
 	}

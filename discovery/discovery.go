@@ -48,7 +48,7 @@ type Loss struct {
 // Run tells sink the full first set as soon as it is known, then every change,
 // and returns when ctx ends, with no goroutine of its own left. It returns an
 // error only for a fault that no retry can mend; a Consul that is away is not one.
-// The other methods never block, and may be called at any time.
+// The others but Withdraw never block, and may be called at any time.
 type Source interface {
 	Run(ctx context.Context, sink Sink) error
 	// VerifyNow begins a consistent read of everything that is watched, soon
@@ -58,6 +58,10 @@ type Source interface {
 	// Where it is known by a host name, that is looked up again, and another
 	// of its addresses is tried. Called often, it does no harm.
 	DialFailed(label string)
+	// Withdraw takes away what the process has reported of itself (Reports), which
+	// nobody has to wait for any more. It is called when Run has returned and the last
+	// connection has ended, and returns when that is done or ctx has ended.
+	Withdraw(ctx context.Context)
 	Labels() []LabelStatus // one a label, in the order of the configuration
 	Agents() []AgentStatus // one a Consul address; none for a static source
 }
@@ -81,6 +85,7 @@ type LabelStatus struct {
 	MastersSeen int
 	Source      string        // service, leader-key or static
 	Leader      *LeaderStatus // with a leader key; nil: not read yet. Must not be changed
+	Report      *ReportStatus // with fence reports. Must not be changed
 	Why         string        // there is no master, for people, in one line; empty: there is one, or State says it all
 	Failing     []Failing     // with None: who would be master if its checks passed, at most 16. Must not be changed
 }
@@ -91,6 +96,14 @@ const (
 	SourceLeaderKey = "leader-key"
 	SourceStatic    = "static"
 )
+
+// ReportStatus is what a process has reported of a label; see package fence.
+type ReportStatus struct {
+	Key    string        // of the entry
+	Obeyed uint64        // raft index
+	Lease  time.Duration // when the right to have connections ends, since boot; 0: there is none
+	Error  string        // why the report cannot be written; empty: it can
+}
 
 // LeaderStatus is what a leader key says.
 type LeaderStatus struct {
@@ -137,6 +150,7 @@ type Label struct {
 	Datacenter string     // empty: Config.Datacenter
 	Leader     *LeaderKey // not nil: it says who is master, and not the service
 	Policy     *Policy    // nil: that of Config
+	Reports    *Reports   // nil: those of Config
 }
 
 // LeaderKey is an entry of Consul's KV store that the leader holds: whoever

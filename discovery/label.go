@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -26,10 +27,13 @@ type labelWatch struct {
 	catalog *subscription // to the instances among which the leader must be; nil: not needed
 	changed chan struct{} // holds one element while one of them has something new
 
-	resolver *resolver
-	lookedUp candidate // whose host name the resolver was given
-	prober   *prober
-	redial   chan struct{} // holds one hint at most: dials to the master fail
+	resolver   *resolver
+	lookedUp   candidate // whose host name the resolver was given
+	prober     *prober
+	reporter   *reporter     // nil: what is obeyed is not reported
+	reportEnds time.Duration // when the report's lease ends, since boot; 0: there is none
+	left       time.Duration // main's newest read when the label left the report: it joins on a newer one
+	redial     chan struct{} // holds one hint at most: dials to the master fail
 
 	last       view          // of main, that was looked at
 	confirmed  time.Duration // what the sink was told last
@@ -118,6 +122,10 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 	if first, _ := w.main.watch.outage.since(); first == 0 {
 		w.grace = time.Time{}
 	}
+	if w.reporter != nil && !w.mayServe(v, sink) {
+		w.publish()
+		return
+	}
 	w.extend(sink)
 	if w.office.state == Unreachable && v.begun <= w.fencedRead {
 		w.publish()
@@ -125,11 +133,56 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 	}
 	if w.isConfirmation(v) {
 		w.confirm(v.begun, sink)
+		if w.reporter != nil {
+			w.obey(order{learnt: true}, v)
+		}
 		return
 	}
-	w.apply(w.choose(v), sink)
+	o := w.choose(v)
+	w.apply(o, sink)
+	if w.reporter != nil {
+		if w.office.isNameless() { // the election of another cuts at once
+			w.apply(w.office.unseat(), sink)
+		}
+		w.obey(o, v)
+	}
 	w.subscribeToHolder()
 	w.follow(ctx)
+}
+
+// mayServe reports whether what v says may be acted on: by a report that stands,
+// on a read that began afterwards. A lapse comes before everything else.
+func (w *labelWatch) mayServe(v view, sink Sink) bool {
+	s := w.reporter.look(w.label, v.begun)
+	w.reportEnds = s.ends
+	if s.over {
+		w.apply(w.office.oust(Unreachable, reasonLease), sink)
+		w.reporter.leave(w.label)
+		w.left = v.begun
+		return false
+	}
+	if !s.joined && v.kind != unknown && v.begun > w.left {
+		w.reporter.join(w.label, v.index, w.changed, w.main.watch.verifyAll)
+	}
+	if !s.mayServe && w.office.state == Found {
+		w.apply(w.office.oust(Unreachable, reasonLease), sink) // the report is another one
+	}
+	return s.mayServe
+}
+
+// reasonLease is why there is no master when the lease of a report has lapsed.
+const reasonLease = "lease"
+
+// obey reports that everything has been done that follows from v.
+func (w *labelWatch) obey(o order, v view) {
+	if !o.learnt {
+		return
+	}
+	master := ""
+	if w.office.state == Found {
+		master = w.office.address.String()
+	}
+	w.reporter.obey(w.label, v.index, master)
 }
 
 // isConfirmation reports whether v says of a service what the last view said,
@@ -137,7 +190,7 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 // a read.
 func (w *labelWatch) isConfirmation(v view) bool {
 	last := w.last
-	w.last, last.begun = v, v.begun
+	w.last, last.begun, last.index = v, v.begun, v.index
 	return w.leader == nil && v == last && v.begun > 0 && w.office.state == Found && w.office.address.IsValid()
 }
 
@@ -278,21 +331,36 @@ func (w *labelWatch) fenceDue() time.Duration {
 	return 0
 }
 
-// extend tells the sink how long the lease lasts that the last answer gave:
-// until the outage is long enough that began with the first read unanswered
-// since, or with the next one.
-func (w *labelWatch) extend(sink Sink) {
+// outageLease is how long the lease lasts that the last answer gave: until the
+// outage is long enough that began with the first read unanswered since, or with
+// the next one. 0: an outage is not fenced, or is.
+func (w *labelWatch) outageLease() time.Duration {
 	if w.config.OnOutage != Fence || w.office.state == Unreachable {
-		return
+		return 0
 	}
 	first, answered := w.main.watch.outage.since()
 	if answered == 0 {
-		return
+		return 0
 	}
 	if next := answered + w.config.VerifyEvery*5/4; first == 0 || first > next {
 		first = next
 	}
-	if until := first + w.config.FenceAfter; until != w.lease {
+	return first + w.config.FenceAfter
+}
+
+// extend tells the sink how long the lease lasts: that of the outage policy, and
+// that of the report.
+func (w *labelWatch) extend(sink Sink) {
+	until := w.outageLease()
+	if w.reporter != nil {
+		switch s := w.reporter.look(w.label, 0); {
+		case s.ends == 0:
+			return
+		case until == 0 || s.ends < until:
+			until = s.ends
+		}
+	}
+	if until != 0 && until != w.lease {
 		w.lease = until
 		sink.Lease(w.label, until)
 	}
@@ -311,6 +379,9 @@ func (w *labelWatch) wait() (time.Duration, bool) {
 		if !at.IsZero() {
 			waits = append(waits, time.Until(at))
 		}
+	}
+	if w.reportEnds > 0 {
+		waits = append(waits, w.reportEnds-sinceBoot())
 	}
 	if len(waits) == 0 {
 		return 0, false
@@ -362,6 +433,12 @@ func (w *labelWatch) publish() {
 	}
 	if status.State != Found && status.Why == "" {
 		status.Why = w.main.see().denied
+	}
+	if w.reporter != nil {
+		status.Report = w.reporter.status(w.label)
+		if status.State != Found && status.State != None && status.Report.Lease == 0 {
+			status.Why = cmp.Or(status.Why, status.Report.Error, "its fence report does not stand yet")
+		}
 	}
 	w.mu.Lock()
 	w.status = status

@@ -85,15 +85,13 @@ func (l *leader) look(key, member, catalog view, resolved netip.Addr, now time.T
 // install makes the holder master. While its host name is looked up, an earlier
 // one is no master any more: it has lost the lock.
 func (l *leader) install(key view) order {
-	var ousted order
-	if l.holder != l.master && l.member.place.host != "" && l.office.state == Found {
-		ousted = l.office.oust(None, fmt.Sprintf("leader %s: its host name is looked up", quoted(l.holder)))
-	}
+	another := l.holder != l.master
 	l.master = l.holder
-	if o := l.office.elect(l.member.place, key.arrived, key.begun); o.do != nothing || ousted.do == nothing {
-		return o
+	o := l.office.elect(l.member.place, key.arrived, key.begun)
+	if another && l.office.isNameless() {
+		return l.office.unseat()
 	}
-	return ousted
+	return o
 }
 
 // waitsFor says why the holder is not master yet.

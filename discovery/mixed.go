@@ -35,6 +35,9 @@ func (m *Mixed) Run(ctx context.Context, sink Sink) error {
 // VerifyNow implements Source.
 func (m *Mixed) VerifyNow() { m.consul.VerifyNow() }
 
+// Withdraw implements Source.
+func (m *Mixed) Withdraw(ctx context.Context) { m.consul.Withdraw(ctx) }
+
 // DialFailed implements Source: whichever has the label takes the hint.
 func (m *Mixed) DialFailed(label string) {
 	m.static.DialFailed(label)

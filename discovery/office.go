@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -30,6 +31,8 @@ type office struct {
 
 // order is what must be done about one label.
 type order struct {
+	learnt bool // the view said who is master, or that nobody is
+
 	do      op
 	master  Master        // with setMaster
 	confirm time.Duration // not 0: a consistent read that began then, since boot, named the present master
@@ -81,9 +84,9 @@ func (o *office) resolved(addr netip.Addr, at time.Time) order {
 // order; a new service id or node at the same address is one, though no failover.
 func (o *office) seat() order {
 	if !o.address.IsValid() {
-		return order{}
+		return order{learnt: true}
 	}
-	out := order{confirm: o.begun}
+	out := order{learnt: true, confirm: o.begun}
 	old, m := o.master, o.winner.master(o.address, o.named)
 	old.Seen = m.Seen
 	if o.state == Found && old == m {
@@ -101,16 +104,16 @@ func (o *office) lose(why string, now time.Time) order {
 	o.vacate(None, why)
 	switch {
 	case before == None:
-		return order{}
+		return order{learnt: true}
 	case before == Starting, before == Conflict, before == Unreachable:
 		o.cut = true // there are none, or they were told then
 	case o.lost == CutLive && o.lostAfter == 0:
 		o.cut = true
-		return order{do: cutMaster}
+		return order{learnt: true, do: cutMaster}
 	case o.lost == CutLive:
 		o.cutAt = now.Add(o.lostAfter)
 	}
-	return order{do: clearMaster}
+	return order{learnt: true, do: clearMaster}
 }
 
 // oust leaves the label without a master, and without live connections, because
@@ -120,9 +123,24 @@ func (o *office) oust(s State, why string) order {
 	o.vacate(s, why)
 	o.cut, o.cutAt = true, time.Time{}
 	if told {
-		return order{}
+		return order{learnt: true}
 	}
-	return order{do: cutMaster}
+	return order{learnt: true, do: cutMaster}
+}
+
+// unseat ousts a master whose successor is known but for the address that its
+// host name stands for.
+func (o *office) unseat() order {
+	winner, named, begun := o.winner, o.named, o.begun
+	out := o.oust(None, fmt.Sprintf("the host name %s of the new master is looked up", quoted(winner.host)))
+	o.winner, o.named, o.begun = winner, named, begun
+	return out
+}
+
+// isNameless reports whether another than the present master is to be master,
+// and its host name has not been looked up yet.
+func (o *office) isNameless() bool {
+	return o.state == Found && o.winner.host != "" && !o.address.IsValid()
 }
 
 func (o *office) vacate(s State, why string) {

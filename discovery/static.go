@@ -145,6 +145,9 @@ func (m *staticMaster) set(sink Sink, addr netip.Addr) {
 // VerifyNow implements Source: there is nothing to ask.
 func (s *Static) VerifyNow() {}
 
+// Withdraw implements Source: nothing is reported of a static master.
+func (s *Static) Withdraw(context.Context) {}
+
 // DialFailed implements Source.
 func (s *Static) DialFailed(label string) {
 	for _, m := range s.masters {

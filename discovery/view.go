@@ -10,6 +10,7 @@ type view struct {
 	entry   *entry        // of a key
 	arrived time.Time     // when the answer came that was the first to say this
 	begun   time.Duration // when the newest consistent read began that said this, since boot; 0: none
+	index   uint64        // X-Consul-Index of the last answer that said this
 	denied  string        // why the last answer told nothing: the token may not see it
 }
 
@@ -17,7 +18,7 @@ type view struct {
 // wants the instances of label. verify: nothing may follow from a, which says
 // that there is nobody any more, before a consistent read has said so too.
 func (v view) after(a answer, label string) (next view, verify bool) {
-	next = view{kind: a.kind, entry: a.entry, arrived: a.arrived, begun: a.begun}
+	next = view{kind: a.kind, entry: a.entry, arrived: a.arrived, begun: a.begun, index: a.index}
 	if in := a.instances; in != nil {
 		next.claims = in.of(label)
 		if len(next.claims.candidates)+len(next.claims.rejects) == 0 {
@@ -34,7 +35,7 @@ func (v view) after(a answer, label string) (next view, verify bool) {
 		return v, true
 	}
 	if v.says(next) {
-		v.begun, v.denied = max(v.begun, a.begun), ""
+		v.begun, v.index, v.denied = max(v.begun, a.begun), a.index, ""
 		return v, false
 	}
 	return next, false

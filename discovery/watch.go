@@ -40,6 +40,7 @@ type subscription struct {
 	label   string        // interest.label
 	changed chan struct{} // of the subscriber: holds one element while there is something new
 	fences  bool          // it wants to know when reads begin as well
+	reports bool          // it wants to know of each index
 	view    atomic.Pointer[view]
 }
 
@@ -69,6 +70,7 @@ func newWatch(id int, q question, c Config, agents []*agent, log zerolog.Logger)
 // serves notes what a subscriber with the configuration c needs. It is called
 // before the watch runs.
 func (w *watch) serves(c Config, s *subscription) {
+	s.reports = c.Reports != nil
 	if c.OnOutage != Fence {
 		return
 	}
@@ -131,7 +133,9 @@ func (w *watch) show(a answer) (verify bool) {
 		}
 		s.view.Store(&next)
 		if next.arrived.Equal(before.arrived) && next.denied == before.denied {
-			confirmed = append(confirmed, s)
+			if a.consistent || s.reports {
+				confirmed = append(confirmed, s)
+			}
 			continue
 		}
 		signal(s.changed)

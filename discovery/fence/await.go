@@ -1,0 +1,90 @@
+package fence
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Await is the state machine of await-fence: it looks at lists of reports until
+// every one that has the label has obeyed an election, or is dead (rule 6). All
+// times are of one clock that goes on while the machine is suspended.
+type Await struct {
+	Label string
+	Index uint64 // the raft index of the election
+
+	seen map[string]sighting
+}
+
+// sighting is since when an entry is known not to have changed.
+type sighting struct {
+	modify uint64
+	since  time.Duration
+}
+
+// Found is one entry of a list.
+type Found struct {
+	Key    string
+	Modify uint64 // ModifyIndex
+	Value  []byte
+}
+
+// Behind is a report that has not obeyed yet.
+type Behind struct {
+	Key    string
+	Why    string        // for people
+	Dead   time.Duration // when it is dead, unless it changes; 0: never
+	Modify uint64
+}
+
+// Look takes the answer to a consistent read of all reports, which arrived at now.
+// Nothing is behind: the election has been obeyed. Those whose time has come are
+// to be deleted, by compare-and-set on Modify, and read again.
+func (a *Await) Look(now time.Duration, list []Found) (behind, dead []Behind) {
+	seen := make(map[string]sighting, len(list))
+	for _, f := range list {
+		b, waits := a.judge(f)
+		if !waits {
+			continue
+		}
+		s, known := a.seen[f.Key]
+		if !known || s.modify != f.Modify {
+			s = sighting{modify: f.Modify, since: now}
+		}
+		seen[f.Key] = s
+		if b.Dead > 0 {
+			b.Dead += s.since
+			if now >= b.Dead {
+				dead = append(dead, b)
+			}
+		}
+		behind = append(behind, b)
+	}
+	a.seen = seen
+	slices.SortFunc(behind, func(x, y Behind) int { return cmp.Compare(x.Key, y.Key) })
+	return behind, dead
+}
+
+// judge reports whether f must be waited for. Dead is how long it may stay
+// unchanged.
+func (a *Await) judge(f Found) (Behind, bool) {
+	b := Behind{Key: f.Key, Modify: f.Modify}
+	e, err := Parse(f.Value)
+	if err != nil {
+		// It may be anything, a report of a later version as well.
+		b.Why = "cannot be understood: " + err.Error()
+		return b, true
+	}
+	s, ok := e.Labels[a.Label]
+	if !ok || s.Obeyed >= a.Index {
+		return b, false
+	}
+	b.Why = fmt.Sprintf("has obeyed index %d", s.Obeyed)
+	b.Dead = DeadAfter(e.Expires())
+	return b, true
+}
+
+// DeadAfter is how long an entry must stay unchanged to be dead: its TTL, and 2 %
+// for clocks that do not go alike.
+func DeadAfter(ttl time.Duration) time.Duration { return ttl + ttl/50 }

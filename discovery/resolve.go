@@ -108,8 +108,8 @@ func (r *resolver) start(ctx context.Context, host string) {
 }
 
 // retry looks host up once more, since dials to it fail at its port, unless
-// that is being done or was done a moment ago. Of several addresses
-// one that accepts connections is taken.
+// that is being done or was done a moment ago; again and again until it
+// succeeds. Of several addresses one that accepts connections is taken.
 func (r *resolver) retry(ctx context.Context, host string, port uint16) {
 	if r.busy || host == "" || time.Since(r.tried) < r.often {
 		return
@@ -166,38 +166,45 @@ func (r *resolver) close() {
 	r.tasks.Wait()
 }
 
-// find reports the first failure to look a name up, and the first success.
+// find reports what the name stands for.
 func (r *resolver) find(ctx context.Context, f lookupResult, present netip.Addr) {
+	addrs := r.insist(ctx, f)
+	if addrs == nil {
+		return
+	}
+	if f.addr = addrs[0]; slices.Contains(addrs, present) {
+		f.addr = present
+	}
+	r.send(ctx, f)
+}
+
+// search reports which address of the name to go on with.
+func (r *resolver) search(ctx context.Context, f lookupResult, present netip.Addr, port uint16) {
+	addrs := r.insist(ctx, f)
+	if addrs == nil {
+		return
+	}
+	f.addr = r.choose(ctx, addrs, present, port)
+	r.send(ctx, f)
+}
+
+// insist looks the name of f up until that succeeds, and reports the first
+// failure. nil: ctx has ended.
+func (r *resolver) insist(ctx context.Context, f lookupResult) []netip.Addr {
 	pace := r.pace
 	for first := true; ; first = false {
 		addrs, err := r.ask(ctx, f.host)
 		if err == nil {
-			f.addr, f.err, f.more = addrs[0], nil, false
-			if slices.Contains(addrs, present) {
-				f.addr = present
-			}
-			r.send(ctx, f)
-			return
+			return addrs
 		}
 		if first {
 			f.err, f.more = err, true
 			r.send(ctx, f)
 		}
 		if !sleep(ctx, pace.next()) {
-			return
+			return nil
 		}
 	}
-}
-
-// search reports which address of the name to go on with.
-func (r *resolver) search(ctx context.Context, f lookupResult, present netip.Addr, port uint16) {
-	addrs, err := r.ask(ctx, f.host)
-	if err != nil {
-		f.addr = present // as good as any
-	} else {
-		f.addr = r.choose(ctx, addrs, present, port)
-	}
-	r.send(ctx, f)
 }
 
 // choose picks one of addrs: the present one if it accepts connections after

@@ -149,6 +149,29 @@ func TestMasterWhoseNameDoesNotResolveIsUnknown(t *testing.T) {
 	r.calls(set1, "default set 127.0.0.4:7801")
 }
 
+// TestNameServerThatFailsWhileDialsFailIsReported once, when that begins, and once
+// when it ends; the master stays.
+func TestNameServerThatFailsWhileDialsFailIsReported(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	dns := newFakeDNS()
+	dns.set("worker.example", "127.0.0.4")
+	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-1", "worker.example", 7801) })
+	r := startWith(t, quick(s.Addr), dns.lookup)
+	r.calls("default set 127.0.0.4:7801")
+	dns.set("worker.example")
+	r.DialFailed("default")
+	await(t, "a warning that says what is kept", func() bool { return r.log.count("warn", `"kept":"127.0.0.4"`) > 0 })
+	before := dns.count("worker.example")
+	await(t, "further look-ups", func() bool { return dns.count("worker.example") > before+3 })
+	dns.set("worker.example", "127.0.0.4")
+	await(t, "the end of the trouble", func() bool { return r.log.count("info", "worker.example") > 0 })
+	if warned := r.log.count("warn", "worker.example"); warned != 1 {
+		t.Errorf("got %d warnings; want one", warned)
+	}
+	r.calls("default set 127.0.0.4:7801")
+}
+
 // accepting says who accepts connections. Safe for concurrent use.
 type accepting struct {
 	mu    sync.Mutex

@@ -156,6 +156,10 @@ func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
 	}
 	a.begun = begun
 	p.agent.health.note(asked{watch: p.watch.id, poll: !q.consistent}, a)
+	if ctx.Err() != nil {
+		p.agent.health.forget(p.watch.id) // it was stopped between the two, and nobody will ask again
+		return a, false
+	}
 	select {
 	case p.watch.answers <- a:
 		return a, true

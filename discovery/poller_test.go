@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
@@ -323,5 +326,38 @@ func TestNoHurryOnceAnOutageIsFenced(t *testing.T) {
 	w.outage.add(sinceBoot() - time.Hour)
 	if d := p.sooner(); d < 500*time.Millisecond {
 		t.Errorf("once fenced: got %v until the next read; want no hurry", d)
+	}
+}
+
+// stopsBetween is a context that ends just after it was seen not to have ended.
+type stopsBetween struct {
+	context.Context
+	stop func()
+	seen bool
+}
+
+func (c *stopsBetween) Err() error {
+	if c.seen {
+		return context.Canceled
+	}
+	c.seen = true
+	c.stop()
+	return nil
+}
+
+// TestQuestionThatIsAskedNoMoreIsNoTrouble, even if an answer to it comes while it is given up.
+func TestQuestionThatIsAskedNoMoreIsNoTrouble(t *testing.T) {
+	s, err := NewConsul(quick("127.0.0.1:1"), zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, cancel := context.WithCancel(t.Context())
+	sub := s.subscribe(interest{question: aboutKey("", "app/member")}, make(chan struct{}, 1))
+	ctx := &stopsBetween{Context: base, stop: func() { s.unsubscribe(sub); cancel() }}
+	if _, ok := newPoller(sub.watch, s.agents[0]).ask(ctx, query{consistent: true, timeout: time.Second}); ok {
+		t.Error("got it asked on; want it over")
+	}
+	if h := s.agents[0].health; len(h.failing) != 0 {
+		t.Errorf("got trouble %v kept of a question that nobody asks; want none", h.failing)
 	}
 }

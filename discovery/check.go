@@ -120,13 +120,13 @@ func (s *Consul) checkLeader(ctx context.Context, a *agent, w *labelWatch, out *
 		return err
 	}
 	now := time.Now()
-	l.look(key, view{}, view{}, netip.Addr{}, now)
-	var member, catalog view
-	if k := l.memberKey(); k != "" {
-		if member, err = s.viewOnce(ctx, a, aboutKey(w.config.Datacenter, k)); err != nil {
+	var e evidence
+	l.look(key, e, now)
+	if e.memberKey = l.memberKey(); e.memberKey != "" {
+		if e.member, err = s.viewOnce(ctx, a, aboutKey(w.config.Datacenter, e.memberKey)); err != nil {
 			return err
 		}
-		l.look(key, member, view{}, netip.Addr{}, now)
+		l.look(key, e, now)
 	}
 	if url, term := l.asksAPI(); url != "" {
 		p := newProber()
@@ -134,17 +134,16 @@ func (s *Consul) checkLeader(ctx context.Context, a *agent, w *labelWatch, out *
 		l.takeProbe(term, explain(p.probe(ctx, url)))
 	}
 	if l.asksCatalog() {
-		if catalog, err = s.viewOnce(ctx, a, aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)); err != nil {
+		if e.catalog, err = s.viewOnce(ctx, a, aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)); err != nil {
 			return err
 		}
 	}
-	var resolved netip.Addr
 	if host := l.host(); host != "" {
 		if addrs, err := s.lookUpAll(ctx, w, host); err == nil {
-			resolved = addrs[0]
+			e.hosts = map[string]netip.Addr{host: addrs[0]}
 		}
 	}
-	l.look(key, member, catalog, resolved, now)
+	l.look(key, e, now)
 	out.Leader, out.Why = l.status(), o.why
 	if l.reject != nil {
 		out.Invalid = []string{l.reject.String()}

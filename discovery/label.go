@@ -207,15 +207,15 @@ func (w *labelWatch) choose(v view) order {
 	if w.leader == nil {
 		return w.choice.look(v, time.Now())
 	}
-	var member, catalog view
-	if s := w.member; s != nil && s.watch.question.key == w.leader.memberKey() {
-		member = s.see()
+	e := evidence{hosts: w.resolver.known}
+	if w.member != nil {
+		e.memberKey, e.member = w.member.watch.question.key, w.member.see()
 	}
 	if w.catalog != nil {
-		catalog = w.catalog.see()
+		e.catalog = w.catalog.see()
 	}
 	before := w.leader.term
-	o := w.leader.look(v, member, catalog, w.resolver.known[w.leader.host()], time.Now())
+	o := w.leader.look(v, e, time.Now())
 	if w.leader.term != before {
 		w.elected = time.Now()
 	}

@@ -36,8 +36,10 @@ func (k *LeaderKey) validate() error {
 //	holder ready                                   it is master
 //	holder changed while it was not ready          the same for the new holder, from the start
 //	the same holder with a new session             nothing: nobody saw the lock lost
+//	the same, while it is not master               the same holder's readiness, from the start
 //	a value that names nobody, same session        unknown: nothing changes
-//	the same, by another session                   cut at once: the lock has changed hands
+//	the same, with the lock ignored                unknown: nothing changes
+//	a value that names nobody, another session     cut at once: the lock has changed hands
 //	a master in office that is not ready           nothing: readiness is asked for once an election
 //	the member's address changes in office         a failover to the new address
 //
@@ -47,11 +49,11 @@ type leader struct {
 	key    LeaderKey
 	office *office
 
-	entry   *entry // the last that counted; nil: the key is absent, or was not read yet
-	holder  string // who holds the key by it; empty: nobody
-	session string // by which
-	term    int    // counts the holders, so that an answer about an earlier one is told apart
-	master  string // the holder that was master last: live connections are to it
+	entry  *entry // the last that counted; nil: the key is absent, or was not read yet
+	holder string // who holds the key by it; empty: nobody
+	held   *entry // the last that named the holder; nil: nobody holds the key
+	term   int    // counts the elections, so that an answer about an earlier one is told apart
+	master string // the holder that was master last: live connections are to it
 
 	member memberInfo // of the holder; zero: not known
 	ready  bool       // the holder has been found ready
@@ -59,10 +61,18 @@ type leader struct {
 	reject *reject    // why the value cannot be followed; nil: it can
 }
 
-// look takes the present views: of the key, of the holder's member, and of the
-// instances of the service with ReadyCatalog; unknown is what is not asked for.
-// resolved is what the host name of the holder stands for, where that is known.
-func (l *leader) look(key, member, catalog view, resolved netip.Addr, now time.Time) order {
+// evidence is what is known beside the key of who may hold it. A view that is
+// unknown was not asked for, or has not come yet.
+type evidence struct {
+	memberKey string // whose member it is
+	member    view
+	catalog   view                  // the instances of the service, with ReadyCatalog
+	hosts     map[string]netip.Addr // what host names stand for
+}
+
+// look takes the present view of the key, and what is known beside it. Evidence
+// about an earlier holder says nothing of this one.
+func (l *leader) look(key view, e evidence, now time.Time) order {
 	if key.kind == unknown {
 		return order{}
 	}
@@ -70,9 +80,12 @@ func (l *leader) look(key, member, catalog view, resolved netip.Addr, now time.T
 		return o
 	}
 	if l.key.Format == PatroniFormat {
-		l.takeMember(member)
+		if e.memberKey != l.memberKey() {
+			e.member = view{}
+		}
+		l.takeMember(e.member)
 	}
-	l.takeCatalog(catalog, resolved)
+	l.takeCatalog(e.catalog, e.hosts[l.member.place.host])
 	if l.ready && l.member.isPlaced() {
 		return l.install(key)
 	}
@@ -83,9 +96,9 @@ func (l *leader) look(key, member, catalog view, resolved netip.Addr, now time.T
 }
 
 // install makes the holder master. While its host name is looked up, an earlier
-// one is no master any more: it has lost the lock.
+// one is no master any more, and has no live connections: it has lost the lock.
 func (l *leader) install(key view) order {
-	another := l.holder != l.master
+	another := l.master != "" && l.holder != l.master
 	l.master = l.holder
 	o := l.office.elect(l.member.place, key.arrived, key.begun)
 	if another && l.office.isNameless() {
@@ -113,16 +126,19 @@ func (l *leader) follow(key view, now time.Time) (order, bool) {
 	place, err := l.read(e)
 	if err != nil {
 		l.reject = &reject{who: "leader key " + quoted(l.key.Key), why: err.Error()}
-		if l.holder != "" && (l.key.LockIgnored || e.session == l.session) || l.office.state == Starting && l.key.LockIgnored {
+		if l.key.LockIgnored || l.held != nil && e.session == l.held.session {
+			if l.office.state != Found {
+				l.office.why = l.reject.String()
+			}
 			return order{}, false // as good as unknown
 		}
 		l.begin("")
 		return l.office.oust(None, l.reject.String()), false
 	}
-	if name := strings.TrimSpace(e.value); name != l.holder {
+	if name := strings.TrimSpace(e.value); name != l.holder || l.office.state != Found && !e.equal(l.held) {
 		l.begin(name)
 	}
-	l.session = e.session
+	l.held = e
 	if l.key.Format == AddressFormat {
 		l.member = memberInfo{place: place}
 	}
@@ -184,7 +200,7 @@ func (l *leader) begin(holder string) {
 		return
 	}
 	l.term++
-	l.holder, l.session, l.member, l.waits = holder, "", memberInfo{}, ""
+	l.holder, l.held, l.member, l.waits = holder, nil, memberInfo{}, ""
 	l.ready = l.key.Ready == ReadyNow
 }
 

@@ -15,8 +15,9 @@ type pursuit struct {
 	leader leader
 	now    time.Time
 
-	key, member, catalog view
-	resolved             netip.Addr
+	key view
+	evidence
+	of string // whose member it is; empty: the holder's
 }
 
 func newPursuit(t *testing.T, key LeaderKey, policy ...func(*Config)) *pursuit {
@@ -44,7 +45,12 @@ var missing = view{kind: none}
 func (p *pursuit) look(want string) {
 	p.t.Helper()
 	p.now = p.now.Add(time.Second)
-	p.check(want, p.leader.look(p.key, p.member, p.catalog, p.resolved, p.now))
+	of := p.of
+	if of == "" && p.key.entry != nil {
+		of = strings.TrimSpace(p.key.entry.value)
+	}
+	p.memberKey = "service/pg/members/" + of
+	p.check(want, p.leader.look(p.key, p.evidence, p.now))
 }
 
 func (p *pursuit) check(want string, o order) {
@@ -105,6 +111,22 @@ func TestLeaderKeyWithTheLockIgnored(t *testing.T) {
 	p.keyIs(holding("nonsense", ""), "") // as good as unknown
 	p.keyIs(holding("10.0.0.2:3306", ""), "set 10.0.0.2:3306")
 	p.keyIs(missing, "cut")
+	p.keyIs(holding("10.0.0.2:3306", ""), "set 10.0.0.2:3306")
+}
+
+// TestValueThatNamesNobodyElectsNobody: with the lock ignored, it ends no connection
+// that was kept, and says why there is no master.
+func TestValueThatNamesNobodyElectsNobody(t *testing.T) {
+	p := newPursuit(t, LeaderKey{LockIgnored: true}, func(c *Config) { c.OnLost = KeepLive })
+	p.keyIs(holding("nonsense", ""), "")
+	p.why("not HOST:PORT")
+	p.keyIs(holding("10.0.0.1:3306", ""), "set 10.0.0.1:3306")
+	p.keyIs(missing, "clear")
+	p.keyIs(holding("nonsense", ""), "")
+	p.why("not HOST:PORT")
+	p.keyIs(missing, "")
+	p.why("absent")
+	p.keyIs(holding("10.0.0.1:3306", ""), "set 10.0.0.1:3306")
 }
 
 func TestLeaderIsMasterOnceItsAPISaysSo(t *testing.T) {
@@ -177,6 +199,51 @@ func TestSameHolderWithANewSessionIsNothing(t *testing.T) {
 	}
 }
 
+// TestNewSessionAfterAFenceMustBeReadyAgain: nobody could see what became of the lock.
+func TestNewSessionAfterAFenceMustBeReadyAgain(t *testing.T) {
+	p := patroni(t)
+	p.check("cut", p.office.fence())
+	p.look("set 10.0.0.1:5432") // held as it was all the time
+	p.check("cut", p.office.fence())
+	p.keyIs(holding("pg1", "s2"), "clear")
+	p.why("REST API")
+	p.ready("set 10.0.0.1:5432")
+}
+
+func TestMemberOfAnEarlierHolderSaysNothing(t *testing.T) {
+	for _, ready := range []LeaderReady{ReadyNow, ReadyAPI} {
+		p := newPursuit(t, LeaderKey{Format: PatroniFormat, Ready: ready})
+		p.member = memberAt("10.0.0.1:5432")
+		p.key = holding("pg1", "s1")
+		p.leader.look(p.key, evidence{}, p.now)
+		p.ready("set 10.0.0.1:5432")
+		p.of = "pg1"
+		p.keyIs(holding("pg2", "s2"), "cut")
+		p.why("not been read yet")
+		if url, _ := p.leader.asksAPI(); url != "" {
+			t.Errorf("got %q asked whether pg2 is ready; want nothing, since that is pg1's", url)
+		}
+		p.of, p.member = "pg2", memberAt("10.0.0.2:5432")
+		if ready == ReadyAPI {
+			p.look("")
+		}
+		p.ready("set 10.0.0.2:5432")
+	}
+}
+
+func TestHostNameOfAnEarlierHolderSaysNothing(t *testing.T) {
+	p := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
+	p.hosts = map[string]netip.Addr{"sync-2.example": netip.MustParseAddr("10.0.0.2")}
+	p.keyIs(holding("sync-2.example:7800", "s1"), "clear")
+	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(2, 2)}}}
+	for _, next := range []string{"sync-3.example:7800", "10.0.0.3:7800"} {
+		p.keyIs(holding(next, "s2"), "")
+		if p.leader.ready {
+			t.Errorf("%s: got it ready since sync-2 is; want it to wait", next)
+		}
+	}
+}
+
 func TestReadinessIsNotAskedOfAMasterInOffice(t *testing.T) {
 	p := patroni(t)
 	if url, _ := p.leader.asksAPI(); url != "" {
@@ -235,6 +302,15 @@ func TestLeaderByAHostNameIsCutFromTheOldOneFirst(t *testing.T) {
 	p.check("set 10.0.0.2:5432", p.office.resolved(netip.MustParseAddr("10.0.0.2"), p.now))
 }
 
+func TestNewLeaderByAHostNameCutsThoseWhoWereKept(t *testing.T) {
+	p := newPursuit(t, LeaderKey{}, func(c *Config) { c.OnLost = KeepLive })
+	p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
+	p.keyIs(missing, "clear")
+	p.keyIs(holding("pg2.example:5432", "s2"), "cut")
+	p.why("looked up")
+	p.look("")
+}
+
 func TestLeaderIsReadyByTheCatalog(t *testing.T) {
 	p := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
 	p.keyIs(holding("10.0.0.2:7800", "s1"), "clear")
@@ -259,9 +335,9 @@ func TestLeaderByAHostNameIsReadyByTheCatalog(t *testing.T) {
 	if p.leader.host() != "sync-2.example" {
 		t.Errorf("got host %q to be looked up; want sync-2.example", p.leader.host())
 	}
-	p.resolved = netip.MustParseAddr("10.0.0.2")
+	p.hosts = map[string]netip.Addr{"sync-2.example": netip.MustParseAddr("10.0.0.2")}
 	p.look("")
-	p.check("set 10.0.0.2:7800", p.office.resolved(p.resolved, p.now))
+	p.check("set 10.0.0.2:7800", p.office.resolved(p.hosts["sync-2.example"], p.now))
 	q := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
 	q.catalog = view{kind: found, claims: &claims{candidates: []candidate{{host: "SYNC-2.example", port: 7800}}}}
 	q.keyIs(holding("sync-2.example:7800", "s1"), "")
@@ -277,6 +353,9 @@ func TestLostAfterWaitsBeforeItCuts(t *testing.T) {
 	p.check("", p.office.expire(lost.Add(9*time.Second)))
 	p.keyIs(holding("pg1", "s2"), "")
 	p.ready("set 10.0.0.1:5432") // back in time
+	if !p.office.cutAt.IsZero() {
+		t.Errorf("got a cut still due at %v; want none, or the label looks for it again and again", p.office.cutAt)
+	}
 	p.check("", p.office.expire(lost.Add(time.Hour)))
 	p.keyIs(missing, "clear")
 	p.check("cut", p.office.expire(p.now.Add(10*time.Second)))

@@ -93,6 +93,7 @@ func (o *office) seat() order {
 		return out
 	}
 	o.state, o.why, o.master = Found, "", m
+	o.cut, o.cutAt = false, time.Time{}
 	out.do, out.master = setMaster, m
 	return out
 }
@@ -137,16 +138,14 @@ func (o *office) unseat() order {
 	return out
 }
 
-// isNameless reports whether another than the present master is to be master,
-// and its host name has not been looked up yet.
+// isNameless reports whether another is to be master than the one to whom there are
+// live connections, and its host name has not been looked up yet.
 func (o *office) isNameless() bool {
-	return o.state == Found && o.winner.host != "" && !o.address.IsValid()
+	live := o.state == Found || o.state == None && !o.cut
+	return live && o.winner.host != "" && !o.address.IsValid()
 }
 
 func (o *office) vacate(s State, why string) {
-	if o.state == Found || o.state == Starting {
-		o.cut, o.cutAt = false, time.Time{}
-	}
 	o.winner, o.address, o.begun = candidate{}, netip.AddrPort{}, 0
 	o.state, o.why = s, why
 }

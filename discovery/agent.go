@@ -140,6 +140,9 @@ func (a *agent) getKey(ctx context.Context, q query, o *api.QueryOptions) (answe
 		return answer{}, err
 	}
 	if x.status == http.StatusNotFound {
+		if meta.LastIndex == 0 {
+			return failed(errNotConsuls), nil
+		}
 		return understoodKey(meta, nil), nil
 	}
 	e, err := newEntry(q.key, pair)
@@ -187,6 +190,10 @@ func (a *agent) trouble(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// errNotConsuls says that a page was not found, and no key missed: with that Consul
+// gives the index to wait for one on (agent/consul/kvs_endpoint.go: Get).
+var errNotConsuls = errors.New("status 404 without an index, which is not Consul's; check the address and its path")
 
 // errNoAnswer says that nothing came, or not all of it.
 var errNoAnswer = errors.New("no complete answer in time")

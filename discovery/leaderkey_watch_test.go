@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -111,6 +112,45 @@ func TestLeaderKeyOfPatroniIsFollowed(t *testing.T) {
 	}
 }
 
+// TestHolderThatChangesInOneStepIsCutFromAtOnce: what was read of the last holder says
+// nothing of the new one, neither where it is nor that it is ready.
+func TestHolderThatChangesInOneStepIsCutFromAtOnce(t *testing.T) {
+	for name, ready := range map[string]LeaderReady{"ready by its API": ReadyAPI, "ready at once": ReadyNow} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := consulDouble(t)
+			p := batman(t, s.Client())
+			key := ofPatroni()
+			key.Ready = ready
+			r := start(t, leading(key, s.Addr))
+			r.awaitCall(set1)
+			from := len(r.list())
+			undo := s.Inject(consultest.Hang().On("/v1/kv/service/batman/members/pg2"))
+			defer undo()
+			s.Txn(func(t *consultest.Tx) {
+				t.DropKey(patroniKey)
+				t.Lock(patroniKey, "pg2", t.NewSession(consultest.DeleteKeys))
+			})
+			r.awaitCall("default cut")
+			time.Sleep(100 * time.Millisecond) // pg1, whose API says that it is primary still, must not be asked for pg2
+			if calls := r.list()[from:]; !slices.Equal(calls, []string{"default cut"}) {
+				t.Fatalf("got calls %q before pg2's member is read; want a cut alone", calls)
+			}
+			undo()
+			must(t, p.Promote("pg2"))
+			if ready == ReadyAPI {
+				r.heard(0)
+				time.Sleep(100 * time.Millisecond)
+				if calls := r.list()[from:]; !slices.Equal(calls, []string{"default cut"}) {
+					t.Fatalf("got calls %q while pg2's API says that it does not lead; want a cut alone", calls)
+				}
+				return
+			}
+			r.awaitCall(set2)
+		})
+	}
+}
+
 func TestMastersAreNotProbedInOffice(t *testing.T) {
 	t.Parallel()
 	s := consulDouble(t)
@@ -160,6 +200,23 @@ func TestLeaderKeyThatIsDeniedIsNotAbsent(t *testing.T) {
 	r.heard(0)
 	s.DropKey(addressKey)
 	r.calls(set1, "default cut")
+}
+
+// TestPageThatIsNotFoundIsNoAbsentKey: a gateway that has lost its way to Consul
+// answers 404 as well.
+func TestPageThatIsNotFoundIsNoAbsentKey(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+	r := start(t, leading(LeaderKey{Key: addressKey}, s.Addr))
+	r.calls(set1)
+	undo := s.Inject(consultest.Status(http.StatusNotFound, "404 page not found"))
+	await(t, "the trouble", func() bool { return strings.Contains(r.agent(0).Error, "404") })
+	time.Sleep(200 * time.Millisecond)
+	r.state(Found, 1)
+	undo()
+	r.heard(0)
+	r.calls(set1)
 }
 
 func TestLeaderKeyDeniedFromTheStartSaysSo(t *testing.T) {
@@ -257,6 +314,34 @@ func TestOneQuestionForAllLabels(t *testing.T) {
 	want := []string{"B clear", "B set 127.0.0.1:7804", "a set 127.0.0.1:7803", "c clear", "c set 127.0.0.1:7805"}
 	if !slices.Equal(calls, want) {
 		t.Errorf("got calls %q; want %q", calls, want)
+	}
+}
+
+// TestFailingCandidatesOfASharedQuestionAreSaidOnce, though the long poll that the
+// label shares with others never shows them.
+func TestFailingCandidatesOfASharedQuestionAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.Register(
+		consultest.Service{ID: "a1", Name: "sync", Port: 7803, Tags: []string{"role=master", "label=a"}},
+		consultest.Service{ID: "b1", Name: "sync", Port: 7804, Tags: []string{"role=master", "label=b"}},
+	)
+	c := quick(s.Addr)
+	c.Labels = []Label{{Name: "a", Tagged: true}, {Name: "b", Tagged: true}}
+	r := start(t, c)
+	r.awaitCall("b set 127.0.0.1:7804")
+	s.SetCheck("b1", consultest.Critical, "")
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[1].Why, "critical") })
+	for port := 7810; port < 7815; port++ {
+		s.Txn(func(t *consultest.Tx) { t.SetAddress("a1", "", port) })
+		r.awaitCall(fmt.Sprintf("a set 127.0.0.1:%d", port))
+		if l := r.Labels()[1]; l.Why == "" || len(l.Failing) != 1 {
+			t.Errorf("got why %q, failing %v once the others' long poll has answered; want the check that fails", l.Why, l.Failing)
+		}
+		r.heard(0)
+	}
+	if n := r.log.count("warn", "checks of its candidates"); n != 1 {
+		t.Errorf("got %d warnings of one check that fails; want one", n)
 	}
 }
 

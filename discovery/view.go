@@ -34,17 +34,21 @@ func (v view) after(a answer, label string) (next view, verify bool) {
 	if next.kind == none && v.kind != none && !a.consistent {
 		return v, true
 	}
-	if v.says(next) {
+	if v.says(next, a.consistent) {
 		v.begun, v.index, v.denied = max(v.begun, a.begun), a.index, ""
 		return v, false
 	}
 	return next, false
 }
 
-// says reports whether v and w say the same of who is there.
-func (v view) says(w view) bool {
+// says reports whether v and w, by a consistent read or by a long poll, say the same
+// of who is there. A long poll is not told of those whose checks fail.
+func (v view) says(w view, consistent bool) bool {
 	if v.kind != w.kind || (v.claims == nil) != (w.claims == nil) {
 		return false
 	}
-	return v.entry.equal(w.entry) && (v.claims == w.claims || v.claims.equal(w.claims))
+	if v.claims == w.claims {
+		return v.entry.equal(w.entry)
+	}
+	return v.claims.claimEqually(w.claims) && (!consistent || v.claims.failEqually(w.claims))
 }

@@ -2,6 +2,7 @@
 //
 //	bench run                       everything, and writes RESULTS.md and its plots
 //	bench run -workload pingpong    only workloads whose names begin so, and writes nothing
+//	bench run -workload idle -add   the same, and puts them into RESULTS.md beside the others
 //	bench run -quick                one short round of each, to see that all works
 //	bench render                    RESULTS.md and plots anew from results.json
 //	bench list                      the workloads

@@ -29,6 +29,7 @@ type settings struct {
 	idle     time.Duration
 	quick    bool
 	out      string
+	add      bool
 	limit    time.Duration
 	binaries map[string]string // rosproxy's, by the name it goes by
 }
@@ -45,6 +46,7 @@ func parseSettings(args []string) (settings, error) {
 	f.DurationVar(&s.idle, "idle", 30*time.Second, "how long the CPU of a process without clients is measured")
 	f.BoolVar(&s.quick, "quick", false, "one short round of each, to see that all works")
 	f.StringVar(&s.out, "out", "", "directory for RESULTS.md, results.json and the plots; for a full run bench, else none")
+	f.BoolVar(&s.add, "add", false, "put the workloads of this run into the report that is there, in place of their former figures")
 	f.DurationVar(&s.limit, "limit", 40*time.Minute, "the whole run ends after this")
 	f.Func("also", "NAME=PATH: another binary of rosproxy to measure beside this one; repeatable", func(v string) error {
 		name, path, ok := strings.Cut(v, "=")
@@ -76,7 +78,7 @@ func parseSettings(args []string) (settings, error) {
 		}
 		s.root = root
 	}
-	if s.out == "" && s.workload == "" && s.peer == "" && !s.quick {
+	if s.out == "" && (s.add || s.workload == "" && s.peer == "" && !s.quick) {
 		s.out = filepath.Join(s.root, "bench")
 	}
 	return s, nil
@@ -157,6 +159,12 @@ func runBench(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	var former *results.Run
+	if s.add {
+		if former, err = results.Load(s.out); err != nil {
+			return fmt.Errorf("add to the report that is there: %w", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	if err := prepare(ctx, &s, chosen); err != nil {
@@ -188,6 +196,10 @@ func runBench(ctx context.Context, args []string) error {
 	fmt.Print("\n", results.Text(r))
 	if s.out == "" {
 		return nil
+	}
+	if former != nil {
+		former.Add(r)
+		r = former
 	}
 	if err := results.Save(r, s.out); err != nil {
 		return err

@@ -112,6 +112,9 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%v: got output to %q, %v; want none", args, s.out, err)
 		}
 	}
+	if s, err := parseSettings([]string{"-workload", "idle", "-add"}); err != nil || filepath.Base(s.out) != "bench" || !s.add {
+		t.Errorf("-add: got output to %q, %v; want bench", s.out, err)
+	}
 	if s, err := parseSettings([]string{"-also", "old=/bin/x"}); err != nil || s.binaries["old"] != "/bin/x" {
 		t.Errorf("-also: got %v, %v; want old", s.binaries, err)
 	}

@@ -54,6 +54,9 @@ func writeMedians(b *strings.Builder, r *Run) {
 	b.WriteString("## What was measured\n\n")
 	for _, w := range r.Workloads {
 		fmt.Fprintf(b, "### %s\n\n`bench run -workload %s`: %s\n\n", w.Title, w.Name, w.About)
+		if w.Later != "" {
+			fmt.Fprintf(b, "Measured later than the rest: %s.\n\n", w.Later)
+		}
 		fmt.Fprintf(b, "| | %s |\n|---|%s\n", strings.Join(w.Peers, " | "), strings.Repeat("---|", len(w.Peers)))
 		for _, f := range w.Figures {
 			fmt.Fprintf(b, "| %s |", strings.TrimSuffix(f.Name+", "+f.Unit, ", "))

@@ -94,6 +94,36 @@ func TestSavedRunRendersTheSameAgain(t *testing.T) {
 	}
 }
 
+// A part of the report is measured anew, the rest stays as it was.
+func TestLaterRunReplacesItsWorkloadsAlone(t *testing.T) {
+	r, later := sampleRun(), sampleRun()
+	r.Workloads = append(r.Workloads, &Workload{Name: "idle", Title: "Idle", Peers: []string{Subject}})
+	later.Machine = []Fact{{"Kernel", "Linux 9"}, {"Load before", "0.5 (1 minute)"}, {"rosproxy", "rosproxy v2 go1"}}
+	later.Command, later.Began = "bench run -workload bulk", time.Unix(2e9, 0)
+	later.Workloads[0].Figures[0].Samples[Subject] = []float64{9}
+	later.Workloads = append(later.Workloads, &Workload{Name: "labels", Title: "Labels", Peers: []string{Subject}})
+	r.Add(later)
+	text := Markdown(r, nil)
+	for _, want := range []string{
+		"| Kernel | Linux |", "`make bench`, 2001-09-09 01:46 UTC", "| CPU per GB, s/GB | 9.00 |",
+		"Measured later than the rest: by `bench run -workload bulk`, 2033-05-18 03:33 UTC, Load before 0.5 (1 minute), rosproxy v2 go1.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q; it is:\n%s", want, text)
+		}
+	}
+	if got := strings.Count(text, "Measured later"); got != 2 {
+		t.Errorf("workloads measured later: got %d; want 2 of the 3", got)
+	}
+	var order []string
+	for _, w := range r.Workloads {
+		order = append(order, w.Name)
+	}
+	if got := strings.Join(order, " "); got != "bulk-up-4 idle labels" {
+		t.Errorf("workloads: got %s; want bulk-up-4 idle labels", got)
+	}
+}
+
 func TestPlotsShowLabelsAndNumbers(t *testing.T) {
 	dir := t.TempDir()
 	if err := Save(sampleRun(), dir); err != nil {

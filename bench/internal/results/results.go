@@ -3,8 +3,10 @@
 package results
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,12 +20,32 @@ type Run struct {
 	Workloads []*Workload
 }
 
+// Add puts the workloads of a later run into r, in place of those of the same
+// name or behind the others.
+func (r *Run) Add(later *Run) {
+	for _, w := range later.Workloads {
+		w.Later = fmt.Sprintf("by `%s`, %s", later.Command, later.Began.UTC().Format("2006-01-02 15:04 MST"))
+		for _, f := range later.Machine {
+			if f.Name == "rosproxy" || f.Name == "Load before" {
+				w.Later += ", " + strings.TrimPrefix(f.Name+" "+f.Value, "rosproxy ") // whose value begins so, too
+			}
+		}
+		i := slices.IndexFunc(r.Workloads, func(old *Workload) bool { return old.Name == w.Name })
+		if i < 0 {
+			r.Workloads = append(r.Workloads, w)
+			continue
+		}
+		r.Workloads[i] = w
+	}
+}
+
 // Fact is one line about the machine.
 type Fact struct{ Name, Value string }
 
 // Workload is what was measured of one.
 type Workload struct {
 	Name, Title, About string
+	Later              string   `json:",omitempty"` // when and with what, where it was not measured with the rest of the run
 	Peers              []string // in the order they ran
 	Figures            []*Figure
 	Checks             []Check

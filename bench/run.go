@@ -285,10 +285,10 @@ func runOnce(ctx context.Context, b *workloads.Bench, w *workloads.Workload, pee
 // elections in one run of a peer make 50 in a full run.
 func elections(rounds int) int { return int(math.Ceil(50 / float64(max(rounds, 5)))) }
 
-// brief is one round in a line.
+// brief is one round in a line: the first of its figures, where there are many.
 func brief(w *workloads.Workload, s workloads.Samples) string {
 	var parts []string
-	for _, u := range w.Units {
+	for _, u := range w.Units[:min(len(w.Units), 6)] {
 		if v := s[u[0]]; len(v) > 0 {
 			parts = append(parts, fmt.Sprintf("%s %s %s", u[0], results.Number(results.Summarize(v).Median), u[1]))
 		}

@@ -19,6 +19,8 @@ const (
 	wakeAgent   = "long poll that wakes: CPU of the agent"
 	answerSize  = "answer: from the agent"
 	serverSize  = "answer: from the servers to the agent"
+	keyServers  = "consistent read of a leader key: CPU of all servers"
+	keyAgent    = "consistent read of a leader key: CPU of the agent"
 )
 
 var costUnits = [][2]string{
@@ -51,6 +53,11 @@ func (l *labelled) measureCosts(ctx context.Context) error {
 	}
 	if err := l.measureReads(ctx, watches[0], idle); err != nil {
 		return err
+	}
+	if l.text == one {
+		if err := l.measureKeyReads(ctx, idle); err != nil {
+			return err
+		}
 	}
 	return l.measureWakes(ctx, watches, contests[0], idle)
 }
@@ -94,9 +101,9 @@ func ofLeader(u use) time.Duration  { return u.Leader }
 func ofServers(u use) time.Duration { return u.Servers() }
 func ofAgent(u use) time.Duration   { return u.Agent }
 
-func (l *labelled) measureReads(ctx context.Context, w *consul.Watch, idle use) error {
-	count, size := 0, 0
-	used, err := l.use(ctx, func() error {
+// read reads consistently, one after the other.
+func (l *labelled) read(ctx context.Context, w *consul.Watch) (used use, count, size int, err error) {
+	used, err = l.use(ctx, func() error {
 		for end := time.Now().Add(l.bench.Idle / 5); time.Now().Before(end); count++ {
 			a, err := w.ReadConsistently(ctx)
 			if err != nil {
@@ -106,6 +113,11 @@ func (l *labelled) measureReads(ctx context.Context, w *consul.Watch, idle use) 
 		}
 		return nil
 	})
+	return used, count, size, err
+}
+
+func (l *labelled) measureReads(ctx context.Context, w *consul.Watch, idle use) error {
+	used, count, size, err := l.read(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -114,6 +126,29 @@ func (l *labelled) measureReads(ctx context.Context, w *consul.Watch, idle use) 
 	l.note(readAgent, used.each(count, idle, ofAgent))
 	l.note(answerSize, float64(size)/1e3)
 	l.note(serverSize, float64(used.received)/float64(count)/1e3)
+	return nil
+}
+
+// measureKeyReads measures the same with a leader key, which has no labels.
+func (l *labelled) measureKeyReads(ctx context.Context, idle use) error {
+	session, err := l.agent.OpenSession(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = session.Destroy(context.WithoutCancel(ctx)) }() // as good as gone with the agent
+	if err := session.Acquire(ctx, leaderKey, "127.0.0.1:1"); err != nil {
+		return err
+	}
+	w, err := l.agent.Watch(ctx, "/v1/kv/"+leaderKey, nil)
+	if err != nil {
+		return err
+	}
+	used, count, _, err := l.read(ctx, w)
+	if err != nil {
+		return err
+	}
+	l.out[keyServers] = append(l.out[keyServers], used.each(count, idle, ofServers))
+	l.out[keyAgent] = append(l.out[keyAgent], used.each(count, idle, ofAgent))
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/check"
+	clientcmd "github.com/rosproxy/rosproxy/cmd/rosproxy/internal/client"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/logging"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
@@ -88,7 +89,7 @@ func executable() string {
 // What the program exits with.
 const (
 	exitOK     = 0 // drained, or nothing was wrong
-	exitFailed = 1 // failed at run time, or check found a fault
+	exitFailed = 1 // failed at run time, check found a fault, or an instance did not do what a client command asked
 	exitUsage  = 2 // bad usage or configuration
 )
 
@@ -105,6 +106,9 @@ func (p Program) Run(ctx context.Context) int {
 	case config.Version:
 		fmt.Fprintln(p.Stdout, "rosproxy", build())
 		return exitOK
+	}
+	if clientcmd.Has(command) {
+		return clientcmd.Run(ctx, command, c.Client, clientcmd.Process{Stdout: p.Stdout, Stderr: p.Stderr, Env: p.Env, Signals: p.Signals})
 	}
 	log, stopLog := logging.Start(c.Log.Level, c.Log.Format, p.Stderr)
 	defer stopLog()

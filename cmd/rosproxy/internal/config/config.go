@@ -26,6 +26,7 @@ type Config struct {
 	// UpgradeTimeout is what a new process has to become ready.
 	UpgradeTimeout time.Duration
 	Warnings       []string // what is odd about it, but no fault
+	Client         Client   // of a client command, which has nothing else of this
 
 	listeners []listener // while it is loaded, in the order of Proxy.Listeners
 }

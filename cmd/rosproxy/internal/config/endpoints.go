@@ -14,6 +14,17 @@ type Endpoint struct {
 	Address string // HOST:PORT or a path
 }
 
+// String is e as --admin-listen and --admin have it.
+func (e Endpoint) String() string {
+	if e.Network == "unix" {
+		return unixPrefix + e.Address
+	}
+	return e.Address
+}
+
+// unixPrefix is what an address begins with that is the path of a unix socket.
+const unixPrefix = "unix:"
+
 // Admin says where the admin endpoints are and who may use them.
 type Admin struct {
 	Endpoint
@@ -80,7 +91,7 @@ func (e Endpoint) overlaps(other Endpoint) bool {
 // parseEndpoint reads HOST:PORT or unix:PATH, which no listener of the proxy
 // has. It is local when nobody but this machine can connect.
 func parseEndpoint(v value, taken []listener) (e Endpoint, local bool, err error) {
-	if path, ok := strings.CutPrefix(v.text, "unix:"); ok {
+	if path, ok := strings.CutPrefix(v.text, unixPrefix); ok {
 		if reason := badSocketPath(path); reason != "" {
 			return e, false, v.fault("%s", reason)
 		}

@@ -18,6 +18,11 @@ const (
 	Check   Command = "check"
 	Version Command = "version"
 	Help    Command = "help" // which has been printed
+
+	Status      Command = "status"
+	Connections Command = "connections"
+	Drain       Command = "drain"
+	Undrain     Command = "undrain"
 )
 
 // grammar is the command line. Its values are text: config.go gives them their
@@ -79,9 +84,14 @@ Every flag has an environment variable: ROSPROXY_ and its name in capitals, with
 	`Lists repeat the flag, or are separated by commas in the environment. A flag beats the environment, and that the file of --config.`
 
 // Parse reads the command line and the environment, NAME=VALUE. Help goes to
-// out. The Config is that of Run and Check. An error names flag, value and
-// reason; OneLine makes it fit for a terminal, whatever the user typed.
+// out. The Config is that of Run and Check; of a client command it has nothing
+// but Client. An error names flag, value and reason; OneLine makes it fit for a
+// terminal, whatever the user typed.
 func Parse(args, env []string, out io.Writer) (Command, Config, error) {
+	args = asCommand(args)
+	if c, ok := clientCommandOf(args); ok {
+		return parseClient(c, args, env, out)
+	}
 	command, s, err := parseArgs(args, env, out)
 	if err != nil || command != Run && command != Check {
 		return command, Config{}, err
@@ -95,22 +105,35 @@ func Parse(args, env []string, out io.Writer) (Command, Config, error) {
 	return command, c, err
 }
 
-// parseArgs reads the command line. Help goes to out.
+// parseArgs reads the command line of all but the client commands, which stand
+// in its help. Help goes to out.
 func parseArgs(args, env []string, out io.Writer) (Command, settings, error) {
-	var g grammar
+	var commands []kong.Option
+	for _, c := range clientCommands {
+		commands = append(commands, kong.DynamicCommand(string(c.name), c.help, "", &struct{}{}))
+	}
+	command, s, err := parseWith(new(grammar), args, env, out, commands...)
+	if _, ok := clientCommandOf([]string{string(command)}); ok { // behind a flag of run
+		return "", settings{}, fmt.Errorf("%s: its flags come after it, and it has none of run's", command)
+	}
+	return command, s, err
+}
+
+// parseWith reads a command line by a grammar. Help goes to out.
+func parseWith(grammar any, args, env []string, out io.Writer, more ...kong.Option) (Command, settings, error) {
 	helped := false
-	parser, err := kong.New(&g,
+	parser, err := kong.New(grammar, append([]kong.Option{
 		kong.Name("rosproxy"),
 		kong.Description(description),
 		kong.Writers(out, out),
 		kong.WithHyphenPrefixedParameters(true), // or "-1s" would be no value to find fault with
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-	)
+	}, more...)...)
 	if err != nil {
 		return "", settings{}, fmt.Errorf("build the command line: %w", err)
 	}
-	ctx, err := parser.Parse(asCommand(args))
+	ctx, err := parser.Parse(args)
 	if helped {
 		return Help, settings{}, nil
 	}
@@ -143,16 +166,16 @@ func (s settings) checkValues() error {
 	return nil
 }
 
-// asCommand takes --version for version and help for --help, which people try as well.
+// asCommand takes --version for version, and help for --help, alone or with a
+// command, which people try as well.
 func asCommand(args []string) []string {
-	if len(args) != 1 {
-		return args
-	}
-	switch args[0] {
-	case "--version":
+	switch {
+	case len(args) == 1 && args[0] == "--version":
 		return []string{string(Version)}
-	case string(Help):
+	case len(args) == 1 && args[0] == string(Help):
 		return []string{"--help"}
+	case len(args) == 2 && (args[0] == string(Help) || args[0] == "--help"):
+		return []string{args[1], "--help"}
 	}
 	return args
 }

@@ -98,18 +98,19 @@ func (s settings) list(flag string) []value {
 	}
 	var values []value
 	variable := envName(flag)
-	switch text, inEnv := s.env[variable]; {
+	text, inEnv := s.variable(flag)
+	switch {
 	case s.own[flag] != nil:
 		return s.own[flag]
 	case s.args[flag] != nil:
 		for _, t := range s.args[flag] {
 			values = append(values, value{flag: flag, text: t})
 		}
-	case inEnv && text != "" && f.IsSlice(): // an empty variable is as good as none
+	case inEnv && f.IsSlice():
 		for t := range strings.SplitSeq(text, ",") {
 			values = append(values, value{flag: flag, text: strings.TrimSpace(t), from: variable})
 		}
-	case inEnv && text != "":
+	case inEnv:
 		values = append(values, value{flag: flag, text: text, from: variable})
 	case s.file.values[flag] != nil:
 		return s.file.values[flag]
@@ -136,7 +137,17 @@ func (s settings) explicit(flag string) bool {
 
 // given reports whether a flag was given besides the file.
 func (s settings) given(flag string) bool {
-	return s.args[flag] != nil || s.env[envName(flag)] != ""
+	_, inEnv := s.variable(flag)
+	return s.args[flag] != nil || inEnv
+}
+
+// variable is the text of a flag's variable; an empty one is as good as none.
+func (s settings) variable(flag string) (text string, ok bool) {
+	if s.flags[flag].Tag.Has(tagOnce) {
+		return "", false
+	}
+	text = s.env[envName(flag)]
+	return text, text != ""
 }
 
 // hasOwn reports whether a listener has one of these of its own.
@@ -163,6 +174,9 @@ func (s settings) stray() []string {
 	known := map[string]bool{}
 	for flag := range s.flags {
 		known[envName(flag)] = true
+	}
+	for _, variable := range clientVariables() {
+		known[variable] = true
 	}
 	var stray []string
 	for name := range s.env {

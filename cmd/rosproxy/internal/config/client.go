@@ -1,0 +1,105 @@
+package config
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rosproxy/rosproxy/drain"
+)
+
+// Client is what a client command was told.
+type Client struct {
+	Admin     []Endpoint // of the instances, each once
+	TokenFile string     // of the bearer token; empty: none is sent
+	JSON      bool       // one document for programs, instead of text for people
+
+	Connections ConnectionsQuery
+	Drain       DrainRequest
+}
+
+// ConnectionsQuery says which connections are listed.
+type ConnectionsQuery struct {
+	Label string // empty: all
+	Limit int    // for each instance; 0: all
+}
+
+// DrainRequest says how instances are drained.
+type DrainRequest struct {
+	Grace, Timeout *time.Duration // nil: as each is configured
+	Exit           bool           // end the process
+	Wait           bool           // until they are drained
+}
+
+// maxInstances bounds how many are asked at a time.
+const maxInstances = 256
+
+func (clientFlags) load(s settings, c *Client) (err error) {
+	for _, v := range s.list("admin") {
+		e, err := parseInstance(v)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(c.Admin, e) {
+			return v.fault("given twice")
+		}
+		if len(c.Admin) == maxInstances {
+			return v.fault("more than %d instances", maxInstances)
+		}
+		c.Admin = append(c.Admin, e)
+	}
+	if v, ok := s.one("admin-token-file"); ok {
+		if _, err := ReadToken(v.text); err != nil {
+			return v.fault("%v", err)
+		}
+		c.TokenFile = v.text
+	}
+	c.JSON, err = parseBool(s, "json")
+	return err
+}
+
+// parseInstance reads where the admin endpoints of an instance are.
+func parseInstance(v value) (Endpoint, error) {
+	e, _, err := parseEndpoint(v, nil)
+	if err != nil || e.Network == "unix" {
+		return e, err
+	}
+	if _, port, _ := SplitHostPort(e.Address); port == 0 {
+		return e, v.fault("nobody listens on port 0")
+	}
+	return e, nil
+}
+
+func (f *connectionsFlags) load(s settings, c *Client) (err error) {
+	if err := f.clientFlags.load(s, c); err != nil {
+		return err
+	}
+	if v, ok := s.one("label"); ok {
+		if reason := badLabel(v.text); reason != "" {
+			return v.fault("%s", reason)
+		}
+		c.Connections.Label = v.text
+	}
+	c.Connections.Limit, err = parseCount(s, "limit", 1, maxConns)
+	return err
+}
+
+func (f *drainFlags) load(s settings, c *Client) (err error) {
+	if err := f.clientFlags.load(s, c); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		flag string
+		to   **time.Duration
+	}{{"grace", &c.Drain.Grace}, {"timeout", &c.Drain.Timeout}} {
+		if _, ok := s.one(d.flag); !ok {
+			continue
+		}
+		given, err := parseDuration(s, d.flag, 0, drain.MaxDuration)
+		if err != nil {
+			return err
+		}
+		*d.to = &given
+	}
+	c.Drain.Exit, c.Drain.Wait = f.Exit, f.Wait
+	return nil
+}

@@ -131,6 +131,7 @@ func runChild(role string) int {
 		"clients":   newClientsRole,
 		"masters":   newMastersRole,
 		"proxy":     newProxyRole,
+		"leased":    newLeasedRole,
 		"itself":    newItselfRole,
 		"handshake": newHandshakeRole,
 	}[role]()

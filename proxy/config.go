@@ -59,6 +59,11 @@ type Listener struct {
 	// first counts.
 	Revalidate time.Duration
 
+	// KillAfterLease: the process ends by SIGKILL, also while it is stopped, when a
+	// lease of the label (Lease) ended half a second ago and a connection to its
+	// master is still open. Of several listeners of a label the first counts.
+	KillAfterLease bool
+
 	// File is a socket that listens already, to be used instead of opening
 	// Address; nil: none. New makes a copy, File stays the caller's.
 	File *os.File

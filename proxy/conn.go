@@ -138,7 +138,7 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	c.stopWatch(l)
 	c.unqueueRelease(l)
 	if c.relayed != 0 {
-		c.label.live.Add(-1)
+		c.label.closed()
 	}
 	c.counters.active--
 	c.counters.closed[why]++

@@ -107,7 +107,7 @@ func (c *conn) dialAnswered(l *loop) {
 		return
 	}
 	c.relayed = l.clock.now()
-	c.label.live.Add(1)
+	c.label.opened()
 	c.stopWaiting(l)
 	c.epoch.reached(l, c.label)
 	l.timers.arm(c.index, c.relayed+int64(lateOptionsAfter))

@@ -3,7 +3,6 @@ package proxy
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -163,9 +162,13 @@ func (p *Proxy) Lease(label string, until time.Duration) {
 	lb, _ := p.mustFind(label)
 	end := int64(until)
 	if end == 0 {
-		end = math.MaxInt64
+		end = noLease
 	}
-	if before := lb.lease.Swap(end); before <= p.clock.now() {
+	before := lb.lease.Swap(end)
+	if lb.guard != nil {
+		lb.guard.consider(lb)
+	}
+	if before <= p.clock.now() {
 		p.broadcast(func(s *shard) { s.resume(lb) })
 	}
 }

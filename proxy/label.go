@@ -33,10 +33,14 @@ type label struct {
 
 	settings labelSettings // fixed
 
-	pace *pace        // of released clients; nil: none
-	held atomic.Int64 // its clients that wait for a master
-	live atomic.Int64 // its connections that have reached a master
+	pace  *pace        // of released clients; nil: none
+	held  atomic.Int64 // its clients that wait for a master
+	live  atomic.Int64 // its connections that have reached a master
+	guard *leaseGuard  // of its lease; nil: nobody is killed for it
 }
+
+// noLease is the end of the lease of a label that has none.
+const noLease = math.MaxInt64
 
 // labelSettings are those that count for one label.
 type labelSettings struct {
@@ -59,7 +63,7 @@ func settingsOf(c *Config, l Listener) (s labelSettings, err error) {
 
 func newLabel(index int, l Listener, s labelSettings) *label {
 	out := &label{index: index, name: l.Label, revalidate: l.Revalidate, settings: s}
-	out.lease.Store(math.MaxInt64)
+	out.lease.Store(noLease)
 	out.current.Store(newEpoch(0, Master{}))
 	return out
 }

@@ -66,6 +66,7 @@ type Proxy struct {
 	histories []*history // by label
 	shards    []*shard
 	listeners listeners
+	guard     *leaseGuard // nil: no label needs one
 
 	serving  atomic.Bool
 	begun    chan struct{} // closed when the shards are reached by their mailboxes
@@ -102,6 +103,10 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 		s.peers = p.shards
 	}
 	if err := p.listeners.openAll(context.Background()); err != nil {
+		p.close()
+		return nil, err
+	}
+	if err := p.guardLeases(); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -188,6 +193,7 @@ func (p *Proxy) close() {
 	for _, s := range p.shards {
 		s.close()
 	}
+	p.guard.close()
 }
 
 // Active is the number of client connections.

@@ -51,6 +51,7 @@ func withHints(c config.Config, source discovery.Source) proxy.Config {
 	p.OnStandstill = source.VerifyNow
 	p.Listeners = slices.Clone(p.Listeners)
 	for i, l := range c.Discovery.Labels { // which are in the order of the listeners
+		p.Listeners[i].KillAfterLease = c.Static[l.Name] == "" && c.Discovery.Of(l).Reports != nil
 		switch {
 		case c.Static[l.Name] != "":
 		case c.Discovery.Of(l).OnOutage == discovery.Fence:

@@ -105,6 +105,9 @@ type ReportStatus struct {
 	Error  string        // why the report cannot be written; empty: it can
 }
 
+// LeaseLeft is how long the right to have connections lasts from now on.
+func (r ReportStatus) LeaseLeft() time.Duration { return max(r.Lease-sinceBoot(), 0) }
+
 // LeaderStatus is what a leader key says.
 type LeaderStatus struct {
 	Key         string

@@ -447,6 +447,10 @@ func (w *labelWatch) publish() {
 
 func (w *labelWatch) snapshot() LabelStatus {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.status
+	status := w.status
+	w.mu.Unlock()
+	if w.reporter != nil {
+		status.Report = w.reporter.status(w.label) // it rises without anything else that changes
+	}
+	return status
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // MaxLeaderKey bounds a leader key, in bytes. Consul takes longer ones.
@@ -22,7 +20,7 @@ func CheckLeaderKey(key string, format LeaderFormat) error {
 		return errors.New("the key is empty")
 	case len(key) > MaxLeaderKey:
 		return fmt.Errorf("the key is longer than %d bytes", MaxLeaderKey)
-	case strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
+	case !prints(key):
 		return errors.New("the key has a character that does not print, which Consul refuses")
 	case segments[0] == "":
 		return errors.New("the key begins with a slash; Consul's keys do not")

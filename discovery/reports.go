@@ -20,29 +20,6 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/fence"
 )
 
-// Reports says where a process reports what it has obeyed; see package fence.
-type Reports struct {
-	Prefix   string        // of the KV store
-	Instance string        // the process's name in it
-	TTL      time.Duration // from fence.MinTTL to fence.MaxTTL
-}
-
-// validate says what is wrong with c, which may be nil.
-func (c *Reports) validate() error {
-	switch {
-	case c == nil:
-		return nil
-	case strings.Contains(c.Instance, "/"):
-		return fmt.Errorf("the instance %s has a slash", quoted(c.Instance))
-	case c.TTL < fence.MinTTL || c.TTL > fence.MaxTTL:
-		return fmt.Errorf("a TTL of %v of fence reports is not from %v to %v", c.TTL, fence.MinTTL, fence.MaxTTL)
-	}
-	if err := CheckLeaderKey(fence.Key(c.Prefix, c.Instance, 1, "x"), PatroniFormat); err != nil {
-		return fmt.Errorf("fence reports below %s: %w", quoted(c.Prefix), err)
-	}
-	return nil
-}
-
 // reporter keeps one entry for the labels that report below one prefix. Its
 // goroutine alone writes; labels tell it what they have obeyed, and ask it
 // whether they may have connections. Safe for concurrent use.
@@ -106,7 +83,7 @@ func bootID() string {
 	return strings.TrimSpace(string(boot)) + " " + ns
 }
 
-// key is where the entry of this life is.
+// key is where the entry of this life is. mu is held.
 func (r *reporter) key() string {
 	return fence.Key(r.config.Prefix, r.config.Instance, os.Getpid(), r.random)
 }
@@ -256,9 +233,8 @@ func (r *reporter) opTimeout() time.Duration { return min(r.config.TTL/10, Defau
 // write writes the entry once and reads it back, which tells its ModifyIndex. It
 // reports whether the entry stands by that.
 func (r *reporter) write(ctx context.Context) bool {
-	w, value := r.begin()
+	w, key, value := r.begin()
 	a := r.agents[r.turn%len(r.agents)]
-	key := r.key()
 	made, err := a.putKey(ctx, r.dc, key, value, w.CAS, r.opTimeout())
 	if err == nil && !made {
 		r.refused(w)
@@ -275,8 +251,9 @@ func (r *reporter) write(ctx context.Context) bool {
 	return r.readBack(ctx, key, err)
 }
 
-// begin begins a write of what is to be said now.
-func (r *reporter) begin() (fence.Write, []byte) {
+// begin begins a write of what is to be said now, to the key of this life: a label
+// that finds the lease over may begin the next one at any time.
+func (r *reporter) begin() (w fence.Write, key string, value []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := sinceBoot()
@@ -291,7 +268,7 @@ func (r *reporter) begin() (fence.Write, []byte) {
 	for label, s := range r.seats {
 		e.Labels[label] = fence.State{Obeyed: s.obeyed, Master: s.master}
 	}
-	return r.beat.Pending, e.Encode()
+	return r.beat.Pending, r.key(), e.Encode()
 }
 
 func (r *reporter) refused(w fence.Write) {
@@ -411,8 +388,8 @@ func (r *reporter) remove(ctx context.Context, key string) {
 	}
 }
 
-// withdraw takes the entry away when the last connection has ended. It is called
-// when run has returned.
+// withdraw takes the entry away when the last connection has ended, by way of
+// whichever agent is first to do it. It is called when run has returned.
 func (r *reporter) withdraw(ctx context.Context) {
 	r.mu.Lock()
 	keys := append(r.stale, r.key())
@@ -421,9 +398,38 @@ func (r *reporter) withdraw(ctx context.Context) {
 	if !began {
 		return
 	}
-	for _, key := range keys {
-		r.remove(ctx, key)
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	var asking sync.WaitGroup
+	for _, a := range r.agents {
+		asking.Go(func() {
+			for _, key := range keys {
+				if !r.removeBy(ctx, a, key) {
+					return
+				}
+			}
+			done()
+		})
 	}
+	asking.Wait()
+}
+
+// removeBy takes one entry away by way of a, however often that needs trying: a
+// write may still be under way. It reports whether the entry is gone.
+func (r *reporter) removeBy(ctx context.Context, a *agent, key string) bool {
+	for ctx.Err() == nil {
+		pair, err := a.readKey(ctx, r.dc, key, r.opTimeout())
+		if err == nil && pair == nil {
+			return true
+		}
+		if err == nil {
+			if made, err := a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout()); err == nil && made {
+				return true
+			}
+		}
+		sleep(ctx, 50*time.Millisecond)
+	}
+	return false
 }
 
 // report notes why the report cannot be written: one warning when that begins.

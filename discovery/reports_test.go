@@ -124,7 +124,9 @@ func TestNobodyIsConnectedBeforeTheReportStands(t *testing.T) {
 	r.calls(set1)
 	stood := time.Duration(0)
 	for _, p := range r.reporters {
+		p.mu.Lock()
 		stood = p.seats["default"].Stood
+		p.mu.Unlock()
 	}
 	if confirmed := r.confirmed("default"); confirmed <= stood {
 		t.Errorf("got a master by a read of %v; want one that began after %v, when the report stood", confirmed, stood)
@@ -254,6 +256,33 @@ func TestProcessThatEndsInOrderTakesItsReportAway(t *testing.T) {
 	c.Withdraw(t.Context())
 	if all := entries(t, s.Client()); len(all) != 0 {
 		t.Errorf("got reports %+v; want none", all)
+	}
+}
+
+// TestReportIsTakenAwayPastAgentsThatAreNotWell, whichever was written by last.
+func TestReportIsTakenAwayPastAgentsThatAreNotWell(t *testing.T) {
+	t.Parallel()
+	for well := range 3 {
+		all := doubles(t, 3)
+		c, err := NewConsul(reporting(quick(addresses(all)...)), nopLog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		sink := &recorder{}
+		go func() { done <- c.Run(ctx, sink) }()
+		await(t, "the master", func() bool { return len(sink.list()) == 1 })
+		cancel()
+		<-done
+		all[(well+1)%3].Stop()
+		undo := all[(well+2)%3].Inject(consultest.Hang())
+		began := time.Now()
+		c.Withdraw(t.Context())
+		undo()
+		if left := entries(t, all[well].Client()); len(left) != 0 {
+			t.Errorf("agent %d is well: got reports %+v after %v; want none", well, left, time.Since(began))
+		}
 	}
 }
 

@@ -1,0 +1,85 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/rosproxy/rosproxy/discovery/fence"
+)
+
+// Reports says where a process reports what it has obeyed; see package fence.
+type Reports struct {
+	Prefix   string        // of the KV store
+	Instance string        // the process's name in it
+	TTL      time.Duration // from fence.MinTTL to fence.MaxTTL
+}
+
+// validate says what is wrong with c, which may be nil.
+func (c *Reports) validate() error {
+	if c == nil {
+		return nil
+	}
+	if err := CheckReportPrefix(c.Prefix); err != nil {
+		return fmt.Errorf("fence reports below %s: %w", quoted(c.Prefix), err)
+	}
+	if err := CheckInstance(c.Instance); err != nil {
+		return fmt.Errorf("the instance %s: %w", quoted(c.Instance), err)
+	}
+	if c.TTL < fence.MinTTL || c.TTL > fence.MaxTTL {
+		return fmt.Errorf("a TTL of %v of fence reports is not from %v to %v", c.TTL, fence.MinTTL, fence.MaxTTL)
+	}
+	return nil
+}
+
+// Bounds of what the key of a fence report is made of, in bytes.
+const (
+	MaxReportPrefix = 256
+	MaxInstance     = 128
+)
+
+// CheckReportPrefix says what is wrong with a prefix of fence reports: nil when
+// nothing is. Consul's API must serve the keys below it.
+func CheckReportPrefix(prefix string) error {
+	segments := strings.Split(prefix, "/")
+	switch {
+	case prefix == "":
+		return errors.New("the prefix is empty")
+	case len(prefix) > MaxReportPrefix:
+		return fmt.Errorf("the prefix is longer than %d bytes", MaxReportPrefix)
+	case !prints(prefix):
+		return errors.New("the prefix has a character that does not print, which Consul refuses")
+	case segments[0] == "":
+		return errors.New("the prefix begins with a slash; Consul's keys do not")
+	case segments[len(segments)-1] == "":
+		return errors.New("the prefix ends with a slash, which is put behind it anyhow")
+	case slices.Contains(segments, "") || slices.Contains(segments, ".") || slices.Contains(segments, ".."):
+		return errors.New("the prefix has a part that is empty, . or .., for which Consul answers with another key")
+	}
+	return nil
+}
+
+// CheckInstance says what is wrong with a process's name in its fence reports:
+// nil when nothing is.
+func CheckInstance(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case len(name) > MaxInstance:
+		return fmt.Errorf("the name is longer than %d bytes", MaxInstance)
+	case strings.Contains(name, "/"):
+		return errors.New("the name has a slash, with which Consul's keys are divided")
+	case !prints(name) || strings.Contains(name, " "):
+		return errors.New("the name has a character that is no letter, digit or sign")
+	}
+	return nil
+}
+
+// prints reports whether all of s does.
+func prints(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError })
+}

@@ -215,8 +215,21 @@ func (i *instance) serve(ctx context.Context) error {
 		return i.notifier.Watchdog(workCtx, i.takeover.Settled(), i.program.Watchdog, i.proxy.Heartbeat)
 	})
 	worked := work.Wait()
+	i.withdraw()
 	stopAnswering()
 	return i.close(worked, answering.Wait(), ctx.Err() != nil)
+}
+
+// withdrawTimeout bounds how long Consul holds up the end.
+const withdrawTimeout = 2 * time.Second
+
+// withdraw takes away what this process has reported, now that its last
+// connection is closed: no election has to wait for it. Those that it handed over
+// to, or took over from, have reports of their own.
+func (i *instance) withdraw() {
+	ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout)
+	defer cancel()
+	i.source.Withdraw(ctx)
 }
 
 // close reports whether the end was one in good order: called for, or the end of a drain.

@@ -153,3 +153,19 @@ func TestWhatCameFromConsulIsShownInOneShortLine(t *testing.T) {
 		wantShortLine(t, agentSays(a, ""))
 	}
 }
+
+func TestStatusSaysWhyAReportCannotBeWritten(t *testing.T) {
+	a, _, source := newLost(t, "", "")
+	source.labels[0].Report = &discovery.ReportStatus{Key: "rosproxy/fence/p1-1-a", Obeyed: 9, Error: "denied:\n\x1b[31m" + strings.Repeat("x", 5000)}
+	labels := wantJSON(t, ask(a, "GET", "/status"), 200)["labels"].([]any)
+	report, _ := labels[0].(map[string]any)["fence_report"].(map[string]any)
+	if report["key"] != "rosproxy/fence/p1-1-a" || report["obeyed"] != 9.0 || report["lease_s"] != 0.0 {
+		t.Errorf("got report %v; want its key, its index and no lease", report)
+	}
+	if text, _ := report["error"].(string); !strings.HasPrefix(text, "denied: ") || len(text) > maxForeign || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		t.Errorf("got error %q; want it in one printable line of at most %d bytes", text, maxForeign)
+	}
+	if _, there := labels[1].(map[string]any)["fence_report"]; there {
+		t.Error("got a report of a label that has none")
+	}
+}

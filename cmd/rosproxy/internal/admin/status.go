@@ -57,6 +57,9 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 	if k := found.Leader; k != nil {
 		s.Leader = &api.LeaderInfo{Key: k.Key, Holder: config.Printable(k.Holder, maxForeign), Locked: k.Locked, ModifyIndex: k.ModifyIndex, Ready: k.Ready}
 	}
+	if r := found.Report; r != nil {
+		s.FenceReport = &api.ReportInfo{Key: r.Key, Obeyed: r.Obeyed, Lease: seconds(r.LeaseLeft()), Error: config.Printable(r.Error, maxForeign)}
+	}
 	s.Reason = whyNone(l, found)
 	if l.Master.Address.IsValid() {
 		s.Master = &api.MasterInfo{

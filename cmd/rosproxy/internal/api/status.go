@@ -23,6 +23,7 @@ type LabelStatus struct {
 	Listen       string        `json:"listen"`
 	Source       string        `json:"source"`           // of its masters: service, leader-key or static
 	Leader       *LeaderInfo   `json:"leader,omitempty"` // with a leader key that has been read
+	FenceReport  *ReportInfo   `json:"fence_report,omitempty"`
 	Active       int           `json:"active"`
 	Held         int           `json:"held"`
 	Accepted     uint64        `json:"accepted_total"`
@@ -42,6 +43,14 @@ type LeaderInfo struct {
 	Locked      bool   `json:"locked"` // a session holds it
 	ModifyIndex uint64 `json:"modify_index"`
 	Ready       bool   `json:"ready"` // the holder is master
+}
+
+// ReportInfo is what the process has reported of a LabelStatus.
+type ReportInfo struct {
+	Key    string  `json:"key"`
+	Obeyed uint64  `json:"obeyed"`
+	Lease  float64 `json:"lease_s"`         // what is left of it; 0: there is none, and no client is connected
+	Error  string  `json:"error,omitempty"` // why the report cannot be written
 }
 
 // FailingInfo is one candidate of a LabelStatus whose checks do not pass.

@@ -91,7 +91,7 @@ const unlabelled = "default"
 func load(s settings) (Config, error) {
 	var c Config
 	for _, load := range []func(settings, *Config) error{
-		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadLog,
+		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, loadReports, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadLog,
 	} {
 		if err := load(s, &c); err != nil {
 			return Config{}, err

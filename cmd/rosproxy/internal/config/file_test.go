@@ -135,6 +135,9 @@ on-lost: cut
 lost-after: 7s
 on-outage: fence
 fence-after: 7s
+fence-report: rosproxy/fence
+fence-ttl: 7s
+instance: p7
 verify-every: 3s
 on-conflict: refuse
 hold-timeout: 0

@@ -50,6 +50,9 @@ type grammar struct {
 	FenceAfter       string   `listener:"one" default:"30s" placeholder:"D" help:"How long consistent reads of Consul go unanswered, from the first one on, before that fences; at least 1s (${default})."`
 	OnLost           string   `listener:"one" placeholder:"keep|cut" help:"The master is gone and none is elected: keep live connections, or end them after --lost-after (keep; cut with a leader key)."`
 	LostAfter        string   `listener:"one" default:"0s" placeholder:"D" help:"With cut: how long the master must be gone (${default})."`
+	FenceReport      string   `listener:"one" placeholder:"PREFIX" help:"Consul KV prefix under which this instance reports what it has obeyed, for await-fence (none)."`
+	FenceTTL         string   `name:"fence-ttl" default:"20s" placeholder:"D" help:"TTL of the reports, 5s to 1h: a dead instance delays a promotion by it, and without Consul connections end a fifth before it (${default})."`
+	Instance         string   `placeholder:"NAME" help:"Name of this instance in the reports (the host name)."`
 	VerifyEvery      string   `default:"1500ms" placeholder:"D" help:"Between two consistent reads of one label at one Consul address (${default})."`
 	OnConflict       string   `listener:"one" default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
 	HoldTimeout      string   `listener:"one" default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`

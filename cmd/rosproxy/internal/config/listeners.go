@@ -92,7 +92,7 @@ func loadListeners(s settings, c *Config) (err error) {
 
 // Keys of a listener, by the part of the program that they are for.
 var (
-	keysOfDiscovery = slices.Concat([]string{"service", "tag", "consul-datacenter"}, keysOfLeader, keysOfPolicy)
+	keysOfDiscovery = slices.Concat([]string{"service", "tag", "consul-datacenter", flagReport}, keysOfLeader, keysOfPolicy)
 	keysOfPolicy    = []string{"on-outage", "fence-after", "on-conflict", "on-lost", "lost-after"}
 	keysOfProxy     = []string{"hold-timeout", "release-rate", "connect-timeout", "idle-timeout", "drop", "accept-proxy", "accept-proxy-from", "send-proxy"}
 )

@@ -88,8 +88,9 @@ func (r *reporter) key() string {
 	return fence.Key(r.config.Prefix, r.config.Instance, os.Getpid(), r.random)
 }
 
-// standing is what a label may do by the report. mayServe: a view that was read
-// at begun may connect clients, until ends.
+// standing is what a label may do by the report. mayServe: a consistent read that
+// began after the report stood has been answered, so that whatever counts since may
+// connect clients until ends: the index filter lets nothing older through.
 type standing struct {
 	joined   bool
 	over     bool // what it had ended: it must cut, and leave
@@ -114,7 +115,7 @@ func (r *reporter) look(label string, begun time.Duration) standing {
 		return standing{joined: true, over: true}
 	}
 	s.Seat = s.Look(begun)
-	return standing{joined: true, mayServe: s.Admits(begun), ends: s.Lease(r.beat)}
+	return standing{joined: true, mayServe: s.Read > 0, ends: s.Lease(r.beat)}
 }
 
 // join has label written into the entry, with what it has obeyed so far.

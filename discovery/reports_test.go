@@ -60,9 +60,12 @@ func TestReportSaysWhatWasObeyed(t *testing.T) {
 	first := s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
 	r := start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)))
 	r.calls(set1)
-	await(t, "the report", func() bool { _, e := onlyReport(t, s.Client()); return e.Labels["default"].Obeyed == first })
+	await(t, "the report", func() bool {
+		_, e := onlyReport(t, s.Client())
+		return e.Labels["default"] == fence.State{Obeyed: first, Master: "127.0.0.1:7801"}
+	})
 	key, e := onlyReport(t, s.Client())
-	if e.Instance != "p1" || e.PID != os.Getpid() || e.TTL != 5 || e.Labels["default"].Master != "127.0.0.1:7801" || !strings.HasPrefix(key, reportsAt+"/p1-") {
+	if e.Instance != "p1" || e.PID != os.Getpid() || e.TTL != 5 || !strings.HasPrefix(key, reportsAt+"/p1-") {
 		t.Errorf("got report %s of %+v; want that of this process, with its master", key, e)
 	}
 	gone := s.DropKey(addressKey)
@@ -83,6 +86,20 @@ func TestReportSaysWhatWasObeyed(t *testing.T) {
 		t.Errorf("got status %+v; want that of the report", l.Report)
 	}
 	r.Withdraw(t.Context())
+}
+
+// TestReportsDoNotGetInTheWayOfAFailover: what a long poll tells is obeyed at once.
+func TestReportsDoNotGetInTheWayOfAFailover(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	r := start(t, reporting(quick(s.Addr)))
+	r.calls(set1)
+	failover(s)
+	index := s.Index()
+	r.calls(set1, set2)
+	await(t, "the failover reported", func() bool { _, e := onlyReport(t, s.Client()); return e.Labels["default"].Obeyed >= index })
+	r.heard(0)
+	r.calls(set1, set2)
 }
 
 // TestObeyedIsWrittenAfterTheCut: who waits for it must find nobody connected.

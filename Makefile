@@ -13,7 +13,7 @@ BENCH_FLAGS ?=
 FUZZ_SMOKE ?= 20000x
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo consul balancers patroni bench lint fuzz fuzz-smoke clean
+.PHONY: build test demo demo-patroni consul balancers patroni bench lint fuzz fuzz-smoke clean
 
 .NOTPARALLEL: # two targets that install at once would be in each other's way
 
@@ -28,6 +28,10 @@ test: balancers patroni lint bin/consul build ## everything that must hold
 demo: build ## the main job, watched: election, failover, rejoin, upgrade
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/syncworker ./cmd/rosdemo
 	bin/rosdemo
+
+demo-patroni: patroni bin/consul build ## the same story with PostgreSQL under Patroni, about two minutes
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/rosdemo
+	bin/rosdemo patroni
 
 consul: bin/consul ## the real Consul, for the tests
 

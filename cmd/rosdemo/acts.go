@@ -2,25 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"time"
 )
-
-const (
-	calm        = 2 * time.Second // of writing, between what happens
-	readingTime = 4 * time.Second // on a terminal
-	drainGrace  = time.Second
-)
-
-// act begins an act; who watches gets the time to read what it is about.
-func (d *demo) act(ctx context.Context, title string, words ...string) error {
-	d.scr.title(title, words...)
-	if !d.scr.live {
-		return nil
-	}
-	return pause(ctx, readingTime)
-}
 
 // elect is the first act: three workers come up, and rosproxy in front of them.
 func (d *demo) elect(ctx context.Context) error {
@@ -55,16 +38,6 @@ func (d *demo) elect(ctx context.Context) error {
 	d.scr.event(time.Since(began), "the roles are settled, and each record will be on master and slave")
 	d.scr.event(time.Since(began), "rosproxy A listens on %s, has found the master and is ready", a.listen)
 	return nil
-}
-
-// startRosproxy starts an instance and waits until the balancer may use it.
-func (d *demo) startRosproxy(ctx context.Context, name string) (*rosproxy, error) {
-	r, err := startRosproxy(name, d.program, d.dir, d.consul)
-	if err != nil {
-		return nil, err
-	}
-	d.balancer.add(r)
-	return r, d.await(ctx, name+" to be ready", r.ready.Load)
 }
 
 // firstWrites ends the first act: the clients have come.
@@ -114,7 +87,7 @@ func (d *demo) endOfFailover(ctx context.Context, c *change) error {
 	if err := d.await(ctx, "every client to be connected again", d.allConnected); err != nil {
 		return err
 	}
-	if err := d.countStale(c.old); err != nil {
+	if err := d.countStale("worker "+c.old, d.worker(c.old).addr); err != nil {
 		return err
 	}
 	if err := pause(ctx, calm/2); err != nil {
@@ -123,24 +96,6 @@ func (d *demo) endOfFailover(ctx context.Context, c *change) error {
 	d.scr.note("rosproxy was done %s after Consul named the new master; acknowledgements in each 100 ms:",
 		clock(c.line.seen.Sub(c.elected)))
 	d.scr.note("%s", d.ledger.trace(c.began.Add(-calm/4), time.Now()))
-	return nil
-}
-
-// countStale counts what connections to the replaced master are open.
-func (d *demo) countStale(old string) error {
-	total := 0
-	for _, r := range d.balancer.all() {
-		if r.process.ended() {
-			continue
-		}
-		n, err := openSockets(r.process.pid(), d.worker(old).addr)
-		if err != nil {
-			return err
-		}
-		total += n
-	}
-	d.staleSockets += total
-	d.scr.note("the kernel knows %s from rosproxy to worker %s", plural(total, "connection"), old)
 	return nil
 }
 
@@ -226,62 +181,8 @@ func (d *demo) freezeMaster(ctx context.Context) error {
 	if err := d.awaitFilled(ctx, began, d.worker(old), "gives up"); err != nil {
 		return err
 	}
-	return d.countStale(old)
+	return d.countStale("worker "+old, d.worker(old).addr)
 }
 
-// upgrade is the fifth act.
-func (d *demo) upgrade(ctx context.Context) error {
-	if err := d.act(ctx, "5. rosproxy is upgraded by draining",
-		"A second instance joins the pool behind the balancer. The first one is told to drain: it gets no",
-		"new clients, the ones it has end in their own time, and it exits."); err != nil {
-		return err
-	}
-	before := d.ledger.count()
-	began := time.Now()
-	a := d.balancer.all()[0]
-	b, err := d.startRosproxy(ctx, "rosproxy B")
-	if err != nil {
-		return err
-	}
-	known := b.failovers()
-	d.scr.event(time.Since(began), "rosproxy B is ready: the balancer shares new connections out among A and B")
-	if err := pause(ctx, calm/2); err != nil {
-		return err
-	}
-	a.process.expectEnd()
-	state, err := a.drain(ctx, http.MethodPost, drainGrace)
-	if err != nil {
-		return err
-	}
-	drained := time.Now()
-	d.scr.event(time.Since(began), "POST /drain?exit=true to A, which has %s", plural(state.Active, "connection"))
-	if err := d.await(ctx, "A's /readyz to fail", func() bool { return !a.ready.Load() }); err != nil {
-		return err
-	}
-	d.scr.event(time.Since(began), "A's /readyz answers 503: new connections go to B; for another %v A would still take some", drainGrace)
-	if err := d.await(ctx, "A's last connection to end, and A to exit", a.process.ended); err != nil {
-		return err
-	}
-	if a.process.err != nil {
-		return fmt.Errorf("drain rosproxy A: it ended with %w; its last words:\n%s", a.process.err, tail(a.process.log))
-	}
-	d.scr.event(time.Since(began), "A's last client has left, %s after the drain began: A exits with status 0", clock(time.Since(drained)))
-	if err := pause(ctx, calm/2); err != nil {
-		return err
-	}
-	after := d.ledger.count()
-	d.scr.note("%s acknowledged meanwhile, %s broken", plural(after.acked-before.acked, "record"),
-		plural(after.broken-before.broken, "connection"))
-	if b.failovers() == known { // else it was not the upgrade that broke them
-		d.upgradeBroke = after.broken - before.broken
-	}
-	return nil
-}
-
-// pause lets the clients write for a while.
-func pause(ctx context.Context, d time.Duration) error {
-	if !sleep(ctx, d) {
-		return context.Cause(ctx)
-	}
-	return nil
-}
+// upgradeToB is the fifth act.
+func (d *demo) upgradeToB(ctx context.Context) error { return d.upgrade(ctx, 5, "B") }

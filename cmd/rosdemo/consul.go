@@ -26,6 +26,7 @@ const consulUp = 20 * time.Second
 // consul is the Consul that the demo uses.
 type consul struct {
 	client *api.Client
+	addr   string   // of an own one
 	flags  []string // how workers and rosproxy are told of it
 	env    []string // their environment
 	label  string
@@ -150,7 +151,7 @@ func ownConsul(addr, words string) (*consul, error) {
 		return nil, fmt.Errorf("configure consul at %s: %w", addr, err)
 	}
 	return &consul{
-		client: client, flags: []string{"--consul-addr", addr}, env: childEnv("ROSPROXY_", "SYNC_", "CONSUL_"), label: "default",
+		client: client, addr: addr, flags: []string{"--consul-addr", addr}, env: childEnv("ROSPROXY_", "SYNC_", "CONSUL_"), label: "default",
 		words: words + ", at " + addr,
 	}, nil
 }

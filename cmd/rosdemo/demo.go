@@ -12,23 +12,15 @@ import (
 	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 )
 
-// demo is one showing: the cast and what the acts have counted.
+// demo is one showing of sync workers: the cast and what the acts have counted.
 type demo struct {
-	scr     *screen
-	dir     string // of the logs
-	program string // rosproxy
-	consul  *consul
+	stage
 	watch   *watch
 	workers []*worker
 	clients int
+	ledger  *ledger
 
-	balancer *balancer
-	ledger   *ledger
-
-	cut          int // connections that rosproxy cut
-	died         int // connections that ended with a killed master
-	staleSockets int // connections from rosproxy to a master that was replaced
-	upgradeBroke int // connections that the upgrade broke
+	died int // connections that ended with a killed master
 }
 
 // run shows the demo and reports whether everything went as rosproxy promises.
@@ -45,16 +37,7 @@ func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("make a directory for logs: %w", err)
 	}
-	defer func() {
-		if os.Remove(dir) == nil { // nothing has run
-			return
-		}
-		if passed && !o.KeepLogs {
-			os.RemoveAll(dir) //nolint:errcheck // it is in the system's directory for such
-			return
-		}
-		scr.print("The logs of all processes are in " + dir + ".")
-	}()
+	defer func() { endOfLogs(scr, dir, passed && !o.KeepLogs) }()
 
 	introduce(scr, o)
 	c, err := chooseConsul(ctx, o.Consul, dir, scr)
@@ -66,9 +49,10 @@ func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 		scr.print("The workers register there as service sync with the label " + c.label + "; it is removed in the end.")
 	}
 	d := &demo{
-		scr: scr, dir: dir, program: rosproxyProgram, consul: c, watch: newWatch(c), clients: o.Clients,
-		balancer: &balancer{}, ledger: newLedger(),
+		stage: stage{scr: scr, dir: dir, program: rosproxyProgram, consul: c, balancer: &balancer{}, patience: murmurAfter},
+		watch: newWatch(c), clients: o.Clients, ledger: newLedger(),
 	}
+	d.cast, d.count = d.processes, d.ledger.count
 	defer d.close()
 	for _, id := range []string{"1", "2", "3"} {
 		port, err := freeport.Find()
@@ -78,6 +62,17 @@ func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 		d.workers = append(d.workers, &worker{id: id, label: c.label, addr: freeport.Loopback(port), program: workerProgram})
 	}
 	return d.play(ctx)
+}
+
+// endOfLogs removes the logs, or says where they are.
+func endOfLogs(scr *screen, dir string, remove bool) {
+	switch {
+	case os.Remove(dir) == nil: // nothing has run
+	case remove:
+		os.RemoveAll(dir) //nolint:errcheck // it is in the system's directory for such
+	default:
+		scr.print("The logs of all processes are in " + dir + ".")
+	}
 }
 
 func introduce(scr *screen, o options) {
@@ -111,14 +106,14 @@ func (d *demo) play(ctx context.Context) (passed bool, err error) {
 	defer stopBackground()
 	wg.Go(func() { d.watch.run(background) })
 	wg.Go(func() { d.balancer.run(background) })
-	wg.Go(func() { d.showStatus(background) })
+	wg.Go(func() { d.showLive(background, d.master) })
 
 	if err := d.elect(ctx); err != nil {
 		return false, err
 	}
 	clients := startClients(background, d.clients, d.balancer, d.ledger)
 	defer clients.giveUp()
-	for _, act := range []func(context.Context) error{d.firstWrites, d.killMaster, d.rejoin, d.freezeMaster, d.upgrade} {
+	for _, act := range []func(context.Context) error{d.firstWrites, d.killMaster, d.rejoin, d.freezeMaster, d.upgradeToB} {
 		if err := act(ctx); err != nil {
 			return false, err
 		}
@@ -149,110 +144,21 @@ func (d *demo) worker(id string) *worker {
 	return d.workers[i]
 }
 
-// trouble is an error when a process ended that should not have.
-func (d *demo) trouble() error {
+// processes are the workers'.
+func (d *demo) processes() []*process {
 	var all []*process
 	for _, w := range d.workers {
 		all = append(all, w.process)
 	}
-	for _, r := range d.balancer.all() {
-		all = append(all, r.process)
-	}
-	for _, p := range append(all, d.consul.agent) {
-		if p == nil {
-			continue
-		}
-		if err := p.died(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return all
 }
 
-const (
-	pollEvery     = 5 * time.Millisecond
-	murmurAfter   = 4 * time.Second // a wait this long is explained
-	statusEvery   = 100 * time.Millisecond
-	rateEvery     = 500 * time.Millisecond
-	finishTimeout = 25 * time.Second // longer than replyTimeout
-)
-
-// await waits until ready, and says what for when that takes long.
-func (d *demo) await(ctx context.Context, what string, ready func() bool) error {
-	said := time.Now()
-	for !ready() {
-		if err := d.trouble(); err != nil {
-			return fmt.Errorf("waiting for %s: %w", what, err)
-		}
-		if time.Since(said) > murmurAfter {
-			said = time.Now()
-			d.scr.note("still waiting for %s", what)
-		}
-		if !sleep(ctx, pollEvery) {
-			return fmt.Errorf("%w, waiting for %s", context.Cause(ctx), what)
-		}
+// master is for the live line.
+func (d *demo) master() string {
+	if id, _ := d.watch.who("master"); id != "" {
+		return d.scr.paint(green, "worker "+id+" is master")
 	}
-	return nil
-}
-
-// happening is something that an act waits for.
-type happening struct {
-	what string
-	at   func() time.Time // zero: not yet
-	text func() string
-}
-
-// follow waits for all of the happenings and prints each as it comes, in the
-// order of their times.
-func (d *demo) follow(ctx context.Context, began time.Time, pending []happening) error {
-	for len(pending) > 0 {
-		var come []happening
-		names := make([]string, len(pending))
-		for i, h := range pending {
-			names[i] = h.what
-		}
-		err := d.await(ctx, strings.Join(names, ", "), func() bool {
-			for _, h := range pending {
-				if !h.at().IsZero() {
-					come = append(come, h)
-				}
-			}
-			return len(come) > 0
-		})
-		if err != nil {
-			return err
-		}
-		slices.SortStableFunc(come, func(a, b happening) int { return a.at().Compare(b.at()) })
-		for _, h := range come {
-			d.scr.event(h.at().Sub(began), "%s", h.text())
-		}
-		pending = slices.DeleteFunc(pending, func(h happening) bool {
-			return slices.ContainsFunc(come, func(c happening) bool { return c.what == h.what })
-		})
-	}
-	return nil
-}
-
-// showStatus keeps the live line until ctx ends.
-func (d *demo) showStatus(ctx context.Context) {
-	if !d.scr.live {
-		return
-	}
-	rate, rated := 0, time.Now()
-	for sleep(ctx, statusEvery) {
-		if time.Since(rated) > rateEvery {
-			rated = time.Now()
-			rate = d.ledger.rate(rated)
-		}
-		master := d.scr.paint(red, "nobody is master")
-		if id, _ := d.watch.who("master"); id != "" {
-			master = d.scr.paint(green, "worker "+id+" is master")
-		}
-		c := d.ledger.count()
-		d.scr.status(fmt.Sprintf("  %s | %s acknowledged, %d/s | %d connected, %d waiting",
-			master, thousands(c.acked), rate, c.live, c.waiting))
-	}
-	d.scr.close()
+	return d.scr.paint(red, "nobody is master")
 }
 
 // crowd is the clients.

@@ -9,28 +9,26 @@ import (
 
 // ledger is the clients' book: what was acknowledged, by whom, and what broke.
 type ledger struct {
-	mu       sync.Mutex
-	acked    map[string]uint64    // by client: it was told OK for every number up to this
-	total    int                  // acknowledgements
-	first    map[uint64]time.Time // the first acknowledgement of each epoch
-	firstBy  map[uint64]string    // and the worker that gave it
-	over     uint64               // epochs before this one are over: their connections are cut
-	deposed  string               // the worker that was master in the last of them
-	stale    int                  // answers, of any kind, of an epoch that was over
-	broken   int                  // connections that ended under a client
-	refused  int                  // answers that were neither OK nor the connection's end
-	live     map[string]bool      // clients that have a connection
-	waiting  map[string]time.Time // clients that wait for an answer, and since when
-	longest  time.Duration        // that a client waited for one record
-	slots    map[int64]bool       // slots of time, each traceSlot long, in which something was acknowledged
-	lastTick int                  // total at the last call of rate
-	lastAt   time.Time
+	mu      sync.Mutex
+	acked   map[string]uint64    // by client: it was told OK for every number up to this
+	total   int                  // acknowledgements
+	first   map[uint64]time.Time // the first acknowledgement of each epoch
+	firstBy map[uint64]string    // and the worker that gave it
+	over    uint64               // epochs before this one are over: their connections are cut
+	deposed string               // the worker that was master in the last of them
+	stale   int                  // answers, of any kind, of an epoch that was over
+	broken  int                  // connections that ended under a client
+	refused int                  // answers that were neither OK nor the connection's end
+	live    map[string]bool      // clients that have a connection
+	waiting map[string]time.Time // clients that wait for an answer, and since when
+	longest time.Duration        // that a client waited for one record
+	slots   map[int64]bool       // slots of time, each traceSlot long, in which something was acknowledged
 }
 
 func newLedger() *ledger {
 	return &ledger{
 		acked: map[string]uint64{}, slots: map[int64]bool{}, first: map[uint64]time.Time{}, firstBy: map[uint64]string{},
-		live: map[string]bool{}, waiting: map[string]time.Time{}, lastAt: time.Now(),
+		live: map[string]bool{}, waiting: map[string]time.Time{},
 	}
 }
 
@@ -50,7 +48,7 @@ func (l *ledger) ack(client string, n uint64, worker string, epoch uint64, now t
 	defer l.mu.Unlock()
 	l.acked[client] = n
 	l.total++
-	l.slots[now.UnixNano()/int64(traceSlot)] = true
+	l.slots[slot(now)] = true
 	l.longest = max(l.longest, now.Sub(l.waiting[client]))
 	delete(l.waiting, client)
 	if l.first[epoch].IsZero() {
@@ -130,18 +128,6 @@ func (l *ledger) count() count {
 	return c
 }
 
-// rate is how many records a second were acknowledged since its last call.
-func (l *ledger) rate(now time.Time) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n, d := l.total-l.lastTick, now.Sub(l.lastAt)
-	l.lastTick, l.lastAt = l.total, now
-	if d <= 0 {
-		return 0
-	}
-	return int(float64(n) / d.Seconds())
-}
-
 // traceSlot is the time that one character of a trace stands for.
 const traceSlot = 100 * time.Millisecond
 
@@ -149,9 +135,16 @@ const traceSlot = 100 * time.Millisecond
 func (l *ledger) trace(from, to time.Time) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return drawTrace(l.slots, from, to)
+}
+
+// slot is the slot of a moment.
+func slot(t time.Time) int64 { return t.UnixNano() / int64(traceSlot) }
+
+func drawTrace(slots map[int64]bool, from, to time.Time) string {
 	var b strings.Builder
-	for slot := from.UnixNano() / int64(traceSlot); slot < to.UnixNano()/int64(traceSlot); slot++ {
-		if l.slots[slot] {
+	for s := slot(from); s < slot(to); s++ {
+		if slots[s] {
 			b.WriteByte('#')
 		} else {
 			b.WriteByte('.')

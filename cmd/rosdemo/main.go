@@ -6,6 +6,9 @@
 // by draining, and counts what became of the records. Its exit status is 0
 // when no acknowledged record was lost, no connection stayed on a master that
 // was replaced, and the upgrade broke none.
+//
+// rosdemo patroni shows the same with two nodes of PostgreSQL under Patroni and
+// a real Consul, where it is the leader's Patroni that is killed.
 package main
 
 import (
@@ -19,9 +22,27 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/rosproxy/rosproxy/cmd/internal/minder"
 )
 
-// options are the command line.
+// commandLine is which demo is shown.
+type commandLine struct {
+	Workers options         `cmd:"" default:"withargs" help:"Sync workers: a failover, a hang and an upgrade."`
+	Patroni postgresOptions `cmd:"" help:"PostgreSQL under Patroni: the same story with real databases."`
+}
+
+// postgresOptions are those of the demo of PostgreSQL.
+type postgresOptions struct {
+	Clients  int           `default:"16" help:"Clients that write."`
+	Deadline time.Duration `default:"5m" help:"Give up after this long."`
+	KeepLogs bool          `help:"Keep the logs of all processes; they are kept anyway when something fails."`
+}
+
+// Validate names the first option that cannot work; kong calls it.
+func (o *postgresOptions) Validate() error { return validate(o.Clients, o.Deadline) }
+
+// options are those of the demo of sync workers.
 type options struct {
 	Consul   string        `default:"auto" help:"auto: CONSUL_HTTP_ADDR if set, else a consul on PATH or in bin, else the in-memory double; double: the double; or the path of a consul binary."`
 	Clients  int           `default:"24" help:"Clients that write."`
@@ -30,12 +51,15 @@ type options struct {
 }
 
 // Validate names the first option that cannot work; kong calls it.
-func (o *options) Validate() error {
-	if o.Clients < 1 || o.Clients > 1000 {
-		return fmt.Errorf("--clients %d: want 1 to 1000", o.Clients)
+func (o *options) Validate() error { return validate(o.Clients, o.Deadline) }
+
+func validate(clients int, deadline time.Duration) error {
+	const most = 1000
+	if clients < 1 || clients > most {
+		return fmt.Errorf("--clients %d: want 1 to %d", clients, most)
 	}
-	if o.Deadline <= 0 {
-		return fmt.Errorf("--deadline %v: want more than 0", o.Deadline)
+	if deadline <= 0 {
+		return fmt.Errorf("--deadline %v: want more than 0", deadline)
 	}
 	return nil
 }
@@ -44,27 +68,41 @@ func (o *options) Validate() error {
 // the thread that started it (Pdeathsig): it must be the main thread.
 func init() { runtime.LockOSThread() }
 
-func main() { os.Exit(command(os.Args[1:])) }
+func main() {
+	minder.Main()
+	os.Exit(command(os.Args[1:]))
+}
 
 // command runs the program and answers its exit status.
 func command(args []string) int {
-	var o options
-	parser, err := kong.New(&o, kong.Name("rosdemo"), kong.Description("A failover, a hang and an upgrade, watched."))
+	var line commandLine
+	var chosen *kong.Context
+	parser, err := kong.New(&line, kong.Name("rosdemo"), kong.Description("What rosproxy is for, watched."))
 	if err == nil {
-		_, err = parser.Parse(args)
+		chosen, err = parser.Parse(args)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "rosdemo:", err)
 		return 2
 	}
+	if chosen.Command() == "patroni" {
+		o := line.Patroni
+		return show(o.Deadline, func(ctx context.Context, scr *screen) (bool, error) { return runPostgres(ctx, o, scr) })
+	}
+	o := line.Workers
+	return show(o.Deadline, func(ctx context.Context, scr *screen) (bool, error) { return run(ctx, o, scr) })
+}
+
+// show shows a demo and answers the exit status.
+func show(deadline time.Duration, demo func(context.Context, *screen) (passed bool, err error)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Deadline, fmt.Errorf("gave up after %v", o.Deadline))
+	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("gave up after %v", deadline))
 	defer cancel()
 
 	scr := newScreen(os.Stdout)
-	passed, err := run(ctx, o, scr)
+	passed, err := demo(ctx, scr)
 	scr.close()
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -45,7 +45,7 @@ type failover struct {
 }
 
 // startRosproxy runs an instance as an operator would: with flags, nothing else.
-func startRosproxy(name, program, dir string, c *consul) (*rosproxy, error) {
+func startRosproxy(name, program, dir string, c *consul, flags ...string) (*rosproxy, error) {
 	var addrs [2]string
 	for i := range addrs {
 		port, err := freeport.Find()
@@ -57,7 +57,7 @@ func startRosproxy(name, program, dir string, c *consul) (*rosproxy, error) {
 	r := &rosproxy{name: name, listen: addrs[0], admin: addrs[1]}
 	args := slices.Concat([]string{
 		"--listen", c.label + "=" + r.listen, "--admin-listen", r.admin, "--log-format", "json",
-	}, c.flags)
+	}, c.flags, flags)
 	p, err := startProcess(dir, name, c.env, r.read, program, args...)
 	if err != nil {
 		return nil, err

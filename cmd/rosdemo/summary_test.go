@@ -52,7 +52,7 @@ func TestSummaryPassesOnlyWithoutLossStaleConnectionsAndBreaks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			d := &demo{scr: &screen{out: &out}, watch: newWatch(&consul{}), ledger: newLedger()}
+			d := &demo{stage: stage{scr: &screen{out: &out}}, watch: newWatch(&consul{}), ledger: newLedger()}
 			d.workers = []*worker{fakeWorker(t, "1", "2", "a 1", "a 2"), fakeWorker(t, "2", "", c.slave...)}
 			d.watch.set(map[string]string{"1": "master", "2": "slave"}, time.Now())
 			d.ledger.ack("a", 1, "1", 1, time.Now())

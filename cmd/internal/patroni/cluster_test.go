@@ -68,8 +68,8 @@ func TestPostgreSQLOutlivesItsPatroniAndNotTheCluster(t *testing.T) {
 // wantLostOnly writes rows and looks for them, and for one that was never written.
 func wantLostOnly(ctx context.Context, t *testing.T, primary *patroni.Node) {
 	t.Helper()
-	w := rows.Start(2, "t", time.Millisecond, func() string { return primary.Address })
-	for len(w.Acked(time.Time{})) < 20 && ctx.Err() == nil {
+	w := rows.Start(2, "t", rows.Options{Think: time.Millisecond}, func() string { return primary.Address })
+	for w.Count().Acked < 20 && ctx.Err() == nil {
 		time.Sleep(5 * time.Millisecond)
 	}
 	w.Stop()

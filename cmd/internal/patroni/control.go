@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 )
 
 // controlTimeout is how long one question may take.
@@ -86,8 +88,8 @@ func (n *Node) feeds(ctx context.Context, standby *Node) error {
 	return fmt.Errorf("%s streams to %v", n.Name, m.Replication)
 }
 
-// SetSynchronous turns synchronous_mode on or off, and returns when the leader
-// waits for a standby, or for none.
+// SetSynchronous turns synchronous_mode on or off, and returns when the cluster
+// has done so: see AwaitSynchronous.
 func (c *Cluster) SetSynchronous(ctx context.Context, on bool) error {
 	leader, err := c.AwaitLeader(ctx, c.Nodes...)
 	if err != nil {
@@ -96,20 +98,52 @@ func (c *Cluster) SetSynchronous(ctx context.Context, on bool) error {
 	if _, err := leader.call(ctx, http.MethodPatch, "/config", settings{"synchronous_mode": on}); err != nil {
 		return err
 	}
+	return c.AwaitSynchronous(ctx, on)
+}
+
+// AwaitSynchronous waits until the leader waits for a standby, which may be
+// promoted in its place, or for none. PostgreSQL begins to wait before Patroni
+// writes the name of the standby down, and until then nobody may be promoted.
+func (c *Cluster) AwaitSynchronous(ctx context.Context, on bool) error {
 	return await(ctx, fmt.Sprintf("synchronous replication: %v", on), func() error {
+		leader, err := c.Leader(ctx)
+		if err != nil || leader == nil {
+			return fmt.Errorf("leader is %v, %w", leader, err)
+		}
 		m, err := leader.describe(ctx)
+		if err != nil {
+			return err
+		}
+		named, err := c.standbyOf(ctx, leader)
 		if err != nil {
 			return err
 		}
 		waits := false
 		for _, r := range m.Replication {
-			waits = waits || r.Sync == "sync"
+			waits = waits || r.Sync == "sync" && r.Name == named
 		}
-		if waits != on || len(m.Replication) == 0 {
-			return fmt.Errorf("%s streams to %v", leader.Name, m.Replication)
+		if waits != on || !on && named != "" {
+			return fmt.Errorf("%s streams to %+v, and may be replaced by %q", leader, m.Replication, named)
 		}
 		return nil
 	})
+}
+
+// standbyOf is the standby that may be promoted in the place of a leader, with
+// synchronous_mode; empty: none.
+func (c *Cluster) standbyOf(ctx context.Context, leader *Node) (name string, err error) {
+	pair, _, err := c.client.KV().Get("service/"+Scope+"/sync", (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	if err != nil || pair == nil {
+		return "", err
+	}
+	var state struct {
+		Leader  string `json:"leader"`
+		Standby string `json:"sync_standby"`
+	}
+	if err := json.Unmarshal(pair.Value, &state); err != nil || state.Leader != leader.Name {
+		return "", err
+	}
+	return state.Standby, nil
 }
 
 // Switchover makes another node the leader, as an operator does.

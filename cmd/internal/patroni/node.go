@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/rosproxy/rosproxy/cmd/internal/minder"
@@ -28,6 +29,13 @@ func (n *Node) String() string {
 		return "nobody"
 	}
 	return n.Name
+}
+
+// Port is that of PostgreSQL, by which a server knows itself.
+func (n *Node) Port() int {
+	_, port, _ := strings.Cut(n.Address, ":")
+	p, _ := strconv.Atoi(port) // prepare has made it
+	return p
 }
 
 func (n *Node) path(name string) string { return filepath.Join(n.cluster.dir, n.Name, name) }

@@ -50,6 +50,16 @@ func (w *Watch) Close() {
 	w.wg.Wait()
 }
 
+// Holder is who was seen to hold the key last; nil: nobody.
+func (w *Watch) Holder() *Node {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.holders) == 0 {
+		return nil
+	}
+	return w.holders[len(w.holders)-1].Holder
+}
+
 // Lost is when a node was seen to hold the key no more, since a time; zero: it still does.
 func (w *Watch) Lost(by *Node, since time.Time) time.Time {
 	return w.find(since, func(holder *Node) bool { return holder != by })

@@ -3,6 +3,7 @@ package rows
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type Writers struct {
 	table   string
 	address func() string
 	think   time.Duration
+	stay    time.Duration      // on one connection; 0: for ever
 	soft    context.CancelFunc // no more rows
 	hard    context.CancelFunc // not even those under way
 	wg      sync.WaitGroup
@@ -35,13 +37,19 @@ type Writers struct {
 	longest  time.Duration
 }
 
+// Options are how writers write; the zero ones do it as fast as they can.
+type Options struct {
+	Think time.Duration // rest after each row
+	Stay  time.Duration // about: then a writer ends its connection and makes another, as apps do; 0: never
+}
+
 // Start starts writers. Each connection goes to the address that address gives
-// then, and a writer rests for think after each row. Stop must be called.
-func Start(count int, table string, think time.Duration, address func() string) *Writers {
+// then. Stop must be called.
+func Start(count int, table string, o Options, address func() string) *Writers {
 	hard, cancelHard := context.WithCancel(context.Background())
 	soft, cancelSoft := context.WithCancel(hard)
 	w := &Writers{
-		table: table, address: address, think: think, soft: cancelSoft, hard: cancelHard,
+		table: table, address: address, think: o.Think, stay: o.Stay, soft: cancelSoft, hard: cancelHard,
 		live: map[int]bool{}, waiting: map[int]time.Time{},
 	}
 	for writer := range count {
@@ -57,18 +65,22 @@ func (w *Writers) Stop() {
 	w.wg.Wait()
 }
 
+// Abort ends the writers at once.
+func (w *Writers) Abort() {
+	w.hard()
+	w.wg.Wait()
+}
+
 func (w *Writers) run(soft, hard context.Context, writer int) {
 	for number := 0; soft.Err() == nil && hard.Err() == nil; {
-		err := w.visit(soft, hard, writer, &number)
-		if err == nil || hard.Err() != nil {
-			return
+		if err := w.visit(soft, hard, writer, &number); err != nil && hard.Err() == nil {
+			w.failed(writer, err)
+			sleep(soft, redialPause)
 		}
-		w.failed(writer, err)
-		sleep(soft, redialPause)
 	}
 }
 
-// visit writes over one connection until that fails; nil: the writer is done.
+// visit writes over one connection until that fails; nil: the writer has ended it.
 func (w *Writers) visit(soft, hard context.Context, writer int, number *int) error {
 	w.asks(writer)
 	conn, err := connect(hard, w.address())
@@ -78,7 +90,8 @@ func (w *Writers) visit(soft, hard context.Context, writer int, number *int) err
 	defer conn.Close(hard) //nolint:errcheck // whether it is in order does not matter
 	w.connected(writer, true)
 	defer w.connected(writer, false)
-	for soft.Err() == nil {
+	begun, stay := time.Now(), w.stay/2+rand.N(w.stay+1)
+	for soft.Err() == nil && (w.stay == 0 || time.Since(begun) < stay) {
 		w.asks(writer)
 		*number++
 		by, err := insert(hard, conn, w.table, writer, *number)
@@ -152,23 +165,32 @@ func (w *Writers) Failures(since time.Time) []Failure {
 	return slices.DeleteFunc(slices.Clone(w.failures), func(f Failure) bool { return f.At.Before(since) })
 }
 
-// Live is how many writers have a connection to a server now.
-func (w *Writers) Live() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := 0
-	for _, yes := range w.live {
-		if yes {
-			n++
-		}
-	}
-	return n
+// Count is a reading of the numbers.
+type Count struct {
+	Acked    int           // rows
+	Failures int           // connections that ended before their writer was done
+	Live     int           // writers that have a connection to a server
+	Waiting  int           // writers that have waited for an acknowledgement for longer than patience
+	Longest  time.Duration // that a writer has waited for one, over all connections that it made for it
 }
 
-// Longest is the longest that a writer has waited for an acknowledgement, over
-// all connections that it made for one.
-func (w *Writers) Longest() time.Duration {
+// patience is how long a writer waits before it counts as waiting.
+const patience = 200 * time.Millisecond
+
+// Count reads the numbers.
+func (w *Writers) Count() Count {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.longest
+	c := Count{Acked: len(w.acked), Failures: len(w.failures), Longest: w.longest}
+	for _, yes := range w.live {
+		if yes {
+			c.Live++
+		}
+	}
+	for _, since := range w.waiting {
+		if time.Since(since) > patience {
+			c.Waiting++
+		}
+	}
+	return c
 }

@@ -1,0 +1,5 @@
+// Package postgresql has no code of its own, only tests: rosproxy as the README
+// recommends it for Patroni, between writers and a real PostgreSQL under the
+// real Patroni, with the real Consul. The writers count what is acknowledged,
+// and look for it when the leader has changed.
+package postgresql

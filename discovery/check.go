@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/sync/errgroup"
 )
 
 // AgentCheck is what one look at a Consul address found.
@@ -63,9 +64,18 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 	if _, err := s.fetch(ctx, a, "/v1/agent/self", &self); err == nil {
 		c.Version = self.Config.Version
 	}
-	for _, w := range s.labels {
-		l := s.checkLabel(ctx, a, w)
-		c.Labels = append(c.Labels, l)
+	one := inquiry{source: s, agent: a, asked: make(map[question]func() answer)}
+	c.Labels = make([]LabelCheck, len(s.labels))
+	var checks errgroup.Group
+	checks.SetLimit(labelsAtATime)
+	for i, w := range s.labels {
+		checks.Go(func() error {
+			c.Labels[i] = one.checkLabel(ctx, w)
+			return nil
+		})
+	}
+	_ = checks.Wait() // the errors are in the labels
+	for _, l := range c.Labels {
 		if c.Err == nil && l.Err != nil {
 			c.Err = fmt.Errorf("consul at %s, label %q: %w", a.endpoint.name, l.Label, l.Err)
 		}
@@ -73,22 +83,56 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 	return c
 }
 
-// checkLabel asks a who is master of w's label, by consistent reads.
-func (s *Consul) checkLabel(ctx context.Context, a *agent, w *labelWatch) LabelCheck {
+// labelsAtATime bounds what a check asks of one address.
+const labelsAtATime = 16
+
+// inquiry is one look at one address. Each question is asked once, whatever the
+// number of labels. Safe for concurrent use.
+type inquiry struct {
+	source *Consul
+	agent  *agent
+
+	mu    sync.Mutex
+	asked map[question]func() answer
+}
+
+// ask puts q by a consistent read.
+func (n *inquiry) ask(ctx context.Context, q question) answer {
+	n.mu.Lock()
+	once := n.asked[q]
+	if once == nil {
+		once = sync.OnceValue(func() answer {
+			return n.agent.ask(ctx, query{question: q, consistent: true, timeout: n.source.config.VerifyTimeout})
+		})
+		n.asked[q] = once
+	}
+	n.mu.Unlock()
+	return once()
+}
+
+// view is what the answer to q tells; an error where it tells nothing.
+func (n *inquiry) view(ctx context.Context, q question, label string) (view, error) {
+	a := n.ask(ctx, q)
+	if a.err != nil {
+		return view{}, a.err
+	}
+	v, _ := view{}.after(a, label)
+	if v.denied != "" {
+		return view{}, errors.New(v.denied)
+	}
+	return v, nil
+}
+
+// checkLabel asks who is master of w's label.
+func (n *inquiry) checkLabel(ctx context.Context, w *labelWatch) LabelCheck {
 	l := LabelCheck{Label: w.label}
 	if w.leader != nil {
-		l.Err = s.checkLeader(ctx, a, w, &l)
+		l.Err = n.checkLeader(ctx, w, &l)
 		return l
 	}
-	i := w.main.label
-	answer := s.askOnce(ctx, a, w.main.watch.question)
-	if answer.err != nil {
-		l.Err = answer.err
-		return l
-	}
-	v, _ := view{}.after(answer, i)
-	if v.denied != "" {
-		l.Err = errors.New(v.denied)
+	v, err := n.view(ctx, w.main.watch.question, w.main.label)
+	if err != nil {
+		l.Err = err
 		return l
 	}
 	if v.claims == nil {
@@ -98,7 +142,7 @@ func (s *Consul) checkLabel(ctx context.Context, a *agent, w *labelWatch) LabelC
 	candidates := slices.Clone(v.claims.candidates)
 	slices.SortFunc(candidates, func(x, y candidate) int { return newer(y, x) })
 	for _, c := range candidates {
-		m, err := s.lookUp(ctx, w, c, answer.arrived)
+		m, err := n.lookUp(ctx, w, c, v.arrived)
 		if err != nil {
 			rejects = append(rejects, c.reject(err))
 		}
@@ -112,10 +156,10 @@ func (s *Consul) checkLabel(ctx context.Context, a *agent, w *labelWatch) LabelC
 }
 
 // checkLeader follows a leader key as far as one look at each thing leads.
-func (s *Consul) checkLeader(ctx context.Context, a *agent, w *labelWatch, out *LabelCheck) error {
+func (n *inquiry) checkLeader(ctx context.Context, w *labelWatch, out *LabelCheck) error {
 	o := newOffice(w.config)
 	l := leader{key: w.leader.key, office: &o}
-	key, err := s.viewOnce(ctx, a, w.main.watch.question)
+	key, err := n.view(ctx, w.main.watch.question, "")
 	if err != nil {
 		return err
 	}
@@ -123,7 +167,7 @@ func (s *Consul) checkLeader(ctx context.Context, a *agent, w *labelWatch, out *
 	var e evidence
 	l.look(key, e, now)
 	if e.memberKey = l.memberKey(); e.memberKey != "" {
-		if e.member, err = s.viewOnce(ctx, a, aboutKey(w.config.Datacenter, e.memberKey)); err != nil {
+		if e.member, err = n.view(ctx, aboutKey(w.config.Datacenter, e.memberKey), ""); err != nil {
 			return err
 		}
 		l.look(key, e, now)
@@ -134,61 +178,46 @@ func (s *Consul) checkLeader(ctx context.Context, a *agent, w *labelWatch, out *
 		l.takeProbe(term, explain(p.probe(ctx, url)))
 	}
 	if l.asksCatalog() {
-		if e.catalog, err = s.viewOnce(ctx, a, aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)); err != nil {
+		if e.catalog, err = n.view(ctx, w.catalogQuestion(), ""); err != nil {
 			return err
 		}
 	}
 	if host := l.host(); host != "" {
-		if addrs, err := s.lookUpAll(ctx, w, host); err == nil {
+		if addrs, err := n.lookUpAll(ctx, w, host); err == nil {
 			e.hosts = map[string]netip.Addr{host: addrs[0]}
 		}
 	}
 	l.look(key, e, now)
 	out.Leader, out.Why = l.status(), o.why
-	if l.reject != nil {
-		out.Invalid = []string{l.reject.String()}
+	if o.winner == (candidate{}) {
+		return nil
 	}
-	if o.winner != (candidate{}) {
-		m, err := s.lookUp(ctx, w, o.winner, now)
-		if err != nil {
-			out.Invalid = append(out.Invalid, o.winner.reject(err).String())
-		}
-		out.Masters = []Master{m}
+	m, err := n.lookUp(ctx, w, o.winner, now)
+	if err != nil {
+		out.Why = fmt.Sprintf("leader %s: %v", quoted(l.holder), err)
+		return nil
 	}
+	out.Leader.Ready = true
+	out.Masters = []Master{m}
 	return nil
 }
 
 // lookUp makes a master of c.
-func (s *Consul) lookUp(ctx context.Context, w *labelWatch, c candidate, seen time.Time) (Master, error) {
+func (n *inquiry) lookUp(ctx context.Context, w *labelWatch, c candidate, seen time.Time) (Master, error) {
 	if c.host == "" {
 		return c.master(c.addr, seen), nil
 	}
-	addrs, err := s.lookUpAll(ctx, w, c.host)
+	addrs, err := n.lookUpAll(ctx, w, c.host)
 	if err != nil {
 		return c.master(netip.AddrPort{}, seen), err
 	}
 	return c.master(netip.AddrPortFrom(addrs[0], c.port), seen), nil
 }
 
-func (s *Consul) lookUpAll(ctx context.Context, w *labelWatch, host string) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.config.ResolveTimeout)
+func (n *inquiry) lookUpAll(ctx context.Context, w *labelWatch, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.source.config.ResolveTimeout)
 	defer cancel()
 	return lookupAll(ctx, w.resolver.lookup, host)
-}
-
-// askOnce puts q by a consistent read.
-func (s *Consul) askOnce(ctx context.Context, a *agent, q question) answer {
-	return a.ask(ctx, query{question: q, consistent: true, timeout: s.config.VerifyTimeout})
-}
-
-// viewOnce is what a consistent read of a tells about q.
-func (s *Consul) viewOnce(ctx context.Context, a *agent, q question) (view, error) {
-	answer := s.askOnce(ctx, a, q)
-	if answer.err != nil {
-		return view{}, answer.err
-	}
-	v, _ := view{}.after(answer, "")
-	return v, nil
 }
 
 // fetch reads the JSON at path into out. The status is 0 when there was no answer.

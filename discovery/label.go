@@ -239,11 +239,16 @@ func (w *labelWatch) subscribeToHolder() {
 	}
 	switch asks := w.leader.asksCatalog(); {
 	case asks && w.catalog == nil:
-		w.catalog = w.source.subscribe(interest{question: aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)}, w.changed)
+		w.catalog = w.source.subscribe(interest{question: w.catalogQuestion()}, w.changed)
 	case !asks && w.catalog != nil:
 		w.source.unsubscribe(w.catalog)
 		w.catalog = nil
 	}
+}
+
+// catalogQuestion is about the instances among which a leader must be.
+func (w *labelWatch) catalogQuestion() question {
+	return aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)
 }
 
 // follow has looked up and probed what that must be: the host name of the

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,31 @@ func TestLabelHasItsOwnPolicies(t *testing.T) {
 	}
 	if slices.Contains(r.list()[slices.Index(r.list(), "own set 127.0.0.1:7801"):], "own cut") {
 		t.Errorf("got calls %q; want no cut of the label that keeps its master", r.list())
+	}
+}
+
+// TestCheckAsksEachQuestionOnce, whatever the number of labels.
+func TestCheckAsksEachQuestionOnce(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.Labels = nil
+	for i := range 100 {
+		c.Labels = append(c.Labels, Label{Name: fmt.Sprintf("l%d", i), Tagged: true})
+		s.Register(consultest.Service{ID: fmt.Sprintf("w%d", i), Name: "sync", Port: 8000 + i, Tags: []string{"role=master", fmt.Sprintf("label=l%d", i)}})
+	}
+	source, err := NewConsul(c, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := source.Check(t.Context())[0]
+	if n := len(s.RequestsTo("/v1/health/")); n != 1 || a.Err != nil {
+		t.Errorf("got %d requests, %v; want one, and no error", n, a.Err)
+	}
+	for i, l := range a.Labels {
+		if l.Label != c.Labels[i].Name || len(l.Masters) != 1 || l.Masters[0].Address != addr(fmt.Sprintf("127.0.0.1:%d", 8000+i)) {
+			t.Errorf("got %+v; want the master of %s", l, c.Labels[i].Name)
+		}
 	}
 }
 

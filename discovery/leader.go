@@ -98,7 +98,7 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 // install makes the holder master. While its host name is looked up, an earlier
 // one is no master any more, and has no live connections: it has lost the lock.
 func (l *leader) install(key view) order {
-	another := l.master != "" && l.holder != l.master
+	another := l.holder != l.master
 	l.master = l.holder
 	o := l.office.elect(l.member.place, key.arrived, key.begun)
 	if another && l.office.isNameless() {
@@ -238,6 +238,9 @@ func (l *leader) takeCatalog(v view, resolved netip.Addr) {
 	}
 	place := l.member.place
 	l.waits = "no instance of the service passes at its address"
+	if v.denied != "" {
+		l.waits = v.denied
+	}
 	if v.kind != found {
 		return
 	}

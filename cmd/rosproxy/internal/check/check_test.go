@@ -173,6 +173,12 @@ func TestCheckSaysWhatIsWrongWithConsul(t *testing.T) {
 	}
 	wantLine(t, out, "FAIL master of default at consul "+consul.Addr+`: none whose checks pass: "a" on `)
 
+	consul.Register(consultest.Service{ID: "a", Name: "sync", Address: "nowhere.invalid", Port: 1, Tags: tags})
+	if ok, out = checked(t, "--consul-addr="+consul.Addr); ok {
+		t.Error("a master whose name does not resolve: got success; want a failure")
+	}
+	wantLine(t, out, "FAIL master of default at consul "+consul.Addr+": nobody can be connected to it: address not resolved (a on ")
+
 	undo := consul.Inject(consultest.Denied())
 	if ok, out = checked(t, "--consul-addr="+consul.Addr); ok || strings.Contains(out, "none found") {
 		t.Errorf("denied: got %t\n%s\nwant a failure, and not that there is none", ok, out)

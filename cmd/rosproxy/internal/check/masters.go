@@ -76,14 +76,29 @@ func reportLabel(r *report, address string, l discovery.LabelCheck, leader *disc
 	case len(l.Masters) == 0 && len(l.Failing) > 0:
 		r.fail("master of %s at consul %s: none whose checks pass: %s", l.Label, address, describeFailing(l.Failing))
 	case len(l.Masters) == 0 && leader != nil:
-		r.fail("master of %s at consul %s: nobody is named by the leader key %s; check --leader-key and --leader-lock", l.Label, address, leader.Key)
+		r.fail("master of %s at consul %s: none: %s", l.Label, address, describeWait(l, leader))
 	case len(l.Masters) == 0:
 		r.fail("master of %s at consul %s: none found; check --service and --tag", l.Label, address)
+	case !l.Masters[0].Address.IsValid():
+		r.fail("master of %s at consul %s: nobody can be connected to it: %s", l.Label, address, describeAll(l.Masters))
 	case len(l.Masters) > 1:
 		r.warn("master of %s at consul %s: %d claim to be it: %s", l.Label, address, len(l.Masters), describeAll(l.Masters))
 	default:
 		r.ok("master of %s at consul %s: %s", l.Label, address, describeAll(l.Masters))
 	}
+}
+
+// describeWait tells why a leader key has led to no master, and what to look at where
+// that is not the leader's own business.
+func describeWait(l discovery.LabelCheck, leader *discovery.LeaderKey) string {
+	why := cmp.Or(l.Why, fmt.Sprintf("nobody is named by the leader key %q", leader.Key))
+	switch s := l.Leader; {
+	case s == nil || s.ModifyIndex == 0:
+		return why + "; check --leader-key and --consul-datacenter, and that the cluster has a leader"
+	case !s.Locked && !leader.LockIgnored:
+		return why + "; check --leader-lock, and that the cluster has a leader"
+	}
+	return why
 }
 
 func describeAll(masters []discovery.Master) string {

@@ -22,17 +22,25 @@ func TestMastersAreShownByWhatIsKnownOfThem(t *testing.T) {
 	}
 }
 
-// What to look at is the key, where a label follows one.
 func TestALabelWithoutAMasterIsToldWhatToCheck(t *testing.T) {
-	for want, leader := range map[string]*discovery.LeaderKey{
-		"none found; check --service and --tag":                                             nil,
-		"nobody is named by the leader key pg/leader; check --leader-key and --leader-lock": {Key: "pg/leader"},
+	key := &discovery.LeaderKey{Key: "pg/leader"}
+	for _, tc := range []struct {
+		want   string
+		leader *discovery.LeaderKey
+		check  discovery.LabelCheck
+	}{
+		{"none found; check --service and --tag", nil, discovery.LabelCheck{}},
+		{`none: nobody is named by the leader key "pg/leader"; check --leader-key and --consul-datacenter, and that the cluster has a leader`, key, discovery.LabelCheck{}},
+		{"none: why; check --leader-lock, and that the cluster has a leader", key,
+			discovery.LabelCheck{Why: "why", Leader: &discovery.LeaderStatus{Holder: "pg1", ModifyIndex: 7}}},
+		{"none: why", key, discovery.LabelCheck{Why: "why", Leader: &discovery.LeaderStatus{Holder: "pg1", ModifyIndex: 7, Locked: true}}},
 	} {
 		var out strings.Builder
 		r := &report{out: &out}
-		reportLabel(r, "c:8500", discovery.LabelCheck{Label: "pg"}, leader)
-		if got := out.String(); !r.failed || got != "FAIL master of pg at consul c:8500: "+want+"\n" {
-			t.Errorf("got %q, failed %t; want %q as a failure", got, r.failed, want)
+		tc.check.Label = "pg"
+		reportLabel(r, "c:8500", tc.check, tc.leader)
+		if got := out.String(); !r.failed || got != "FAIL master of pg at consul c:8500: "+tc.want+"\n" {
+			t.Errorf("got %q, failed %t; want %q as a failure", got, r.failed, tc.want)
 		}
 	}
 }

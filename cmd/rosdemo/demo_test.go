@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -154,17 +155,23 @@ func TestDemoGivesUpAtItsDeadlineAndLeavesNoProcess(t *testing.T) {
 	if status != 1 || !strings.Contains(out, "gave up after 4s") {
 		t.Errorf("exit status got %d, output\n%s\nwant 1, and why", status, out)
 	}
-	m := regexp.MustCompile(`logs of all processes are in (\S+)\.\n`).FindStringSubmatch(out)
-	if m == nil {
-		t.Fatalf("the demo does not say where its logs are:\n%s", out)
-	}
-	defer os.RemoveAll(m[1])
-	if _, err := os.Stat(filepath.Join(m[1], "worker-1.log")); err != nil {
+	if _, err := os.Stat(filepath.Join(logsOf(t, out), "worker-1.log")); err != nil {
 		t.Errorf("log of worker 1: %v", err)
 	}
 	for _, p := range running(t) {
 		t.Errorf("left running: %s", p)
 	}
+}
+
+// logsOf is where a demo that failed says that its logs are. They are removed with the test.
+func logsOf(t *testing.T, out string) (dir string) {
+	t.Helper()
+	m := regexp.MustCompile(`logs of all processes are in (\S+)\.\n`).FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("the demo does not say where its logs are:\n%s", out)
+	}
+	t.Cleanup(func() { os.RemoveAll(m[1]) })
+	return m[1]
 }
 
 // running lists the processes of the built programs that have the log
@@ -205,4 +212,33 @@ func TestMissingConsulBinaryIsSaid(t *testing.T) {
 	if status != 1 || !strings.Contains(out, "/nonexistent/consul") {
 		t.Errorf("exit status got %d, output\n%s\nwant 1 and the path", status, out)
 	}
+	logsOf(t, out)
+}
+
+func TestDemoEndsInOrderWithItsTerminal(t *testing.T) {
+	cmd := exec.Command(filepath.Join(programs, "rosdemo"))
+	cmd.Env = append(childEnv("CONSUL_"), "PATH=/nonexistent")
+	cmd.Dir = t.TempDir()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	shown := bufio.NewScanner(out)
+	var all strings.Builder
+	for shown.Scan() {
+		fmt.Fprintln(&all, shown.Text())
+		if strings.HasPrefix(shown.Text(), "Consul: ") {
+			cmd.Process.Signal(syscall.SIGHUP)
+		}
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said.String(), "interrupted") {
+		t.Errorf("got %v, %q; want exit status 1, and that it was interrupted", err, said.String())
+	}
+	logsOf(t, all.String())
 }

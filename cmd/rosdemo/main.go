@@ -95,7 +95,7 @@ func command(args []string) int {
 
 // show shows a demo and answers the exit status.
 func show(deadline time.Duration, demo func(context.Context, *screen) (passed bool, err error)) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends at once
 	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("gave up after %v", deadline))

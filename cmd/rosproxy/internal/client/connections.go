@@ -42,9 +42,15 @@ func listConnections(ctx context.Context, s *session) int {
 // maxElement bounds what one connection of a list may take.
 const maxElement = 16 << 10
 
+// listed is a connection and the text of it, with what this program does not know.
+type listed struct {
+	api.Connection
+	raw json.RawMessage
+}
+
 // connections are those of one instance, as they come; the last may be an error.
-func (i *instance) connections(ctx context.Context, q config.ConnectionsQuery) iter.Seq2[json.RawMessage, error] {
-	return func(yield func(json.RawMessage, error) bool) {
+func (i *instance) connections(ctx context.Context, q config.ConnectionsQuery) iter.Seq2[listed, error] {
+	return func(yield func(listed, error) bool) {
 		query := url.Values{}
 		if q.Label != "" {
 			query.Set("label", q.Label)
@@ -57,31 +63,34 @@ func (i *instance) connections(ctx context.Context, q config.ConnectionsQuery) i
 		defer cancel()
 		a, err := i.open(ctx, method, path, query)
 		if err != nil {
-			yield(nil, err)
+			yield(listed{}, err)
 			return
 		}
 		defer a.Body.Close()
 		if err := elements(a.Body, yield); err != nil {
-			yield(nil, i.explain(ctx, method, path, err))
+			yield(listed{}, i.explain(ctx, method, path, err))
 		}
 	}
 }
 
 // elements gives those of a JSON array, each of at most maxElement bytes, to yield
 // until that wants no more.
-func elements(body io.Reader, yield func(json.RawMessage, error) bool) error {
+func elements(body io.Reader, yield func(listed, error) bool) error {
 	bounded := &io.LimitedReader{R: body, N: maxElement}
 	d := json.NewDecoder(bounded)
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return cmp.Or(failure(err), errForeign)
 	}
 	for bounded.N = maxElement; d.More(); bounded.N = maxElement {
-		var element json.RawMessage
+		var c listed
 		bounded.N = maxElement // More may have read all of it, ahead
-		if err := d.Decode(&element); err != nil {
+		if err := d.Decode(&c.raw); err != nil {
 			return cmp.Or(failure(err), errForeign)
 		}
-		if !yield(element, nil) {
+		if json.Unmarshal(c.raw, &c.Connection) != nil {
+			return errForeign
+		}
+		if !yield(c, nil) {
 			return nil
 		}
 	}
@@ -105,7 +114,7 @@ const rowsAtATime = 500
 // printConnections prints those of one instance for people.
 func printConnections(ctx context.Context, s *session, i *instance) (failed error) {
 	if s.several() {
-		s.out.paragraph(2, text{i.name, bold})
+		s.out.paragraph(0, 2, text{i.name, bold})
 	}
 	t, n := newConnectionTable(), 0
 	defer func() {
@@ -113,18 +122,11 @@ func printConnections(ctx context.Context, s *session, i *instance) (failed erro
 			fmt.Fprintln(s.out.w, "no connections")
 		}
 	}()
-	for element, err := range i.connections(ctx, s.config.Connections) {
-		var c api.Connection
-		switch {
-		case err != nil:
-			failed = err
-		case json.Unmarshal(element, &c) != nil:
-			failed = errForeign
-		}
-		if failed != nil {
+	for c, err := range i.connections(ctx, s.config.Connections) {
+		if failed = err; failed != nil {
 			break
 		}
-		t.add(nil, connectionCells(c)...)
+		t.add(connectionCells(c.Connection)...)
 		if n++; n%rowsAtATime == 0 {
 			t.print(s.out)
 			if s.out.flush() != nil {
@@ -140,16 +142,16 @@ func printConnections(ctx context.Context, s *session, i *instance) (failed erro
 
 func newConnectionTable() *table {
 	return &table{columns: []column{
-		{title: "ID", right: true},
+		{title: "ID", right: true, gives: 6, least: 8},
 		{title: "LABEL", gives: 2, least: 8},
 		{title: "CLIENT", gives: 4, least: 21},
 		{title: "BY", gives: 1}, // the peer, where a PROXY header names the client
 		{title: "MASTER", gives: 5, least: 21},
 		{title: "EPOCH", right: true, gives: 3},
-		{title: "AGE", right: true},
+		{title: "AGE", right: true, gives: 6, least: 6},
 		{title: "UP", right: true},
 		{title: "DOWN", right: true},
-		{title: "STATE"},
+		{title: "STATE", gives: 6, least: 8},
 	}}
 }
 
@@ -188,12 +190,9 @@ func writeConnections(ctx context.Context, s *session, i *instance) (failed erro
 	w := s.out.w
 	fmt.Fprintf(w, "\n{\"admin\": %s, \"connections\": [", quoted(i.name))
 	separator := "\n"
-	for element, err := range i.connections(ctx, s.config.Connections) {
+	for c, err := range i.connections(ctx, s.config.Connections) {
 		var compact bytes.Buffer
-		if failed = err; failed == nil && json.Compact(&compact, element) != nil {
-			failed = errForeign
-		}
-		if failed != nil {
+		if failed = err; failed != nil || json.Compact(&compact, c.raw) != nil { // which it has been decoded from
 			break
 		}
 		fmt.Fprint(w, separator)

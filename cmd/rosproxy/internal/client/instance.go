@@ -31,17 +31,18 @@ type instance struct {
 	endpoint  config.Endpoint
 	tokenFile string
 	http      *http.Client
+	patience  time.Duration // for an answer
+	room      int           // for an answer, in bytes
 }
 
 func newInstance(e config.Endpoint, tokenFile string) *instance {
-	i := &instance{name: e.String(), endpoint: e, tokenFile: tokenFile}
+	i := &instance{name: e.String(), endpoint: e, tokenFile: tokenFile, patience: answerTimeout, room: maxAnswer}
 	i.http = &http.Client{
 		// The token is for this instance, and for nobody that it names.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{ // no proxy
 			DialContext:            i.dial,
 			MaxResponseHeaderBytes: maxHeader,
-			DisableCompression:     true, // or a small answer could become a large one
 			MaxConnsPerHost:        2,
 			IdleConnTimeout:        answerTimeout,
 		},
@@ -69,38 +70,37 @@ func (r *refusal) Error() string {
 // ask asks one endpoint and decodes its JSON into v, which is a pointer. The time
 // is that of the answer by the instance's clock.
 func (i *instance) ask(ctx context.Context, method, path string, query url.Values, v any) (at time.Time, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
+	ctx, cancel := context.WithTimeoutCause(ctx, i.patience, fmt.Errorf("no answer within %v", i.patience))
 	defer cancel()
 	r, err := i.open(ctx, method, path, query)
 	if err != nil {
 		return at, err
 	}
 	defer r.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, int64(i.room)+1))
 	switch {
 	case err != nil:
 		return at, i.explain(ctx, method, path, err)
-	case len(body) > maxAnswer:
-		return at, fmt.Errorf("%s %s: the answer is longer than %d MiB", method, path, maxAnswer>>20)
+	case len(body) > i.room:
+		return at, fmt.Errorf("%s %s: the answer is longer than %d bytes", method, path, i.room)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return at, fmt.Errorf("%s %s: not the answer of a rosproxy: %w", method, path, err)
 	}
-	return clockOf(r, time.Now()), nil
+	return clockOf(r.Header.Get("Date"), time.Now()), nil
 }
 
 // clockOf is the time of an answer by the clock of who gave it, as far as that
-// matters: the header has no fractions of a second.
-func clockOf(r *http.Response, now time.Time) time.Time {
-	at, err := http.ParseTime(r.Header.Get("Date"))
+// matters: date, which it has in its head, has no fractions of a second.
+func clockOf(date string, now time.Time) time.Time {
+	at, err := http.ParseTime(date)
 	if off := now.Sub(at); err != nil || off > -time.Second && off < 2*time.Second {
 		return now
 	}
 	return at
 }
 
-// open asks one endpoint. The body of its answer, whose code is of success, is not
-// bounded.
+// open asks one endpoint. Its answer is one of success; the body is not bounded.
 func (i *instance) open(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "rosproxy", Path: path, RawQuery: query.Encode()}
 	if i.endpoint.Network == "tcp" {
@@ -128,9 +128,6 @@ func (i *instance) open(ctx context.Context, method, path string, query url.Valu
 	}
 	return a, nil
 }
-
-// errSilent is the cause of a context whose time for an answer is over.
-var errSilent = fmt.Errorf("no answer within %v", answerTimeout)
 
 // explain says in few words why there is no answer: who was asked is said elsewhere.
 func (i *instance) explain(ctx context.Context, method, path string, err error) error {

@@ -71,33 +71,24 @@ func (p *printer) styled(t text) string {
 }
 
 // paragraph prints words behind each other, and breaks lines between them. The
-// lines after the first begin with indent spaces.
-func (p *printer) paragraph(indent int, texts ...text) {
-	p.words(0, indent, texts...)
-	fmt.Fprintln(p.w)
-}
-
-// words goes on in a line that is at wide already.
-func (p *printer) words(at, indent int, texts ...text) {
-	first := true
+// first line begins with first spaces, the others with indent.
+func (p *printer) paragraph(first, indent int, texts ...text) {
+	at, separator := first, strings.Repeat(" ", first)
 	for _, t := range texts {
 		for word := range strings.FieldsSeq(printable(t.text)) {
-			for _, piece := range pieces(word, columns-indent) {
+			for _, piece := range pieces(word, columns-max(first, indent)) {
 				n := utf8.RuneCountInString(piece)
-				switch {
-				case first:
-				case at+1+n > columns:
-					fmt.Fprint(p.w, "\n", strings.Repeat(" ", indent))
-					at = indent
-				default:
-					fmt.Fprint(p.w, " ")
+				if at+len(separator)+n > columns && at > first {
+					at, separator = indent, "\n"+strings.Repeat(" ", indent)
+				} else if at > first {
 					at++
 				}
-				fmt.Fprint(p.w, p.styled(text{piece, t.style}))
-				at, first = at+n, false
+				fmt.Fprint(p.w, separator, p.styled(text{piece, t.style}))
+				at, separator = at+n, " "
 			}
 		}
 	}
+	fmt.Fprintln(p.w)
 }
 
 // pieces cuts what is longer than a line.

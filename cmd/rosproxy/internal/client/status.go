@@ -38,26 +38,34 @@ func showStatus(ctx context.Context, s *session) int {
 }
 
 // state asks for the state, and for that of the drain where there is one.
-func (i *instance) state(ctx context.Context) (s state, err error) {
-	if s.at, err = i.ask(ctx, "GET", "/status", nil, &s.rawStatus); err != nil {
+func (i *instance) state(ctx context.Context) (state, error) {
+	var raw json.RawMessage
+	at, err := i.ask(ctx, "GET", "/status", nil, &raw)
+	if err != nil {
 		return state{}, err
 	}
-	if json.Unmarshal(s.rawStatus, &s.status) != nil || s.status.State == "" {
-		return state{}, errForeign
-	}
-	s.labels = map[string]*api.LabelStatus{}
-	for n := range s.status.Labels {
-		l := &s.status.Labels[n]
-		s.labels[l.Label] = l
-	}
-	if s.status.State == drain.Serving {
-		return s, nil
+	s, err := newState(at, raw)
+	if err != nil || s.status.State == drain.Serving {
+		return s, err
 	}
 	if _, err = i.ask(ctx, "GET", "/drain", nil, &s.rawDrain); err != nil {
 		return state{}, err
 	}
 	if json.Unmarshal(s.rawDrain, &s.drain) != nil || s.drain == nil {
 		return state{}, errForeign
+	}
+	return s, nil
+}
+
+// newState understands an answer of /status.
+func newState(at time.Time, raw json.RawMessage) (state, error) {
+	s := state{at: at, rawStatus: raw, labels: map[string]*api.LabelStatus{}}
+	if json.Unmarshal(raw, &s.status) != nil || s.status.State == "" {
+		return state{}, errForeign
+	}
+	for n := range s.status.Labels {
+		l := &s.status.Labels[n]
+		s.labels[l.Label] = l
 	}
 	return s, nil
 }

@@ -23,29 +23,47 @@ func printStatus(p *printer, answers []answer[state], split []disagreement) {
 		return
 	}
 	fmt.Fprintln(p.w)
-	several := len(answers) > 1
-	t := newLabelTable(several)
+	t := newLabelTable(len(answers) > 1)
 	isSplit := map[string]bool{}
 	for _, d := range split {
 		isSplit[d.Label] = true
 	}
+	var notes [][]text
 	for _, label := range labels {
-		name := label
+		name, mark := text{label, bold}, text{}
+		if isSplit[label] {
+			mark = text{"!", bad}
+		}
 		for _, a := range answers {
-			if l := a.value.labels[label]; l != nil {
-				mark := text{}
-				if isSplit[label] {
-					mark = text{"!", bad}
+			l := a.value.labels[label]
+			if l == nil {
+				continue
+			}
+			t.add(append([]text{mark, name, {a.from.name, plain}}, labelCells(a.value, l)...)...)
+			name.text = "" // once, above its instances
+			if says := labelNote(a.value, l); says != nil {
+				about := text{label + ":", bold}
+				if len(answers) > 1 {
+					about.text = label + " at " + a.from.name + ":"
 				}
-				t.add(labelNote(a.value, l), append([]text{mark, {name, bold}, {a.from.name, plain}}, labelCells(a.value, l)...)...)
-				name = "" // once, above its instances
+				notes = append(notes, append([]text{about}, says...))
 			}
 		}
 	}
 	t.print(p)
-	if len(split) > 0 {
+	printNotes(p, notes, slices.Sorted(maps.Keys(isSplit)))
+}
+
+// printNotes prints what does not fit in a line of a label.
+func printNotes(p *printer, notes [][]text, split []string) {
+	if len(notes)+len(split) > 0 {
 		fmt.Fprintln(p.w)
-		p.paragraph(2, text{"! the instances disagree on the master of:", bad}, text{strings.Join(slices.Sorted(maps.Keys(isSplit)), ", "), plain})
+	}
+	for _, n := range notes {
+		p.paragraph(0, 4, n...)
+	}
+	if len(split) > 0 {
+		p.paragraph(0, 4, text{"! the instances disagree on the master of:", bad}, text{strings.Join(split, ", "), plain})
 	}
 }
 
@@ -53,7 +71,7 @@ func printStatus(p *printer, answers []answer[state], split []disagreement) {
 func printInstance(p *printer, a answer[state]) {
 	const indent = 4
 	if a.err != nil {
-		p.paragraph(indent, text{a.from.name, bold}, text{"no answer", bad}) // a line of its own says why
+		p.paragraph(0, indent, text{a.from.name, bold}, text{"no answer", bad}) // a line of its own says why
 		return
 	}
 	s := a.value.status
@@ -62,11 +80,9 @@ func printInstance(p *printer, a answer[state]) {
 		how = []text{{string(d.State), doubt}, {drainText(a.value.at, d) + ",", plain}}
 	}
 	process := fmt.Sprintf("generation %d, pid %d, up %s, version %s", s.Generation, s.PID, ageText(seconds(s.Uptime)), s.Version)
-	p.paragraph(indent, slices.Concat([]text{{a.from.name, bold}}, how, []text{{process, plain}})...)
+	p.paragraph(0, indent, slices.Concat([]text{{a.from.name, bold}}, how, []text{{process, plain}})...)
 	for _, c := range s.Consul {
-		fmt.Fprint(p.w, "  ")
-		p.words(2, indent, consulText(c)...)
-		fmt.Fprintln(p.w)
+		p.paragraph(2, indent, consulText(c)...)
 	}
 }
 
@@ -103,14 +119,14 @@ func drainText(now time.Time, d *api.DrainState) string {
 func newLabelTable(several bool) *table {
 	columns := []column{
 		{},
-		{title: "LABEL", gives: 1, least: 8},
-		{title: "INSTANCE", gives: 2, least: 14},
-		{title: "SOURCE"},
+		{title: "LABEL", gives: 2, least: 8},
+		{title: "INSTANCE", gives: 1, least: 14},
+		{title: "SOURCE", gives: 5, least: 10},
 		{title: "MASTER", gives: 4, least: 21},
 		{title: "SINCE", right: true, gives: 3},
-		{title: "EPOCH", right: true},
-		{title: "ACTIVE", right: true},
-		{title: "HELD", right: true},
+		{title: "EPOCH", right: true, gives: 5, least: 5},
+		{title: "ACTIVE", right: true, gives: 5, least: 6},
+		{title: "HELD", right: true, gives: 5, least: 4},
 	}
 	t := &table{columns: columns}
 	if !several {

@@ -10,7 +10,7 @@ import (
 // are printed in turn.
 type table struct {
 	columns []column
-	rows    []row
+	rows    [][]text
 	titled  bool // the line of titles has been printed
 }
 
@@ -19,17 +19,12 @@ type column struct {
 	title string
 	right bool // its cells end below each other
 	// Where the lines would be too long, columns give way in the order of this
-	// number, 0: never; down to least, which is 0 for one that is left out then.
+	// number, 0: never, which is for what is short; down to least, which is 0 for
+	// one that is left out then.
 	gives, least int
 
 	absent bool
 	width  int // of what has been printed; it never shrinks but to fit
-}
-
-// row is one line of a table.
-type row struct {
-	cells []text
-	note  []text // behind the cells, or below them where there is no room
 }
 
 // leave leaves columns out.
@@ -40,11 +35,11 @@ func (t *table) leave(columns ...int) {
 }
 
 // add adds a line; the texts are printed so that none can hide another.
-func (t *table) add(note []text, cells ...text) {
+func (t *table) add(cells ...text) {
 	for n := range cells {
 		cells[n].text = printable(cells[n].text)
 	}
-	t.rows = append(t.rows, row{cells, note})
+	t.rows = append(t.rows, cells)
 }
 
 // print prints the lines that were added since it was called last.
@@ -55,7 +50,7 @@ func (t *table) print(p *printer) {
 		for _, c := range t.columns {
 			titles = append(titles, text{c.title, bold})
 		}
-		t.printRow(p, row{cells: titles})
+		t.printRow(p, titles)
 		t.titled = true
 	}
 	for _, r := range t.rows {
@@ -71,7 +66,7 @@ func (t *table) fit() {
 	for n := range t.columns {
 		c := &t.columns[n]
 		for _, r := range t.rows {
-			c.width = max(c.width, utf8.RuneCountInString(r.cells[n].text))
+			c.width = max(c.width, utf8.RuneCountInString(r[n].text))
 		}
 		if c.absent {
 			c.width = 0
@@ -104,48 +99,27 @@ func (t *table) width() (w int) {
 	return w - gap
 }
 
-func (t *table) printRow(p *printer, r row) {
-	at, pending := 0, 0 // spaces that are written if something comes behind them
+func (t *table) printRow(p *printer, cells []text) {
+	pending := 0 // spaces that are written if something comes behind them
 	for n, c := range t.columns {
 		if c.width == 0 {
 			continue
 		}
-		cell := r.cells[n]
+		cell := cells[n]
 		cell.text = shortened(cell.text, c.width)
 		size := utf8.RuneCountInString(cell.text)
+		if size == 0 {
+			pending += c.width + gap
+			continue
+		}
 		before, after := 0, c.width-size
 		if c.right {
 			before, after = after, 0
 		}
-		if size > 0 {
-			fmt.Fprint(p.w, strings.Repeat(" ", pending+before), p.styled(cell))
-			at, pending = at+pending+before+size, after+gap
-		} else {
-			pending += c.width + gap
-		}
+		fmt.Fprint(p.w, strings.Repeat(" ", pending+before), p.styled(cell))
+		pending = after + gap
 	}
-	printNote(p, at, pending, r.note)
 	fmt.Fprintln(p.w)
-}
-
-// printNote prints a note behind a line that is at wide, or below it.
-func printNote(p *printer, at, pending int, note []text) {
-	size := -1
-	for _, t := range note {
-		for word := range strings.FieldsSeq(printable(t.text)) {
-			size += 1 + utf8.RuneCountInString(word)
-		}
-	}
-	const indent = 4
-	switch {
-	case size < 0:
-	case at+pending+size <= columns:
-		fmt.Fprint(p.w, strings.Repeat(" ", pending))
-		p.words(at+pending, indent, note...)
-	default:
-		fmt.Fprint(p.w, "\n", strings.Repeat(" ", indent))
-		p.words(indent, indent, note...)
-	}
 }
 
 // shortened is s in at most so many characters: of a longer one the middle is

@@ -98,7 +98,7 @@ func table(i *instance) string {
 // begin makes the tables anew and starts writers through both instances.
 func (c *cluster) begin(t *testing.T) *scenario {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*testTimeout)
 	t.Cleanup(cancel)
 	s := &scenario{cluster: c, t: t, ctx: ctx, writers: map[*instance]*rows.Writers{}}
 	leader, err := c.AwaitLeader(ctx, c.Nodes...)

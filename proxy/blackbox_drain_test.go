@@ -22,38 +22,38 @@ func (r *relay) wantRefused() {
 	c, err := dialTCP(r.addrs["default"])
 	if err == nil {
 		c.Close()
-		r.t.Fatalf("connect while paused: got a connection; want it refused")
+		r.t.Fatalf("connect while not accepting: got a connection; want it refused")
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		r.t.Fatalf("connect while paused: got %v; want it refused", err)
+		r.t.Fatalf("connect while not accepting: got %v; want it refused", err)
 	}
 }
 
-func TestPauseKeepsTheLiveAndRefusesTheNew(t *testing.T) {
+func TestStopAcceptingKeepsTheLiveAndRefusesTheNew(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
 	m := newMaster(t, nil)
 	r.set(m.addr)
 	client, server := r.pair(m)
 	if !r.Snapshot().Accepting {
-		t.Error("accepting before pause: got false; want true")
+		t.Error("accepting at first: got false; want true")
 	}
 	for range 3 {
-		r.Pause()
-		r.Pause() // again is no change
+		r.StopAccepting()
+		r.StopAccepting() // again is no change
 		r.wantRefused()
 		if r.Snapshot().Accepting {
-			t.Error("accepting while paused: got true; want false")
+			t.Error("accepting while stopped: got true; want false")
 		}
 		relays(t, client, server)
-		if err := r.Resume(); err != nil {
-			t.Fatalf("Resume: %v", err)
+		if err := r.AcceptAgain(); err != nil {
+			t.Fatalf("AcceptAgain: %v", err)
 		}
-		if err := r.Resume(); err != nil {
-			t.Fatalf("Resume again: got %v; want nil", err)
+		if err := r.AcceptAgain(); err != nil {
+			t.Fatalf("AcceptAgain again: got %v; want nil", err)
 		}
 		if !r.Snapshot().Accepting {
-			t.Error("accepting after resume: got false; want true")
+			t.Error("accepting again: got false; want true")
 		}
 		late, its := r.pair(m)
 		relays(t, late, its)
@@ -61,14 +61,14 @@ func TestPauseKeepsTheLiveAndRefusesTheNew(t *testing.T) {
 	r.wantClosed(nil)
 }
 
-// TestPauseLosesNoConnectionThatWasMade: every connect that succeeded gets its
+// TestStopAcceptingLosesNoConnectionThatWasMade: every connect that succeeded gets its
 // answer, whatever the moment at which the listeners closed.
-func TestPauseLosesNoConnectionThatWasMade(t *testing.T) {
+func TestStopAcceptingLosesNoConnectionThatWasMade(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
 	r.set(newMaster(t, echo).addr)
 
-	const pauses = 20
+	const stops = 20
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var served, refused atomic.Int64
@@ -89,16 +89,16 @@ func TestPauseLosesNoConnectionThatWasMade(t *testing.T) {
 			return nil
 		})
 	}
-	for range pauses {
+	for range stops {
 		before := served.Load()
 		waitUntil(t, "clients served", func() bool { return served.Load() > before+50 || ctx.Err() != nil })
-		within(t, "Pause", r.Pause)
+		within(t, "StopAccepting", r.StopAccepting)
 		r.wantRefused()
-		if err := r.Resume(); err != nil {
-			t.Fatalf("Resume: %v", err)
+		if err := r.AcceptAgain(); err != nil {
+			t.Fatalf("AcceptAgain: %v", err)
 		}
 	}
-	r.Pause()
+	r.StopAccepting()
 	r.wantRefused()
 	stop()
 	if err := g.Wait(); err != nil {
@@ -130,9 +130,9 @@ func visit(ctx context.Context, addr string, visitor int) (ok bool, err error) {
 	return true, nil
 }
 
-// TestConnectionsInTheBacklogSurvivePause has them wait there: accepting is
-// paused by MaxConns when the listeners are to close.
-func TestConnectionsInTheBacklogSurvivePause(t *testing.T) {
+// TestConnectionsInTheBacklogSurviveStopAccepting has them wait there: accepting is
+// stopped by MaxConns when the listeners are to close.
+func TestConnectionsInTheBacklogSurviveStopAccepting(t *testing.T) {
 	noLeaks(t)
 	c := config()
 	c.MaxConns = 2
@@ -144,7 +144,7 @@ func TestConnectionsInTheBacklogSurvivePause(t *testing.T) {
 	}
 	waitEqual(t, "active", c.MaxConns, r.Active)
 	var g errgroup.Group
-	g.Go(func() error { r.Pause(); return nil })
+	g.Go(func() error { r.StopAccepting(); return nil })
 	time.Sleep(500 * time.Millisecond) // longer than handshakes under way are waited for: nobody leaves, and no event tells
 	for i, c := range clients {
 		g.Go(func() error {
@@ -154,7 +154,7 @@ func TestConnectionsInTheBacklogSurvivePause(t *testing.T) {
 			return c.Close()
 		})
 	}
-	within(t, "Pause and the clients", func() {
+	within(t, "StopAccepting and the clients", func() {
 		if err := g.Wait(); err != nil {
 			t.Error(err)
 		}
@@ -262,8 +262,8 @@ func TestShutdownCalledOffCutsNothing(t *testing.T) {
 		t.Fatal("Shutdown: no return after its context was cancelled")
 	}
 	relays(t, client, server)
-	if err := r.Resume(); err != nil {
-		t.Fatalf("Resume: %v", err)
+	if err := r.AcceptAgain(); err != nil {
+		t.Fatalf("AcceptAgain: %v", err)
 	}
 	late, its := r.pair(m)
 	relays(t, late, its)
@@ -298,12 +298,12 @@ func TestFailoverIsObeyedWhileShuttingDown(t *testing.T) {
 	}
 }
 
-func TestClientsHeldWhilePausedAreServed(t *testing.T) {
+func TestClientsHeldWhileNotAcceptingAreServed(t *testing.T) {
 	noLeaks(t)
 	r := newProxy(t, config())
 	client := r.dial()
 	r.waitHeld(1)
-	r.Pause()
+	r.StopAccepting()
 	m := newMaster(t, nil)
 	if cut := r.set(m.addr); cut.Carried != 1 {
 		t.Errorf("carried: got %d; want 1", cut.Carried)

@@ -15,17 +15,17 @@ import (
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// TestPauseWaitsForHandshakesThatAreUnderWay: a far client has had the answer to
+// TestStopAcceptingWaitsForHandshakesThatAreUnderWay: a far client has had the answer to
 // its SYN, and its ACK, which completes the connection for the proxy, is on its way.
-func TestPauseWaitsForHandshakesThatAreUnderWay(t *testing.T) {
+func TestStopAcceptingWaitsForHandshakesThatAreUnderWay(t *testing.T) {
 	noLeaks(t)
 	newChildWithItsOwnNetwork(t, "handshake").want("served", "run")
 }
 
 // newHandshakeRole answers what becomes of such a client.
-func newHandshakeRole() func(string, []string) string { return answering(clientDuringPause) }
+func newHandshakeRole() func(string, []string) string { return answering(clientDuringStop) }
 
-func clientDuringPause() (how string, err error) {
+func clientDuringStop() (how string, err error) {
 	if err := setUpLoopback(); err != nil {
 		return "", err
 	}
@@ -41,7 +41,7 @@ func clientDuringPause() (how string, err error) {
 	if err := p.Heartbeat(ctx); err != nil { // a proxy that does not serve waits for nobody
 		return "", err
 	}
-	// The ACK comes soon after the call of Pause, and a far client's would have
+	// The ACK comes soon after the call of StopAccepting, and a far client's would have
 	// had more time. Where it comes later than this, the machine was at fault.
 	const soon, late = 20 * time.Millisecond, 100 * time.Millisecond
 	for port := uint16(5555); port < 5575; port++ {
@@ -56,7 +56,7 @@ func clientDuringPause() (how string, err error) {
 		before := p.Snapshot().Labels[0].Accepted
 		paused := make(chan struct{})
 		begin := time.Now()
-		go func() { p.Pause(); close(paused) }()
+		go func() { p.StopAccepting(); close(paused) }()
 		time.Sleep(soon)
 		if err := client.finishHandshake(); err != nil {
 			return "", err
@@ -67,9 +67,9 @@ func clientDuringPause() (how string, err error) {
 		case p.Snapshot().Labels[0].Accepted > before:
 			return "served", nil
 		case took < late:
-			return fmt.Sprintf("not accepted: ACK after %v, Pause returned after %v", took, time.Since(begin)), nil
+			return fmt.Sprintf("not accepted: ACK after %v, StopAccepting returned after %v", took, time.Since(begin)), nil
 		}
-		if err := p.Resume(); err != nil {
+		if err := p.AcceptAgain(); err != nil {
 			return "", err
 		}
 	}

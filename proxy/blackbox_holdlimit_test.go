@@ -55,7 +55,7 @@ func TestPlacesOfHeldClientsComeBack(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			r.Shutdown(ctx)
-			if err := r.Resume(); err != nil {
+			if err := r.AcceptAgain(); err != nil {
 				t.Fatal(err)
 			}
 		}},

@@ -282,8 +282,8 @@ func TestShutdownCalledOffKeepsTheBacklog(t *testing.T) {
 	if err := receiveOne(t, done); !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown: got %v; want canceled", err)
 	}
-	if err := r.Resume(); err != nil {
-		t.Fatalf("Resume: %v", err)
+	if err := r.AcceptAgain(); err != nil {
+		t.Fatalf("AcceptAgain: %v", err)
 	}
 	for i, c := range append(clients, r.dial()) {
 		if err := ask(c); err != nil {

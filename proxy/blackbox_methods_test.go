@@ -250,7 +250,7 @@ func TestMethodsReturnAfterServeHasEnded(t *testing.T) {
 	within(t, "every method after Serve", func() {
 		r.set(b.addr)
 		r.Lose("default", proxy.Loss{})
-		r.Pause()
+		r.StopAccepting()
 		r.Kill("")
 		r.Connections(proxy.Filter{})
 		if n := r.Active() + r.Snapshot().Active(); n != 0 {

@@ -26,10 +26,22 @@ const (
 	closingSlack = 100 * time.Millisecond
 )
 
+// closeForDrain is closeGracefully at the end of a drain: each try that finds c
+// talking halves the silence that is enough for the next.
+func (c *conn) closeForDrain(l *loop, until int64) bool {
+	wait := silence >> c.talked
+	if c.talks(l, wait) {
+		c.talked = min(c.talked+1, 63)
+		return false
+	}
+	return c.closeGracefully(l, wait, until, DrainDeadline)
+}
+
 // closeGracefully sends FIN to both peers of c if nothing of it is on its way,
-// and reports whether it has. The peers have until the time given to end.
-func (c *conn) closeGracefully(l *loop, until int64) bool {
-	if c.fenced(l) || !c.isQuiet(l) {
+// nor has been for so long, and reports whether it has. The peers have until the
+// time given to end.
+func (c *conn) closeGracefully(l *loop, wait time.Duration, until int64, why Reason) bool {
+	if c.fenced(l) || c.talks(l, wait) || !c.isQuiet() {
 		return false
 	}
 	for d := range c.flows {
@@ -37,30 +49,32 @@ func (c *conn) closeGracefully(l *loop, until int64) bool {
 			return false // in error, which an event is about to say
 		}
 	}
-	c.state = closing
+	c.state, c.orderedEnd = closing, why
 	l.timers.arm(c.index, until+int64(closingSlack))
 	return true
 }
 
+// talks reports whether bytes of c have moved in the last wait, or, of a stream,
+// in the time that it may pause for.
+func (c *conn) talks(l *loop, wait time.Duration) bool {
+	for d := range c.flows {
+		if c.flows[d].streaming {
+			wait = max(wait, streamSilence)
+		}
+	}
+	return l.now-c.lastActive < int64(wait)
+}
+
 // isQuiet reports whether nothing of c is on its way, neither in our hands nor
-// in the kernel's on its way to us or to a peer, and has not been for a while.
-func (c *conn) isQuiet(l *loop) bool {
-	wait := silence >> c.talked
+// in the kernel's on its way to us or to a peer.
+func (c *conn) isQuiet() bool {
 	if c.brokeFirst != noSide {
 		return false
 	}
 	for d := range c.flows {
-		f := &c.flows[d]
-		if f.holds() {
+		if c.flows[d].holds() {
 			return false
 		}
-		if f.streaming {
-			wait = streamSilence
-		}
-	}
-	if l.now-c.lastActive < int64(wait) {
-		c.talked = min(c.talked+1, 63)
-		return false
 	}
 	for d := range c.flows {
 		if !c.flows[d].eof && !sock.NothingToRead(int(c.sides[d].fd)) {
@@ -81,8 +95,7 @@ func (c *conn) watchClosing(l *loop) {
 			if other := &c.sides[1-which]; !other.broken && sock.Unacknowledged(int(other.fd)) > 0 {
 				return // the acknowledgement of its FIN is an event
 			}
-			c.counters.closedQuiet++
-			c.finish(l, DrainDeadline, byRST)
+			c.endInOrder(l, byRST)
 			return
 		}
 		if c.sides[which].fin || c.flows[which].eof {
@@ -90,7 +103,14 @@ func (c *conn) watchClosing(l *loop) {
 		}
 	}
 	if ended == len(c.sides) {
-		c.counters.closedQuiet++
-		c.finish(l, DrainDeadline, byFIN)
+		c.endInOrder(l, byFIN)
 	}
+}
+
+// endInOrder ends c, whose peers have ended in time.
+func (c *conn) endInOrder(l *loop, how ending) {
+	if c.orderedEnd == DrainDeadline {
+		c.counters.closedQuiet++
+	}
+	c.finish(l, c.orderedEnd, how)
 }

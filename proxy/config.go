@@ -38,6 +38,9 @@ type Config struct {
 	// OnStandstill is called when an event loop finds that the process, or the
 	// machine, stood still, and waits for Confirm. It must not block.
 	OnStandstill func()
+	// OnPause is called when the pause of a label begins, and when it ends: then
+	// its clients wait for Confirm. It must not block.
+	OnPause func()
 }
 
 // MaxReleaseRate is the highest Config.ReleaseRate.
@@ -54,7 +57,8 @@ type Listener struct {
 	Settings *Settings
 
 	// Revalidate: after the process stood still, how long nothing goes to the
-	// label's master unless Confirm names it. 0: masters need no confirmation;
+	// label's master unless Confirm names it. 0: masters need no confirmation,
+	// nor do they after a pause;
 	// negative: however long it takes. Of several listeners of a label the
 	// first counts.
 	Revalidate time.Duration
@@ -68,7 +72,7 @@ type Listener struct {
 	// Address; nil: none. New makes a copy, File stays the caller's.
 	File *os.File
 	// Shared: another process keeps that socket as well, and with it the
-	// clients in its queue. A pause then leaves it as it is.
+	// clients in its queue. StopAccepting then leaves it as it is.
 	Shared bool
 }
 

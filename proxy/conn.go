@@ -64,6 +64,8 @@ type conn struct {
 	queued      bool   // in the ready queue
 	lateOptions bool   // the master's side has all its socket options
 	masterEnds  bool   // the master's stream ended before the client's
+	sentLast    int8   // the side from which the last bytes came, or noSide
+	orderedEnd  Reason // of its graceful close
 	waits       bool   // has a place in the waiting room
 	dials       uint8  // failed attempts in a row, for the backoff
 	talked      uint8  // times a graceful close found it talking

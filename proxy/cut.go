@@ -165,7 +165,7 @@ func (s *shard) failOver(lb *label, done func(*cutJob)) (carried int) {
 // resume has the held clients of lb released, and lets its connections go on that
 // nothing could be moved for.
 func (s *shard) resume(lb *label) {
-	takes := lb.current.Load().takesClients()
+	takes := lb.takesClients()
 	s.conns.all(func(c *conn) {
 		switch {
 		case c.label != lb:

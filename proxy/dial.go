@@ -35,7 +35,7 @@ func (c *conn) dial(l *loop) {
 		return
 	}
 	e := c.label.current.Load()
-	if !e.takesClients() || c.label.isUncertain(l) {
+	if !e.takesClients() || c.label.isPaused() || c.label.isUncertain(l) {
 		c.hold(l, c.holdDeadline(l), NoMaster)
 		return
 	}
@@ -101,9 +101,8 @@ func (c *conn) dialAnswered(l *loop) {
 	if c.label.current.Load() != c.epoch {
 		return // the fence takes it back
 	}
-	if c.label.isUncertain(l) { // not a byte, nor a header, may go to it
-		c.abortDial(l)
-		c.hold(l, c.holdDeadline(l), NoMaster)
+	if c.label.isPaused() || c.label.isUncertain(l) { // not a byte, nor a header, may go to it
+		c.takeBack(l)
 		return
 	}
 	c.relayed = l.clock.now()

@@ -52,6 +52,7 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 	if e.address.IsValid() {
 		p.logBack(lb, e.address, lost)
 	}
+	p.endPauseFor(lb, e.address)
 	return c
 }
 
@@ -67,6 +68,7 @@ func (p *Proxy) repeat(lb *label, e *epoch, m Master) {
 	}
 	lb.pace.expect()
 	e.suspended.Store(nil)
+	lb.changed.Store(p.clock.now())
 	p.broadcast(func(s *shard) { s.resume(lb) })
 	p.logBack(lb, e.address, lost)
 }
@@ -84,6 +86,7 @@ func (e *epoch) announced() netip.AddrPort {
 func (p *Proxy) begin(lb *label, h *history, e *epoch, reason string, seen time.Time) Cut {
 	old := lb.current.Load()
 	c := p.replace(lb, e)
+	lb.changed.Store(p.clock.now())
 	old.endTrouble(&p.shared, lb, "the master that could not be reached is master no more")
 	c.From, c.To = nameOf(old.address), nameOf(e.address)
 	if c.To == "" {
@@ -148,6 +151,7 @@ func (p *Proxy) Confirm(label string, begun time.Duration) {
 			break
 		}
 	}
+	p.confirmPause(lb, int64(begun))
 	if p.inDoubt.Load() > 0 {
 		p.broadcast((*shard).settleDoubts)
 	}

@@ -256,4 +256,5 @@ func (c *conn) count(l *loop, d, n int) {
 	c.flows[d].bytes += uint64(n)
 	c.counters.bytes[d] += uint64(n)
 	c.lastActive = l.now
+	c.sentLast = int8(d) // direction d reads from side d
 }

@@ -10,7 +10,7 @@ import (
 // kernel; a failover does not drop it but carries it over.
 
 // holdDeadline is when c has waited long enough. A slow header does not eat into it.
-func (c *conn) holdDeadline(l *loop) int64 { return c.waiting + int64(c.label.settings.HoldTimeout) }
+func (c *conn) holdDeadline(l *loop) int64 { return c.label.holdDeadline(c.waiting) }
 
 // hold keeps c until the given time, when it is tried again or ended;
 // why is the reason when it is ended at once.
@@ -67,7 +67,7 @@ func (c *conn) holdTimedOut(l *loop) {
 		return
 	}
 	why := NoMaster
-	if c.dials > 0 && c.label.current.Load().takesClients() {
+	if c.dials > 0 && c.label.takesClients() {
 		why = ConnectFailed
 	}
 	c.finish(l, why, byRST)

@@ -35,8 +35,8 @@ func (p *Proxy) ListenerFiles() ([]*os.File, error) {
 // accepts from them: nothing is done to the sockets themselves, and what is in
 // their queues is the other's. The copies stay open, so that Reclaim can have
 // them back when that process dies. It does not wait for the shards: left is
-// closed when none of them accepts any more. Resume is an error from then on; a
-// Shutdown or Pause finds nothing to pause.
+// closed when none of them accepts any more. AcceptAgain is an error from then on;
+// a Shutdown or StopAccepting finds nothing to do.
 func (p *Proxy) Release() (left <-chan struct{}, err error) {
 	l := &p.listeners
 	l.mu.Lock()
@@ -67,7 +67,7 @@ func (p *Proxy) Reclaim() error {
 		return err
 	}
 	for _, s := range l.sockets {
-		sock.AllowNewHandshakes(s.fd) // it may have been killed in its pause
+		sock.AllowNewHandshakes(s.fd) // it may have been killed while it stopped accepting
 	}
 	l.released = false
 	l.open.Store(true)

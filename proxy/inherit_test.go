@@ -136,17 +136,17 @@ func TestFilterThatAKilledProcessLeftIsRemoved(t *testing.T) {
 	roundTrip(t, dialed(t, address), []byte("x"))
 }
 
-func TestPauseLeavesASharedSocketListening(t *testing.T) {
+func TestStopAcceptingLeavesASharedSocketListening(t *testing.T) {
 	f, address := given(t, sock.Options{})
 	p, end := on(t, Listener{File: f, Shared: true}, Config{Shards: 2})
 	roundTrip(t, dialed(t, address), []byte("x"))
 	for range 3 {
-		p.Pause()
+		p.StopAccepting()
 		waiting := dialed(t, address)
 		if _, err := waiting.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Resume(); err != nil {
+		if err := p.AcceptAgain(); err != nil {
 			t.Fatalf("resume: %v", err)
 		}
 		b := make([]byte, 1)
@@ -154,7 +154,7 @@ func TestPauseLeavesASharedSocketListening(t *testing.T) {
 			t.Fatalf("client that waited: %v", err)
 		}
 	}
-	p.Pause()
+	p.StopAccepting()
 	end()
 	waiting := dialed(t, address)
 	on(t, Listener{File: f, Shared: true}, Config{Shards: 1})
@@ -189,7 +189,7 @@ func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
 	roundTrip(t, live, []byte("x"))
 	second, endSecond := handOver(t, first, Config{Shards: 2})
 
-	if err := first.Resume(); !errors.Is(err, ErrReleased) {
+	if err := first.AcceptAgain(); !errors.Is(err, ErrReleased) {
 		t.Errorf("resume: got %v; want ErrReleased", err)
 	}
 	if _, err := first.Release(); err == nil {
@@ -198,7 +198,7 @@ func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
 	if _, err := first.ListenerFiles(); err == nil {
 		t.Error("listener files after the release: got nil; want an error")
 	}
-	first.Pause() // must not touch the socket: it is the other's
+	first.StopAccepting() // must not touch the socket: it is the other's
 	for range 100 {
 		roundTrip(t, dialed(t, address), []byte("x"))
 	}
@@ -215,12 +215,12 @@ func TestReleasedSocketsAreTheOthersAlone(t *testing.T) {
 	endFirst()
 	roundTrip(t, dialed(t, address), []byte("x"))
 
-	second.Pause() // the sockets are its own: it closes them
+	second.StopAccepting() // the sockets are its own: it closes them
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
-		t.Error("got a connection after the pause; want it refused")
+		t.Error("got a connection after StopAccepting; want it refused")
 	}
-	if err := second.Resume(); err != nil {
+	if err := second.AcceptAgain(); err != nil {
 		t.Errorf("resume: %v", err)
 	}
 	roundTrip(t, dialed(t, address), []byte("x"))

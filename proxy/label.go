@@ -31,6 +31,10 @@ type label struct {
 	lease      atomic.Int64  // from then on no transfer begins
 	revalidate time.Duration // Listener.Revalidate
 
+	pause   atomic.Pointer[pause] // nil: none. What holds new clients beside it is the epoch
+	resumed atomic.Int64          // when the clients of the last pause were let go; 0: there was none
+	changed atomic.Int64          // when the label got its master, or lost it
+
 	settings labelSettings // fixed
 
 	pace  *pace        // of released clients; nil: none

@@ -15,7 +15,7 @@ import (
 type listeners struct {
 	options sock.Options
 
-	mu      sync.Mutex        // held over a whole Pause or Resume
+	mu      sync.Mutex        // held over a whole StopAccepting or AcceptAgain
 	sockets []listeningSocket // as configured
 	open    atomic.Bool
 

@@ -72,6 +72,7 @@ type Proxy struct {
 	begun    chan struct{} // closed when the shards are reached by their mailboxes
 	ended    atomic.Bool
 	draining chan struct{} // one token: held by Shutdown
+	pauses   chan struct{} // holds one element while mindPauses is to look at the pauses
 }
 
 // New opens the listeners of c; nothing is accepted before Serve. An error
@@ -82,7 +83,7 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 	}
 	c.HoldMax = cmp.Or(c.HoldMax, 16384)
 	c.Shards = cmp.Or(c.Shards, runtime.GOMAXPROCS(0))
-	p := &Proxy{draining: make(chan struct{}, 1), begun: make(chan struct{})}
+	p := &Proxy{draining: make(chan struct{}, 1), begun: make(chan struct{}), pauses: make(chan struct{}, 1)}
 	p.shared.config, p.shared.log, p.shared.clock, p.shared.headerTimeout = c, log.With().Str("component", "proxy").Logger(), newClock(), headerTimeout
 	if err := p.addLabels(); err != nil {
 		return nil, err
@@ -174,6 +175,10 @@ func (p *Proxy) Serve(ctx context.Context) error {
 		group.Go(s.run)
 	}
 	group.Go(func() error {
+		p.mindPauses(ctx)
+		return nil
+	})
+	group.Go(func() error {
 		<-ctx.Done()
 		p.ended.Store(true)
 		p.broadcast(func(s *shard) { s.stopped = true })
@@ -187,7 +192,7 @@ func (p *Proxy) Serve(ctx context.Context) error {
 // close gives back what is not a connection's.
 func (p *Proxy) close() {
 	p.ended.Store(true)
-	p.listeners.mu.Lock() // a Pause or Resume under way
+	p.listeners.mu.Lock() // a StopAccepting or AcceptAgain under way
 	defer p.listeners.mu.Unlock()
 	p.listeners.closeAll()
 	for _, s := range p.shards {

@@ -46,9 +46,9 @@ func TestReleasedListenersAreAcceptedFromAgainAfterAReclaim(t *testing.T) {
 	if err := first.Reclaim(); err == nil {
 		t.Error("second reclaim: got nil; want an error")
 	}
-	first.Pause()
+	first.StopAccepting()
 	wantRefused(t, address)
-	if err := first.Resume(); err != nil {
+	if err := first.AcceptAgain(); err != nil {
 		t.Errorf("resume: %v", err)
 	}
 	third, _ := handOver(t, first, Config{Shards: 2}) // and it can be handed over again
@@ -58,12 +58,12 @@ func TestReleasedListenersAreAcceptedFromAgainAfterAReclaim(t *testing.T) {
 	}
 }
 
-func TestPauseClosesThePortThoughAnEarlierGenerationHasTheSocket(t *testing.T) {
+func TestStopAcceptingClosesThePortThoughAnEarlierGenerationHasTheSocket(t *testing.T) {
 	first, second, endSecond, address := twoGenerations(t)
 	for range 3 {
-		second.Pause()
+		second.StopAccepting()
 		wantRefused(t, address)
-		if err := second.Resume(); err != nil {
+		if err := second.AcceptAgain(); err != nil {
 			t.Fatalf("resume: %v", err)
 		}
 		roundTrip(t, dialed(t, address), []byte("x"))
@@ -77,18 +77,18 @@ func TestPauseClosesThePortThoughAnEarlierGenerationHasTheSocket(t *testing.T) {
 
 func TestListenersThatTheOtherHasClosedAreNotReclaimed(t *testing.T) {
 	first, second, endSecond, address := twoGenerations(t)
-	second.Pause() // an operator has taken it out of service
+	second.StopAccepting() // an operator has taken it out of service
 	endSecond()
 	if err := first.Reclaim(); err == nil || !strings.Contains(err.Error(), `"default": it does not listen`) {
 		t.Errorf("reclaim: got %v; want an error that names the label", err)
 	}
 	wantRefused(t, address)
-	if err := first.Resume(); !errors.Is(err, ErrReleased) {
+	if err := first.AcceptAgain(); !errors.Is(err, ErrReleased) {
 		t.Errorf("resume: got %v; want ErrReleased", err)
 	}
 }
 
-func TestReclaimUndoesThePauseInWhichTheOtherDied(t *testing.T) {
+func TestReclaimUndoesTheStopInWhichTheOtherDied(t *testing.T) {
 	first, second, endSecond, address := twoGenerations(t)
 	if err := sock.RefuseNewHandshakes(second.listeners.sockets[0].fd); err != nil {
 		t.Fatal(err)
@@ -137,19 +137,19 @@ func TestReleaseDoesNotWaitForTheShards(t *testing.T) {
 	<-left
 }
 
-func TestPortOfAPausedListenerIsTakenFromNobodyElse(t *testing.T) {
+func TestPortOfAStoppedListenerIsTakenFromNobodyElse(t *testing.T) {
 	p, _ := on(t, Listener{Address: "127.0.0.1:0"}, Config{Shards: 1})
 	address := p.Snapshot().Labels[0].Listen
-	p.Pause()
+	p.StopAccepting()
 	other, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Fatalf("listen on the port of a paused listener: %v", err)
+		t.Fatalf("listen on the port of a stopped listener: %v", err)
 	}
-	if err := p.Resume(); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
+	if err := p.AcceptAgain(); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
 		t.Errorf("resume: got %v; want that %s is in use", err, address)
 	}
 	other.Close()
-	if err := p.Resume(); err != nil {
+	if err := p.AcceptAgain(); err != nil {
 		t.Errorf("resume when it is free: %v", err)
 	}
 	c := dialed(t, address)

@@ -150,7 +150,7 @@ func (s *shard) releaseFrom(lb *label, most int) (released int, again int64) {
 			return released, never
 		}
 		c := t.conns[0]
-		if lb.pace != nil && lb.current.Load().takesClients() && !lb.isUncertain(s.loop) {
+		if lb.pace != nil && lb.takesClients() && !lb.isUncertain(s.loop) {
 			ok, at, before := lb.pace.allow(s.number, c.waiting, s.clock.now())
 			if !ok {
 				if before >= 0 {

@@ -59,7 +59,7 @@ func (w closingWindow) progress(now int64) float64 {
 	return min(float64(now-w.begins)/float64(w.spread-w.begins), 1)
 }
 
-// Shutdown pauses and waits until the last connection has ended.
+// Shutdown stops accepting and waits until the last connection has ended.
 //
 // When ctx has a deadline, the rest is ended by then (drain_deadline): in the
 // last fifth of the time that Shutdown has, and at most 5 s, connections get
@@ -91,23 +91,23 @@ func (p *Proxy) shutdown(ctx context.Context, w closingWindow) error {
 	return err
 }
 
-// awaitEnd pauses and waits until the last connection has ended or ctx has,
+// awaitEnd stops accepting and waits until the last connection has ended or ctx has,
 // whose error it returns.
 func (p *Proxy) awaitEnd(ctx context.Context, w closingWindow) (err error) {
 	// Beside the rest: a queue that is full of clients must not cost those
 	// that are live their graceful close.
-	paused := make(chan error, 1)
-	go p.pauseInto(ctx, paused)
-	isPaused, hasBegun := false, false
+	stopped := make(chan error, 1)
+	go p.stopAcceptingInto(ctx, stopped)
+	isStopped, hasBegun := false, false
 	step := time.NewTimer(time.Duration(w.begins - p.clock.now()))
 	defer step.Stop()
 	if w.isNone() {
 		step.Stop()
 	}
-	for err == nil && !(isPaused && (p.slots.used.Load() == 0 || p.ended.Load())) {
+	for err == nil && !(isStopped && (p.slots.used.Load() == 0 || p.ended.Load())) {
 		select {
-		case err = <-paused:
-			isPaused = true
+		case err = <-stopped:
+			isStopped = true
 		case <-p.slots.emptied:
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -120,13 +120,15 @@ func (p *Proxy) awaitEnd(ctx context.Context, w closingWindow) (err error) {
 			step.Reset(w.step())
 		}
 	}
-	if !isPaused {
-		<-paused
+	if !isStopped {
+		<-stopped
 	}
 	return err
 }
 
-func (p *Proxy) pauseInto(ctx context.Context, paused chan<- error) { paused <- p.pause(ctx) }
+func (p *Proxy) stopAcceptingInto(ctx context.Context, stopped chan<- error) {
+	stopped <- p.stopAccepting(ctx)
+}
 
 // beginClosing has the shards begin to count.
 func (p *Proxy) beginClosing(w closingWindow) {
@@ -163,7 +165,7 @@ func (s *shard) closeGracefully(progress float64, until int64) task {
 		}
 		if due > 0 {
 			at = s.conns.some(at, slotsPerPiece, func(c *conn) {
-				if due > 0 && c.state == relaying && c.closeGracefully(s.loop, until) {
+				if due > 0 && c.state == relaying && c.closeForDrain(s.loop, until) {
 					s.closed++
 					due--
 				}

@@ -20,7 +20,7 @@ func (s *slab) take(l *loop) *conn {
 	i := l.free[last]
 	l.free = l.free[:last]
 	c := s.slot(i)
-	*c = conn{index: i, generation: c.generation + 1, brokeFirst: noSide}
+	*c = conn{index: i, generation: c.generation + 1, brokeFirst: noSide, sentLast: noSide}
 	c.sides[client].fd, c.sides[master].fd = sock.NoFD, sock.NoFD
 	return c
 }

@@ -33,6 +33,9 @@ type LabelSnapshot struct {
 	LostSince    time.Time     // without a master: since when, whatever took it; zero: the label has never had one
 	LostFor      time.Duration // the same, by a clock that nobody sets
 	Loop         bool          // there is none because it would be one of our own listeners
+	Pause        *Pause        // by an operator; nil: none
+	PauseEnds    time.Time     // its Until, on the wall clock
+	Unconfirmed  bool          // a pause is over, and clients wait for the read that names the master
 	Epoch        uint64
 	Since        time.Time // when the epoch began
 	LastFailover *Cut
@@ -114,6 +117,12 @@ func (p *Proxy) describeLabel(lb *label, h *history) LabelSnapshot {
 		Label: lb.name, Listen: p.boundOf(lb), Epoch: e.number, Since: e.since, LastFailover: h.last, Loop: e.refused.IsValid(),
 		Failovers: h.failovers, MastersLost: h.lost, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
 		Dial: newHistogram(dialBounds).export(), DialErrors: map[string]uint64{},
+	}
+	switch pa := lb.pause.Load(); {
+	case pa.lasts():
+		l.Pause, l.PauseEnds = &pa.Pause, p.wallTime(pa.Until)
+	case pa != nil:
+		l.Unconfirmed = true
 	}
 	switch m, lost := e.inOffice(); {
 	case m != nil:

@@ -55,6 +55,6 @@ func (c *conn) onDeadline(l *loop) {
 	case relaying:
 		c.onTimeout(l)
 	case closing:
-		c.finish(l, DrainDeadline, byRST)
+		c.finish(l, c.orderedEnd, byRST)
 	}
 }

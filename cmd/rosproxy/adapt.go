@@ -75,7 +75,7 @@ func (t target) Shutdown(ctx context.Context) (drain.Rest, error) {
 }
 
 // Resume implements drain.Target.
-func (t target) Resume() error { return t.proxy.Resume() }
+func (t target) Resume() error { return t.proxy.AcceptAgain() }
 
 // Reclaim implements drain.Target.
 func (t target) Reclaim() error { return t.proxy.Reclaim() }

@@ -70,7 +70,7 @@ func prepareAdopted(fd int, o Options) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	AllowNewHandshakes(fd) // a process that was killed in its pause left its filter
+	AllowNewHandshakes(fd) // a process that was killed while it stopped accepting left its filter
 	if o.KeepAlive == 0 {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0); err != nil {
 			return fmt.Errorf("unset TCP keepalive: %w", err)

@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// pauseStep is how often it is looked which connections of a paused label
+	// are quiet.
+	pauseStep = 50 * time.Millisecond
+	// pausePoll bounds the wait for the end of a pause: timers stand still in a
+	// suspended machine, its time does not.
+	pausePoll = time.Second
+	// pauseCloseTime is what the peers of a connection that was closed for a
+	// pause have to end.
+	pauseCloseTime = time.Second
+	// answerSilence is how long a connection must be silent whose last bytes
+	// went to the master: it may be at work on the answer.
+	answerSilence = 8 * time.Second
+	// Each pauseTalk the silence halves that is enough, down to pauseTalks times.
+	pauseTalk  = time.Second
+	pauseTalks = 5
+	// unconfirmedWarn is after how long a warning says that the clients of a
+	// pause that is over still wait.
+	unconfirmedWarn = 3 * time.Second
+)
+
+// minded has mindPauses look again.
+func (p *Proxy) minded() {
+	select {
+	case p.pauses <- struct{}{}:
+	default:
+	}
+}
+
+// mindPauses ends pauses whose time is over, and closes connections for those
+// that want it, until ctx ends.
+func (p *Proxy) mindPauses(ctx context.Context) {
+	warned := make([]*pause, len(p.labels))
+	for {
+		var due <-chan time.Time
+		if wait, some := p.lookAtPauses(warned); some {
+			due = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.pauses:
+		case <-due:
+		}
+	}
+}
+
+// lookAtPauses does what is due, and answers when something is next; false: there is no pause.
+func (p *Proxy) lookAtPauses(warned []*pause) (wait time.Duration, some bool) {
+	wait = pausePoll
+	for i, lb := range p.labels {
+		pa := lb.pause.Load()
+		if pa == nil {
+			continue
+		}
+		some = true
+		now := p.clock.now()
+		switch left := pa.Until - time.Duration(now); {
+		case !pa.lasts():
+			if warned[i] != pa && now-pa.ended > int64(unconfirmedWarn) {
+				warned[i] = pa
+				p.log.Warn().Str("label", lb.name).Int64("held", lb.held.Load()).
+					Msg("the pause is over, but no read has named the master since: clients are held")
+			}
+		case left <= 0:
+			p.endPause(lb, pa, resumedByEnd)
+		default:
+			wait = min(wait, left)
+			if pa.CloseQuiet && lb.live.Load() > 0 {
+				wait = min(wait, pauseStep)
+				p.closeForPause(lb, time.Duration(now)-pa.Began)
+			}
+		}
+	}
+	return wait, some
+}
+
+// closeForPause closes lb's connections that are quiet. The longer the pause
+// lasts, the shorter a silence is enough: one that always talks is closed as well.
+func (p *Proxy) closeForPause(lb *label, lasted time.Duration) {
+	quiet := silence >> min(lasted/pauseTalk, pauseTalks)
+	until := p.clock.now() + int64(pauseCloseTime)
+	p.broadcastTask(func(s *shard) task {
+		at := 0
+		return func() (more bool) {
+			at = s.conns.some(at, slotsPerPiece, func(c *conn) {
+				if c.label != lb || c.state != relaying || !lb.pause.Load().lasts() {
+					return
+				}
+				wait := quiet
+				if c.sentLast == client {
+					wait = answerSilence
+				}
+				c.closeGracefully(s.loop, wait, until, Killed)
+			})
+			return at < s.conns.size()
+		}
+	})
+}

@@ -42,13 +42,13 @@ func (s sink) Confirm(label string, begun time.Duration) { s.proxy.Confirm(label
 func (s sink) Lease(label string, until time.Duration) { s.proxy.Lease(label, until) }
 
 // withHints is c for a data plane that tells source what it notices: that
-// dials to a master fail, and that the process stood still. Then it waits until
-// Consul has confirmed the master: for as long as one answer may take, or
+// dials to a master fail, that the process stood still, that a pause has begun or
+// ended. After a standstill it waits until Consul has confirmed the master: for as long as one answer may take, or
 // however long it takes where an outage is to be fenced.
 func withHints(c config.Config, source discovery.Source) proxy.Config {
 	p := c.Proxy
 	p.OnDialFailure = func(label string, _ error) { source.DialFailed(label) }
-	p.OnStandstill = source.VerifyNow
+	p.OnStandstill, p.OnPause = source.VerifyNow, source.VerifyNow
 	p.Listeners = slices.Clone(p.Listeners)
 	for i, l := range c.Discovery.Labels { // which are in the order of the listeners
 		p.Listeners[i].KillAfterLease = c.Static[l.Name] == "" && c.Discovery.Of(l).Reports != nil

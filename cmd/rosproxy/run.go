@@ -71,6 +71,7 @@ type instance struct {
 	admin     *admin.Server
 	endpoints *upgrade.Endpoints
 	takeover  *upgrade.Takeover
+	pauses    *upgrade.Pauses
 	unwanted  []handover.Socket // of the predecessor: the configuration has changed
 	upgrader  *upgrade.Upgrader
 	notifier  *systemd.Notifier
@@ -113,10 +114,11 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 		return nil, err
 	}
 	i.takeover = upgrade.NewTakeover(program.Predecessor, i.log)
+	i.pauses = upgrade.NewPauses(i.proxy, program.Predecessor, i.log)
 	i.lifecycle = drain.New(c.Drain, target{i.proxy}, log)
 	i.notifier = systemd.NewNotifier(program.Notify, i.log)
 	i.admin = admin.New(admin.Config{
-		Proxy: i.proxy, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile, Hosts: c.Admin.Hosts,
+		Proxy: i.proxy, Pauser: i.pauses, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile, Hosts: c.Admin.Hosts,
 		Build: build(), Started: time.Now(), Generation: program.generation(),
 		Log: log.With().Str("component", "admin").Logger(),
 	})
@@ -133,7 +135,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	i.upgrader = upgrade.NewUpgrader(upgrade.Config{
 		Executable: program.Executable, Args: program.argv(), Env: program.Env, Watched: program.Watchdog > 0,
 		Parent: program.Parent, Predecessor: program.Predecessor, Generation: program.generation(), Timeout: c.UpgradeTimeout,
-		Proxy: i.proxy, Endpoints: i.endpoints, Lifecycle: i.lifecycle, Notifier: i.notifier,
+		Proxy: i.proxy, Pauses: i.pauses, Endpoints: i.endpoints, Lifecycle: i.lifecycle, Notifier: i.notifier,
 		Allowed: i.takeover.Allowed(), Log: i.log,
 	})
 	return i, nil
@@ -246,7 +248,7 @@ func (i *instance) close(worked, answered error, calledFor bool) error {
 
 // serveClients serves when this process may.
 func (i *instance) serveClients(ctx context.Context) error {
-	if err := i.takeover.Await(ctx, i.admin.AwaitKnown); err != nil {
+	if err := i.takeover.Await(ctx, i.admin.AwaitKnown, i.pauses.Inherit); err != nil {
 		return errors.Join(err, i.proxy.Close())
 	}
 	return i.proxy.Serve(ctx)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,12 +19,15 @@ const (
 	messageTakeOver = 't'
 	messageReleased = 'd'
 	messageCallOff  = 'x'
+	messageCarry    = 'c' // a frame: what the successor is to know before it serves
+	messageAnswer   = 'a' // a frame: to a question
 	// From the successor.
 	messageReady      = 'r'
 	messageServing    = 's'
 	messageHandedOver = 'h' // to a successor of its own, which keeps the connection
 	messageEnding     = 'e'
 	messageFailed     = 'f' // and why, until the connection ends
+	messageAsk        = 'q' // a frame: a question to the predecessor, which says that it takes them (manifest.Asks)
 )
 
 // maxReason bounds what a successor says of its failure.
@@ -39,23 +43,35 @@ type conn struct {
 	messages chan byte // closed at the end of the other process
 	reason   string    // of its failure; empty: it has not said. Set before messages is closed
 	closed   chan struct{}
+	ended    chan struct{} // closed when nothing more is read
 	once     sync.Once
+
+	answer  func(question []byte) []byte // nil: questions are not answered
+	answers chan frame                   // holds one
+	carried atomic.Pointer[[]byte]       // the last frame of messageCarry
 }
 
-// newConn makes a conn of one end of a socket pair, which it closes.
-func newConn(f *os.File) (*conn, error) {
+// newConn makes a conn of one end of a socket pair, which it closes. Questions of
+// the other process are answered by answer; nil: by nobody.
+func newConn(f *os.File, answer func([]byte) []byte) (*conn, error) {
 	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err
 	}
-	n := &conn{Conn: c, messages: make(chan byte), closed: make(chan struct{})}
+	return readConn(c, answer), nil
+}
+
+// readConn makes a conn of c.
+func readConn(c net.Conn, answer func([]byte) []byte) *conn {
+	n := &conn{Conn: c, messages: make(chan byte), closed: make(chan struct{}), ended: make(chan struct{}), answer: answer, answers: make(chan frame, 1)}
 	go n.read()
-	return n, nil
+	return n
 }
 
 func (c *conn) read() {
 	defer close(c.messages)
+	defer close(c.ended)
 	var b [1]byte
 	for {
 		if _, err := io.ReadFull(c.Conn, b[:]); err != nil {
@@ -65,6 +81,12 @@ func (c *conn) read() {
 			reason, _ := io.ReadAll(io.LimitReader(c.Conn, maxReason)) // what has come counts
 			c.reason = string(reason)
 			return
+		}
+		if isFrame(b[0]) {
+			if c.readFrame(b[0]) != nil {
+				return
+			}
+			continue
 		}
 		select {
 		case c.messages <- b[0]:

@@ -27,7 +27,12 @@
 // passes the connection on, so that every generation that still drains learns
 // of the death of the newest, and the youngest of them takes its place.
 //
-// The package knows nothing of what is served.
+// The predecessor can carry something to the successor that this is to know
+// before it serves (Carry), and answers its questions from then on (Ask), over
+// the same connection. Of several generations each asks the one before it, and,
+// when that has ended, the next older one.
+//
+// The package knows nothing of what is served, nor of what is carried and asked.
 package handover
 
 import (

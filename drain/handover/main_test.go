@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,6 +104,15 @@ func serve(p *Predecessor, l net.Listener) int {
 		case "sockets of a child":
 			b, _ := exec.Command("sh", "-c", "ls -l /proc/self/fd | grep -c socket:").Output()
 			fmt.Fprintf(c, "%s\n", strings.TrimSpace(string(b)))
+		case "carried":
+			b, ok := p.Carried()
+			fmt.Fprintf(c, "%q %t\n", b, ok)
+		case "question":
+			b, err := p.Ask(context.Background(), []byte("from "+strconv.Itoa(p.Generation)))
+			fmt.Fprintf(c, "%q %v %t\n", b, err, p.Unheard())
+		case "long question":
+			b, err := p.Ask(context.Background(), []byte(strings.Repeat("x", 1<<20)))
+			fmt.Fprintf(c, "%d %v\n", len(b), err)
 		case "hang up":
 			p.Close()
 			fmt.Fprintln(c, "ok")
@@ -131,6 +141,7 @@ func waitForSignal() int { select {} }
 func handOver(p *Predecessor) (pid int, err error) {
 	s, err := Start(Config{
 		Path: os.Args[0], Args: os.Args[:1], Env: os.Environ(), Generation: p.Generation + 1, Sockets: p.Sockets, Predecessor: p,
+		Answer: func(question []byte) []byte { return append([]byte("between: "), question...) },
 	})
 	if err != nil {
 		return 0, err

@@ -13,7 +13,7 @@ import (
 // Where the sockets are too many for a variable, they are listed in a file of
 // its own, which is the first of the descriptors.
 //
-// What a program of before does not know of it (Ancestors) it may ignore.
+// What a program of before does not know of it (Ancestors, Asks) it may ignore.
 type manifest struct {
 	Protocol   int              `json:"protocol"`
 	PID        int              `json:"pid"`        // of the predecessor
@@ -21,6 +21,7 @@ type manifest struct {
 	Sockets    []manifestSocket `json:"sockets"`
 	Ancestors  int              `json:"ancestors,omitempty"` // generations before the predecessor that still live
 	Listed     bool             `json:"listed,omitempty"`    // Sockets is in the file listFD
+	Asks       []bool           `json:"asks,omitempty"`      // whether the predecessor takes questions, and each of Ancestors
 }
 
 type manifestSocket struct {
@@ -54,6 +55,10 @@ func (m manifest) firstSocket() int {
 	}
 	return listFD
 }
+
+// takesQuestions reports whether the predecessor takes questions (0), or the
+// i-th of the generations before it.
+func (m manifest) takesQuestions(i int) bool { return i < len(m.Asks) && m.Asks[i] }
 
 // moveList moves Sockets into a file without a name.
 func (m *manifest) moveList() (*os.File, error) {

@@ -20,11 +20,25 @@ type Predecessor struct {
 	Generation int      // of this process
 	Sockets    []Socket // the caller's to close
 
-	conn *conn
+	conn           *conn
+	takesQuestions bool // it does
+
+	asking sync.Mutex // held over a question
+	asked  uint32     // the number of the last question
+
+	process int // a pidfd of the predecessor; below zero: there is none
 
 	mu        sync.Mutex
-	ancestors []net.Conn // to earlier generations, the youngest first
+	ancestors []*ancestor // earlier generations, the youngest first
 	isClosed  bool
+}
+
+// ancestor is a generation before the predecessor. The connection to it is
+// shared with those between, so that it is read only when they do so no more.
+type ancestor struct {
+	net.Conn
+	takesQuestions bool
+	reading        *conn // of the same connection; nil: it is not read
 }
 
 // Inherit looks whether env says that this process is a successor: nil when it
@@ -53,20 +67,23 @@ func Inherit(env []string) (p *Predecessor, rest []string, err error) {
 	if m.Listed {
 		_ = unix.Close(listFD)
 	}
-	p = &Predecessor{PID: m.PID, Generation: m.Generation}
-	if p.conn, err = newConn(takeFile(connFD, "handover")); err != nil {
+	p = &Predecessor{PID: m.PID, Generation: m.Generation, takesQuestions: m.takesQuestions(0)}
+	if p.conn, err = newConn(takeFile(connFD, "handover"), nil); err != nil {
 		return nil, rest, fmt.Errorf("open the connection to the predecessor: %w", err)
+	}
+	if p.process, err = unix.PidfdOpen(m.PID, 0); err != nil { // an old kernel, or it has ended
+		p.process = -1
 	}
 	next := m.firstSocket()
 	for _, s := range m.Sockets {
 		p.Sockets = append(p.Sockets, Socket{Name: s.Name, Shared: s.Shared, File: takeFile(next, s.Name)})
 		next++
 	}
-	for range m.Ancestors {
+	for i := range m.Ancestors {
 		f := takeFile(next, "handover")
 		next++
 		if c, err := net.FileConn(f); err == nil { // else that generation learns nothing of us
-			p.ancestors = append(p.ancestors, c)
+			p.ancestors = append(p.ancestors, &ancestor{Conn: c, takesQuestions: m.takesQuestions(i + 1)})
 		}
 		_ = f.Close() // FileConn has made a copy
 	}
@@ -195,8 +212,15 @@ func (p *Predecessor) Close() {
 	}
 	p.isClosed = true
 	p.conn.close()
-	for _, c := range p.ancestors {
-		_ = c.Close()
+	if p.process >= 0 {
+		_ = unix.Close(p.process)
+	}
+	for _, a := range p.ancestors {
+		if a.reading != nil {
+			a.reading.close()
+			continue
+		}
+		_ = a.Close()
 	}
 }
 
@@ -222,32 +246,91 @@ func (p *Predecessor) send(message byte) {
 }
 
 // all are the connections to the generations of before.
-func (p *Predecessor) all() []net.Conn { return append([]net.Conn{p.conn.Conn}, p.ancestors...) }
+func (p *Predecessor) all() []net.Conn {
+	all := []net.Conn{p.conn.Conn}
+	for _, a := range p.ancestors {
+		all = append(all, a.Conn)
+	}
+	return all
+}
+
+// Unheard reports whether the predecessor lives and has closed the connection:
+// nothing is known of its clients then.
+func (p *Predecessor) Unheard() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.isClosed && p.process >= 0 && isRunning(p.process) && !isAlive(p.conn.Conn)
+}
+
+// hears gives the connection to the youngest generation of before that still
+// has one; nil: none has.
+func (p *Predecessor) hears() (c *conn, takesQuestions bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return nil, false
+	}
+	if isAlive(p.conn.Conn) {
+		return p.conn, p.takesQuestions
+	}
+	for _, a := range p.ancestors {
+		if !isAlive(a.Conn) {
+			continue
+		}
+		if a.reading == nil {
+			a.reading = readConn(a.Conn, nil)
+			go discard(a.reading.messages)
+		}
+		return a.reading, a.takesQuestions
+	}
+	return nil, false
+}
+
+// discard takes what nobody waits for.
+func discard(messages <-chan byte) {
+	for range messages {
+	}
+}
+
+// isRunning reports whether the process of a pidfd has not ended.
+func isRunning(pidfd int) bool {
+	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(poll, 0)
+		if err != unix.EINTR {
+			return err == nil && n == 0
+		}
+	}
+}
 
 // earlier gives copies of the connections to the generations of before that
-// still live, the youngest first, for a successor of this process.
-func (p *Predecessor) earlier() ([]*os.File, error) {
+// still live, the youngest first, for a successor of this process, and whether
+// each takes questions.
+func (p *Predecessor) earlier() (files []*os.File, asks []bool, err error) {
 	if p == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.isClosed {
-		return nil, nil
+		return nil, nil, nil
 	}
-	var files []*os.File
-	for _, c := range p.all() {
+	for i, c := range p.all() {
 		if len(files) == maxAncestors || !isAlive(c) {
 			continue
 		}
 		f, err := Duplicate(c.(syscall.Conn), "handover")
 		if err != nil {
 			closeAll(files)
-			return nil, fmt.Errorf("copy the connection to an earlier generation: %w", err)
+			return nil, nil, fmt.Errorf("copy the connection to an earlier generation: %w", err)
 		}
 		files = append(files, f)
+		asks = append(asks, i == 0 && p.takesQuestions || i > 0 && p.ancestors[i-1].takesQuestions)
 	}
-	return files, nil
+	return files, asks, nil
 }
 
 func closeAll(files []*os.File) {

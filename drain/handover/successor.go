@@ -20,13 +20,20 @@ type Config struct {
 	Generation  int          // of the successor; at least 2
 	Sockets     []Socket     // they stay the caller's
 	Predecessor *Predecessor // of this process, to which the successor is to answer as well; nil: none
+
+	// Answer answers the successor's questions, on a goroutine of the
+	// connection's; nil: it may not ask.
+	Answer func(question []byte) []byte
 }
 
 // Successor is the process that is to take over. The zombie it becomes is
 // reaped for as long as this process lives; it is not ended with it.
 type Successor struct {
-	cmd     *exec.Cmd
-	conn    *conn
+	cmd  *exec.Cmd
+	conn *conn
+
+	hasCarried bool // something was sent that it is to know
+
 	exited  chan struct{} // closed when it has ended; until it is reaped nobody else gets its process group's id
 	decided chan struct{} // closed when it may be reaped: it was called off, or took over
 	decide  sync.Once
@@ -43,13 +50,13 @@ func Start(c Config) (*Successor, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	earlier, err := c.Predecessor.earlier()
+	earlier, asks, err := c.Predecessor.earlier()
 	if err != nil {
 		_ = ours.Close()
 		return nil, err
 	}
 	defer closeAll(earlier)
-	cmd, list, err := c.command(theirs, earlier)
+	cmd, list, err := c.command(theirs, earlier, asks)
 	if err != nil {
 		_ = ours.Close()
 		return nil, err
@@ -61,7 +68,7 @@ func Start(c Config) (*Successor, error) {
 	}
 	s := &Successor{cmd: cmd, exited: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{})}
 	go s.wait()
-	if s.conn, err = newConn(ours); err != nil {
+	if s.conn, err = newConn(ours, c.Answer); err != nil {
 		s.kill()
 		return nil, fmt.Errorf("open the connection to the successor: %w", err)
 	}
@@ -70,9 +77,9 @@ func Start(c Config) (*Successor, error) {
 
 // command is what starts the successor, and the file with the list of its
 // sockets, which is the caller's to close; nil: there is none.
-func (c Config) command(theirs *os.File, earlier []*os.File) (cmd *exec.Cmd, list *os.File, err error) {
+func (c Config) command(theirs *os.File, earlier []*os.File, asks []bool) (cmd *exec.Cmd, list *os.File, err error) {
 	_, _, env := cut(c.Env, Variable)
-	m := manifest{Protocol: protocol, PID: os.Getpid(), Generation: c.Generation, Ancestors: len(earlier)}
+	m := manifest{Protocol: protocol, PID: os.Getpid(), Generation: c.Generation, Ancestors: len(earlier), Asks: append([]bool{c.Answer != nil}, asks...)}
 	for _, s := range c.Sockets {
 		m.Sockets = append(m.Sockets, manifestSocket{Name: s.Name, Shared: s.Shared})
 	}

@@ -144,6 +144,9 @@ func agentLine(r Readiness) string {
 		return "drain up #" + reasonFull + "\n"
 	}
 	reasons := config.Trim(r.agentReasons(), maxAgentReason)
+	if r.verdict() == verdictPaused { // its live sessions go on
+		return "drain up #" + reasons + "\n"
+	}
 	if r.isDraining() {
 		return "drain down #" + reasons + "\n"
 	}

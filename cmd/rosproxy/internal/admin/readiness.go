@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
@@ -26,8 +27,9 @@ type Readiness struct {
 // states of discovery, each with its label.
 const (
 	reasonDraining = "draining"
-	reasonFull     = "full"                  // --max-conns is reached
-	stateLoop      = discovery.State("loop") // the master is one of our own listeners
+	reasonFull     = "full"                    // --max-conns is reached
+	stateLoop      = discovery.State("loop")   // the master is one of our own listeners
+	statePaused    = discovery.State("paused") // by an operator
 )
 
 func (a *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
@@ -63,6 +65,7 @@ const (
 	verdictUp                      // new sessions and live ones
 	verdictDraining                // live sessions alone; nothing else is wrong
 	verdictFull                    // the same
+	verdictPaused                  // the same: labels are paused
 )
 
 func (r Readiness) verdict() verdict {
@@ -73,9 +76,13 @@ func (r Readiness) verdict() verdict {
 		return verdictDraining
 	case len(r.Reasons) == 1 && r.Reasons[0] == reasonFull:
 		return verdictFull
+	case len(r.Reasons) > 0 && !slices.ContainsFunc(r.Reasons, isNoPause):
+		return verdictPaused
 	}
 	return verdictDown
 }
+
+func isNoPause(reason string) bool { return !strings.HasPrefix(reason, reasonOf(statePaused, "")) }
 
 func (r Readiness) isDraining() bool { return r.State != drain.Serving }
 
@@ -99,16 +106,19 @@ func (a *Server) readiness(p probe) (Readiness, error) {
 		}
 	}
 	for _, l := range data.Labels {
-		state := states[l.Label]
 		if !p.counts(l.Label) {
 			continue
+		}
+		state := states[l.Label]
+		if isPaused(l) && state != discovery.Starting {
+			state = statePaused
 		}
 		s.Labels[l.Label] = string(state)
 		if state == discovery.Found {
 			continue
 		}
-		s.explain(l.Label, whyNone(l, known[l.Label]))
-		if !holdsClients(l, p.hold) {
+		s.explain(l.Label, whyHeld(l, known[l.Label]))
+		if isHeld := state == statePaused && p.hold > 0; !isHeld && !holdsClients(l, p.hold) {
 			s.Reasons = append(s.Reasons, reasonOf(state, l.Label))
 		}
 	}
@@ -147,6 +157,17 @@ func whyNone(l proxy.LabelSnapshot, found discovery.LabelStatus) string {
 	}
 	return config.Printable(found.Why, maxForeign)
 }
+
+// whyHeld says why the clients of a label are held; empty when no more is known than its state.
+func whyHeld(l proxy.LabelSnapshot, found discovery.LabelStatus) string {
+	if l.Unconfirmed {
+		return "a pause is over, and no consistent read has named the master since"
+	}
+	return whyNone(l, found)
+}
+
+// isPaused reports whether new clients of l are held by a pause, or by one that was.
+func isPaused(l proxy.LabelSnapshot) bool { return l.Pause != nil || l.Unconfirmed }
 
 // holdsClients reports whether l lost its master less than hold ago. A label
 // that has never had one lost none. The data plane alone knows since when: for

@@ -41,6 +41,7 @@ type MasterStatus interface {
 // Config of a Server.
 type Config struct {
 	Proxy      DataPlane
+	Pauser     Pauser
 	Source     MasterStatus
 	Lifecycle  *drain.Lifecycle
 	TokenFile  string   // of the bearer token; empty: none is asked for
@@ -69,6 +70,7 @@ func (b Build) String() string {
 // Server is the admin and health endpoints.
 type Server struct {
 	data       DataPlane
+	pauser     Pauser
 	source     MasterStatus
 	lifecycle  *drain.Lifecycle
 	guard      guard
@@ -88,7 +90,7 @@ func New(c Config) *Server {
 		g.hosts = append(g.hosts, strings.ToLower(h))
 	}
 	s := &Server{
-		data: c.Proxy, source: c.Source, lifecycle: c.Lifecycle, guard: g, refusals: refusals{log: c.Log},
+		data: c.Proxy, pauser: c.Pauser, source: c.Source, lifecycle: c.Lifecycle, guard: g, refusals: refusals{log: c.Log},
 		build: c.Build, started: c.Started, generation: c.Generation, log: c.Log,
 	}
 	s.shared = sync.OnceValue(s.handler)
@@ -124,6 +126,7 @@ func (a *Server) handler() http.Handler {
 		pathHealth:      {"GET": a.serveReady},
 		"/status":       {"GET": newBounded(a.serveStatus).ServeHTTP},
 		"/metrics":      {"GET": newBounded(newMetricsHandler(a)).ServeHTTP},
+		"/pause":        {"GET": a.servePauses, "POST": a.servePause, "DELETE": a.serveResume},
 		"/drain":        {"GET": a.serveDrain, "POST": a.serveStartDrain, "DELETE": a.serveUndoDrain},
 		pathConnections: {"GET": newBounded(a.serveConnections).ServeHTTP, "DELETE": a.serveKill},
 	}

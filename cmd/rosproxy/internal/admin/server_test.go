@@ -111,6 +111,7 @@ func newAdmin(t testing.TB) (*Server, *fakeData, *fakeSource) {
 	}
 	a := New(Config{
 		Proxy:     data,
+		Pauser:    &fakePauser{},
 		Source:    source,
 		Lifecycle: runLifecycle(t, idleTarget{}),
 		Build:     Build{Version: "v1.2.3", Revision: "abc", Go: "go1.26"},
@@ -243,11 +244,14 @@ func TestTokenIsRequiredToChangeAndToSeeClients(t *testing.T) {
 		{"GET", "/status", false},
 		{"GET", "/metrics", false},
 		{"GET", "/drain", false},
+		{"GET", "/pause", false},
 		{"GET", "/connections", true},
 		{"HEAD", "/connections", true},
 		{"DELETE", "/connections", true},
 		{"POST", "/drain", true},
 		{"DELETE", "/drain", true},
+		{"POST", "/pause?label=default", true},
+		{"DELETE", "/pause?label=default", true},
 		{"POST", "/nope", true},
 		{"PUT", "/status", true},
 	} {
@@ -329,7 +333,7 @@ func TestStatusHasTheContractsShape(t *testing.T) {
 	const want = `{"accepted_total":90,"active":12,"failing":[],"failovers_total":1,"held":2,"label":"default",` +
 		`"last_failover":{"at":"2026-01-02T03:04:05.678Z","cut_ms":1.2,"dropped":12,"fence_us":80,"from":"10.0.0.2:7800","id":"f-1","to":"10.0.0.1:7800"},` +
 		`"listen":"[::]:7800","lost_since":null,` +
-		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1,"reason":"","source":"service"}`
+		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1,"paused":null,"reason":"","source":"service"}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -73,6 +73,9 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 	if !l.LostSince.IsZero() {
 		s.LostSince = new(rfc3339(l.LostSince))
 	}
+	if l.Pause != nil {
+		s.Paused = &api.PauseInfo{Until: rfc3339(l.PauseEnds)}
+	}
 	if c := l.LastFailover; c != nil {
 		s.LastFailover = &api.FailoverInfo{
 			ID:      c.ID,

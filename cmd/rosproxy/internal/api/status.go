@@ -30,6 +30,7 @@ type LabelStatus struct {
 	Failovers    uint64        `json:"failovers_total"`
 	MastersSeen  int           `json:"masters_seen"`
 	Master       *MasterInfo   `json:"master"`        // null: none
+	Paused       *PauseInfo    `json:"paused"`        // by an operator; null: it is not
 	LostSince    *time.Time    `json:"lost_since"`    // null: there is a master, or has never been one
 	Reason       string        `json:"reason"`        // why there is no master; empty: there is one, or no more is known
 	LastFailover *FailoverInfo `json:"last_failover"` // null: never

@@ -53,8 +53,9 @@ func (t *Takeover) IsAllowed() bool {
 }
 
 // Await returns nil when this process may serve, and ErrNotNeeded when it never
-// will. A successor may not before known has returned, while its predecessor lives.
-func (t *Takeover) Await(ctx context.Context, known func(context.Context) error) error {
+// will. A successor may not before known has returned, while its predecessor
+// lives; inherit is called when it may, before anybody learns that.
+func (t *Takeover) Await(ctx context.Context, known func(context.Context) error, inherit func()) error {
 	if t.predecessor == nil {
 		return nil
 	}
@@ -68,6 +69,7 @@ func (t *Takeover) Await(ctx context.Context, known func(context.Context) error)
 	case err != nil:
 		return err
 	}
+	inherit()
 	close(t.allowed)
 	return nil
 }

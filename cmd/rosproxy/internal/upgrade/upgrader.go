@@ -41,6 +41,7 @@ type Config struct {
 	Timeout     time.Duration         // for the new process to become ready
 
 	Proxy     *proxy.Proxy
+	Pauses    *Pauses
 	Endpoints *Endpoints
 	Lifecycle *drain.Lifecycle
 	Notifier  Notifier
@@ -121,11 +122,13 @@ func (u *Upgrader) upgrade(ctx context.Context) (*handover.Successor, error) {
 	ended := ""
 	if err == nil {
 		u.log.Info().Str("program", u.c.Executable).Int("pid", s.PID()).Int("generation", u.c.Generation+1).Msg("upgrade started")
+		u.c.Pauses.prepare(s)
 		if err = u.handOver(ctx, s); err == nil {
 			u.log.Info().Int("pid", s.PID()).Dur("duration_ms", time.Since(begun)).Msg("handed over to the new process")
 			return s, nil
 		}
 		ended = s.CallOff()
+		u.c.Pauses.takeBack()
 	}
 	u.log.Error().Err(err).Str("ended", ended).Dur("duration_ms", time.Since(begun)).Msg("upgrade failed, going on as before")
 	u.c.Notifier.Reloaded("upgrade failed: " + err.Error())
@@ -146,6 +149,7 @@ func (u *Upgrader) start() (*handover.Successor, error) {
 		Generation:  u.c.Generation + 1,
 		Sockets:     sockets,
 		Predecessor: u.c.Predecessor,
+		Answer:      u.c.Pauses.Answer,
 	})
 }
 
@@ -182,6 +186,9 @@ func (u *Upgrader) handOver(ctx context.Context, s *handover.Successor) error {
 	defer cancel()
 	if err := s.AwaitReady(ready); err != nil {
 		return fmt.Errorf("await the new process: %w", err)
+	}
+	if err := u.c.Pauses.handOver(s); err != nil {
+		return fmt.Errorf("leave the pauses to the new process: %w", err)
 	}
 	confirmTime := min(u.c.Timeout, maxConfirmTime)
 	confirmed, cancel := context.WithTimeoutCause(serving, confirmTime, fmt.Errorf("it has not said that it serves within %v", confirmTime))
@@ -240,6 +247,7 @@ func (u *Upgrader) reclaim(s *handover.Successor, how string) {
 		u.closeReleased()
 		return
 	}
+	u.c.Pauses.takeBack()
 	died.Msg("the process that took over has failed, serving again")
 	if err := u.c.Endpoints.Reclaim(); err != nil {
 		u.log.Error().Err(err).Msg("admin endpoints not served again")

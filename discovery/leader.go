@@ -194,11 +194,8 @@ func (l *leader) lose(why string, now time.Time) order {
 	return l.office.lose(why, now)
 }
 
-// begin starts the term of holder, of whom nothing is known yet.
+// begin starts the term of holder, of whom nothing is known yet; empty: of nobody.
 func (l *leader) begin(holder string) {
-	if holder == "" && l.holder == "" {
-		return
-	}
 	l.term++
 	l.holder, l.held, l.member, l.waits = holder, nil, memberInfo{}, ""
 	l.ready = l.key.Ready == ReadyNow
@@ -255,7 +252,7 @@ func (l *leader) takeCatalog(v view, resolved netip.Addr) {
 // asksAPI answers whose REST API is to be asked whether it is ready, and in
 // which term; empty: nobody's.
 func (l *leader) asksAPI() (url string, term int) {
-	if l.holder == "" || l.ready || l.key.Ready != ReadyAPI || !l.member.isPlaced() {
+	if l.ready || l.key.Ready != ReadyAPI || !l.member.isPlaced() {
 		return "", l.term
 	}
 	return l.member.api, l.term

@@ -142,6 +142,9 @@ func TestLeaderIsMasterOnceItsAPISaysSo(t *testing.T) {
 	p.leader.takeProbe(p.leader.term, `its REST API answers "503 Service Unavailable"`)
 	p.look("")
 	p.why("503")
+	p.member = missing // where it is is known
+	p.look("")
+	p.why("503")
 	p.ready("set 10.0.0.1:5432")
 	if p.office.why != "" || p.office.master.ServiceID != "pg1" {
 		t.Errorf("got why %q and master %+v; want pg1 in office", p.office.why, p.office.master)
@@ -299,6 +302,9 @@ func TestLeaderByAHostNameIsCutFromTheOldOneFirst(t *testing.T) {
 	p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
 	p.keyIs(holding("pg2.example:5432", "s2"), "cut")
 	p.why("looked up")
+	if p.leader.status().Ready {
+		t.Error("got it said to be ready while its name is looked up; want that once it is master")
+	}
 	p.check("set 10.0.0.2:5432", p.office.resolved(netip.MustParseAddr("10.0.0.2"), p.now))
 }
 
@@ -321,8 +327,13 @@ func TestLeaderIsReadyByTheCatalog(t *testing.T) {
 	p.look("")
 	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(1, 1), master(2, 2)}}}
 	p.look("set 10.0.0.2:7800")
-	p.catalog = missing
-	p.look("")
+	for _, later := range []view{missing, {kind: found, claims: &claims{candidates: []candidate{master(1, 1)}}}} {
+		p.catalog = later
+		p.look("")
+		if p.office.state != Found || !p.leader.ready {
+			t.Errorf("got state %q, ready %t; want it in office, whatever the catalog says", p.office.state, p.leader.ready)
+		}
+	}
 	if p.leader.asksCatalog() {
 		t.Error("got the instances asked for; want that over")
 	}
@@ -339,8 +350,10 @@ func TestLeaderByAHostNameIsReadyByTheCatalog(t *testing.T) {
 	p.look("")
 	p.check("set 10.0.0.2:7800", p.office.resolved(p.hosts["sync-2.example"], p.now))
 	q := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
+	q.catalog = view{kind: found, claims: &claims{candidates: []candidate{{host: "sync-2.example", port: 7801}}}}
+	q.keyIs(holding("sync-2.example:7800", "s1"), "clear")
 	q.catalog = view{kind: found, claims: &claims{candidates: []candidate{{host: "SYNC-2.example", port: 7800}}}}
-	q.keyIs(holding("sync-2.example:7800", "s1"), "")
+	q.look("")
 	if !q.leader.ready {
 		t.Error("got an instance registered by the same name not taken for it")
 	}

@@ -231,6 +231,18 @@ func TestLeaderKeyDeniedFromTheStartSaysSo(t *testing.T) {
 	}
 }
 
+func TestMemberThatIsDeniedIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(patroniKey, "pg1", s.NewSession(consultest.DeleteKeys))
+	undo := s.DenyKeys("service/batman/members/")
+	r := start(t, leading(LeaderKey{Key: patroniKey, Format: PatroniFormat}, s.Addr))
+	await(t, "the reason", func() bool { return strings.Contains(r.Labels()[0].Why, `key:read for "service/batman/members/pg1"`) })
+	undo()
+	s.DropKey(patroniKey)
+	await(t, "the address to be well when the member is asked no more", func() bool { return r.agent(0).OK })
+}
+
 func TestLeaderKeyFromARestoredSnapshot(t *testing.T) {
 	t.Parallel()
 	s := consulDouble(t)

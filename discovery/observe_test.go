@@ -329,6 +329,9 @@ func TestWinnerWithAHostNameIsMasterOnceThatIsLookedUp(t *testing.T) {
 	again := named
 	again.modify = 12
 	s.want("", polled(11, says(0, 12, again))) // its address stays while it is looked up again
+	if s.o.isNameless() {
+		t.Error("got the new registration taken for another master; want the same until its name stands for another address")
+	}
 	s.check("", seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.2"), s.now)})
 	moved := s.now.Add(time.Hour)
 	o.order = s.o.resolved(netip.MustParseAddr("10.0.0.3"), moved)

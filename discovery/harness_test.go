@@ -191,6 +191,11 @@ func startWith(t testing.TB, c Config, lookup lookupFunc, change ...func(*Consul
 		if err := <-done; err != nil {
 			t.Errorf("Run: got %v; want nil", err)
 		}
+		s.mu.Lock()
+		if n := len(s.watches); n != 0 {
+			t.Errorf("got %d questions with subscribers after Run; want none", n)
+		}
+		s.mu.Unlock()
 		if r.overlap {
 			t.Error("calls of the sink for one label overlapped")
 		}

@@ -104,6 +104,17 @@ func TestNewMasterElected(t *testing.T) {
 	s.state(Found, 1)
 }
 
+// TestReadThatNamedOneMasterConfirmsNoOther: each by what named it.
+func TestReadThatNamedOneMasterConfirmsNoOther(t *testing.T) {
+	o := newOffice(Config{})
+	if got := o.elect(master(1, 1), time.Time{}, 5).confirm; got != 5 {
+		t.Errorf("got %v confirmed; want 5", got)
+	}
+	if got := o.elect(master(2, 2), time.Time{}, 0).confirm; got != 0 {
+		t.Errorf("another, by a long poll: got %v confirmed; want 0", got)
+	}
+}
+
 func TestMasterGoneAndNoneElected(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))

@@ -152,7 +152,7 @@ func (o *office) vacate(s State, why string) {
 
 // expire ends live connections when a lost master has been gone for long enough.
 func (o *office) expire(now time.Time) order {
-	if o.state == Found || o.cut || o.cutAt.IsZero() || now.Before(o.cutAt) {
+	if o.cutAt.IsZero() || now.Before(o.cutAt) {
 		return order{}
 	}
 	o.cut, o.cutAt = true, time.Time{}

@@ -228,7 +228,7 @@ func (w *fleet) answer() {
 	case what%16 == 2: // it is broken
 		w.lied = true
 		a.index, set = uint64(w.next()), w.past[w.next()%len(w.past)]
-	case what%16 == 3: // ACLs leave a label out
+	case what%16 == 3 || what%16 == 4: // ACLs leave a label out
 		a.filtered = errors.New("filtered")
 		set = slices.DeleteFunc(slices.Clone(set), func(i instance) bool { return carries(i.Service.Tags, []string{"label=b"}) })
 	}

@@ -42,31 +42,10 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 	if err != nil {
 		return nil, err
 	}
-	addresses := c.Addresses
-	if len(addresses) == 0 {
-		address, err := environmentAddress()
-		if err != nil {
-			return nil, err
-		}
-		addresses = []string{address}
-	}
 	log = log.With().Str("component", "discovery").Logger()
 	s := &Consul{config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter)}
-	seen := make(map[string]bool)
-	for _, address := range addresses {
-		if seen[address] {
-			continue // the same one twice is no second opinion
-		}
-		seen[address] = true
-		e, err := parseEndpoint(address, env.api.Scheme == "https")
-		if err != nil {
-			return nil, err
-		}
-		a, err := newAgent(len(s.agents), e, env, lookup, newHealth(address, log))
-		if err != nil {
-			return nil, err
-		}
-		s.agents = append(s.agents, a)
+	if s.agents, err = newAgents(c.Addresses, env, lookup, log); err != nil {
+		return nil, err
 	}
 	interests := interestsOf(c)
 	for i, l := range c.Labels {
@@ -79,6 +58,34 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 		l.reporter = s.reporterOf(l.config)
 	}
 	return s, nil
+}
+
+// newAgents makes one of each address; without any, of that of the environment.
+func newAgents(addresses []string, env environment, lookup lookupFunc, log zerolog.Logger) (agents []*agent, err error) {
+	if len(addresses) == 0 {
+		address, err := environmentAddress()
+		if err != nil {
+			return nil, err
+		}
+		addresses = []string{address}
+	}
+	seen := make(map[string]bool)
+	for _, address := range addresses {
+		if seen[address] {
+			continue // the same one twice is no second opinion
+		}
+		seen[address] = true
+		e, err := parseEndpoint(address, env.api.Scheme == "https")
+		if err != nil {
+			return nil, err
+		}
+		a, err := newAgent(len(agents), e, env, lookup, newHealth(address, log))
+		if err != nil {
+			return nil, err
+		}
+		agents = append(agents, a)
+	}
+	return agents, nil
 }
 
 // reporterKey tells apart the entries that a process keeps.

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -352,11 +350,11 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 // and since this boot, is gone.
 func (r *reporter) clearDead(ctx context.Context) {
 	for _, a := range r.agents {
-		pairs, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
+		found, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
 		if err != nil {
 			continue
 		}
-		for _, p := range pairs {
+		for _, p := range found.pairs {
 			e, err := fence.Parse(p.Value)
 			if err != nil || e.Instance != r.config.Instance || e.Boot != bootID() || e.PID <= 0 || e.PID == os.Getpid() {
 				continue
@@ -453,72 +451,4 @@ func (r *reporter) wellLocked() {
 		r.trouble = ""
 		r.log.Info().Dur("lasted_ms", time.Since(r.since)).Msg("fence report is written again")
 	}
-}
-
-// putKey writes a key by compare-and-set. made is false when that failed.
-func (a *agent) putKey(ctx context.Context, dc, key string, value []byte, cas uint64, timeout time.Duration) (made bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	o := &api.WriteOptions{Datacenter: dc, Token: a.token.get()}
-	made, _, err = a.client.KV().CAS(&api.KVPair{Key: key, Value: value, ModifyIndex: cas}, o.WithContext(ctx))
-	return made, a.refusedKey(ctx, key, "key:write", err)
-}
-
-// deleteKey deletes a key by compare-and-set.
-func (a *agent) deleteKey(ctx context.Context, dc, key string, cas uint64, timeout time.Duration) (made bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	o := &api.WriteOptions{Datacenter: dc, Token: a.token.get()}
-	made, _, err = a.client.KV().DeleteCAS(&api.KVPair{Key: key, ModifyIndex: cas}, o.WithContext(ctx))
-	return made, a.refusedKey(ctx, key, "key:write", err)
-}
-
-// readKey reads a key consistently; nil: it is absent.
-func (a *agent) readKey(ctx context.Context, dc, key string, timeout time.Duration) (*api.KVPair, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	x := &exchange{}
-	o := &api.QueryOptions{Datacenter: dc, Token: a.token.get(), RequireConsistent: true}
-	pair, _, err := a.client.KV().Get(key, o.WithContext(x.in(ctx)))
-	if err != nil {
-		return nil, a.refusedKey(ctx, key, "key:read", err)
-	}
-	if x.status == http.StatusNotFound {
-		return nil, nil
-	}
-	if pair == nil || pair.Key != key {
-		return nil, errors.New("understand the answer: it is not about the key")
-	}
-	return pair, nil
-}
-
-// listKeys reads all keys below prefix consistently. It fails where the token may
-// not see all of them.
-func (a *agent) listKeys(ctx context.Context, dc, prefix string, timeout time.Duration) (api.KVPairs, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	token := a.token.get()
-	o := &api.QueryOptions{Datacenter: dc, Token: token, RequireConsistent: true}
-	pairs, meta, err := a.client.KV().List(prefix, o.WithContext(ctx))
-	switch {
-	case err != nil:
-		return nil, a.refusedKey(ctx, prefix, "key:list and key:read", err)
-	case meta.ResultsFilteredByACLs:
-		return nil, fmt.Errorf("denied: Consul left keys out that the token may not read; it needs key:read for %s", quoted(prefix))
-	case len(pairs) == 0 && token == "" && meta.DefaultACLPolicy == "deny":
-		return nil, fmt.Errorf("denied: the list is empty, no token was sent and Consul's default policy is deny; give a token with key:read for %s", quoted(prefix))
-	}
-	return pairs, nil
-}
-
-// refusedKey is err in words; nil for none.
-func (a *agent) refusedKey(ctx context.Context, key, rights string, err error) error {
-	var status api.StatusError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &status):
-		return refusal(status.Code, status.Body, rights+" for "+quoted(key)).err
-	}
-	return a.trouble(ctx, err)
 }

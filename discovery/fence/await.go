@@ -14,8 +14,12 @@ type Await struct {
 	Label string
 	Index uint64 // the raft index of the election
 
-	seen map[string]sighting
+	seen    map[string]sighting
+	longest time.Duration
 }
+
+// Longest is the longest TTL of the reports that have had the label.
+func (a *Await) Longest() time.Duration { return a.longest }
 
 // sighting is since when an entry is known not to have changed.
 type sighting struct {
@@ -32,10 +36,14 @@ type Found struct {
 
 // Behind is a report that has not obeyed yet.
 type Behind struct {
-	Key    string
-	Why    string        // for people
-	Dead   time.Duration // when it is dead, unless it changes; 0: never
-	Modify uint64
+	Key      string
+	Instance string // empty: it cannot be understood, and the next two are not known
+	PID      int
+	Obeyed   uint64
+	Why      string        // for people
+	Since    time.Duration // since when it is known not to have changed
+	Dead     time.Duration // when it is dead, unless it changes; 0: never
+	Modify   uint64
 }
 
 // Look takes the answer to a consistent read of all reports, which arrived at now.
@@ -52,7 +60,7 @@ func (a *Await) Look(now time.Duration, list []Found) (behind, dead []Behind) {
 		if !known || s.modify != f.Modify {
 			s = sighting{modify: f.Modify, since: now}
 		}
-		seen[f.Key] = s
+		seen[f.Key], b.Since = s, s.since
 		if b.Dead > 0 {
 			b.Dead += s.since
 			if now >= b.Dead {
@@ -77,9 +85,13 @@ func (a *Await) judge(f Found) (Behind, bool) {
 		return b, true
 	}
 	s, ok := e.Labels[a.Label]
+	if ok {
+		a.longest = max(a.longest, e.Expires())
+	}
 	if !ok || s.Obeyed >= a.Index {
 		return b, false
 	}
+	b.Instance, b.PID, b.Obeyed = e.Instance, e.PID, s.Obeyed
 	b.Why = fmt.Sprintf("has obeyed index %d", s.Obeyed)
 	b.Dead = DeadAfter(e.Expires())
 	return b, true

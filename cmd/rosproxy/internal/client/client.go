@@ -1,5 +1,5 @@
 // Package client is the commands that ask running instances, or tell them what
-// to do, over their admin endpoints.
+// to do, over their admin endpoints; and await-fence, which asks Consul about them.
 //
 // A command is a function of the table below and a grammar in package config. It
 // is given a session: the instances that were named, what is printed on, and
@@ -20,10 +20,11 @@ import (
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 )
 
-// What a command exits with, apart from bad usage.
+// What a command exits with.
 const (
 	exitDone    = 0
 	exitNotDone = 1
+	exitUsage   = 2
 )
 
 // command does its work and answers the exit code. Its context ends with the
@@ -35,6 +36,7 @@ var commands = map[config.Command]command{
 	config.Connections: interruptible(listConnections),
 	config.Drain:       interruptible(startDrain),
 	config.Undrain:     interruptible(undoDrain),
+	config.AwaitFence:  interruptible(awaitFence),
 }
 
 // Has reports whether c is a command of this package.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
 )
 
@@ -15,6 +16,7 @@ type Client struct {
 
 	Connections ConnectionsQuery
 	Drain       DrainRequest
+	Election    discovery.Election // for await-fence, which asks no instance
 }
 
 // ConnectionsQuery says which connections are listed.

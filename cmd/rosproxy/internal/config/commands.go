@@ -7,8 +7,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// clientCommand is a command that asks running instances. Package client has
-// what it does.
+// clientCommand is a command that asks running instances, or Consul about them.
+// Package client has what it does.
 type clientCommand struct {
 	name  Command
 	help  string
@@ -31,6 +31,7 @@ var clientCommands = []clientCommand{
 	{Connections, "List the live connections of running instances.", func() clientGrammar { return new(connectionsFlags) }},
 	{Drain, "Drain running instances.", func() clientGrammar { return new(drainFlags) }},
 	{Undrain, "Let drained or draining instances serve again.", func() clientGrammar { return new(undrainFlags) }},
+	{AwaitFence, "Wait until all reports say that an election has been obeyed.", func() clientGrammar { return new(awaitFenceFlags) }},
 }
 
 const tagOnce = "once"

@@ -16,15 +16,8 @@ func loadConsul(s settings, c *Config) (err error) {
 	if d.Tags, err = parseTags(s); err != nil {
 		return err
 	}
-	for _, v := range s.list("consul-addr") {
-		v.secret = strings.Contains(v.text, "@") // a password may be in it
-		if v.text == "" || !isPlain(v.text) {
-			return v.fault("not an address of Consul")
-		}
-		if err := discovery.CheckAddress(v.text); err != nil {
-			return v.fault("%v", err)
-		}
-		d.Addresses = append(d.Addresses, v.text)
+	if d.Addresses, err = parseConsulAddresses(s); err != nil {
+		return err
 	}
 	if d.Datacenter, err = parseDatacenter(s); err != nil {
 		return err
@@ -35,6 +28,20 @@ func loadConsul(s settings, c *Config) (err error) {
 	p, err := loadPolicy(s, false)
 	d.OnOutage, d.FenceAfter, d.OnConflict, d.OnLost, d.LostAfter = p.OnOutage, p.FenceAfter, p.OnConflict, p.OnLost, p.LostAfter
 	return err
+}
+
+func parseConsulAddresses(s settings) (addresses []string, err error) {
+	for _, v := range s.list("consul-addr") {
+		v.secret = strings.Contains(v.text, "@") // a password may be in it
+		if v.text == "" || !isPlain(v.text) {
+			return nil, v.fault("not an address of Consul")
+		}
+		if err := discovery.CheckAddress(v.text); err != nil {
+			return nil, v.fault("%v", err)
+		}
+		addresses = append(addresses, v.text)
+	}
+	return addresses, nil
 }
 
 func parseService(s settings) (string, error) {

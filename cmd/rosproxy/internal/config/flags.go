@@ -23,6 +23,7 @@ const (
 	Connections Command = "connections"
 	Drain       Command = "drain"
 	Undrain     Command = "undrain"
+	AwaitFence  Command = "await-fence"
 )
 
 // grammar is the command line. Its values are text: config.go gives them their

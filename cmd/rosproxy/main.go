@@ -3,7 +3,8 @@
 // a new one is elected.
 //
 // It exits 0 after a drain, 1 when it failed at run time, and 2 when the
-// command line or the environment is wrong.
+// command line or the environment is wrong. Its other commands exit 0 when they
+// have done what they were asked.
 package main
 
 import (

@@ -151,6 +151,15 @@ func labelCells(s state, l *api.LabelStatus) []text {
 
 // labelNote says what is out of the ordinary.
 func labelNote(s state, l *api.LabelStatus) (note []text) {
+	if l.Paused != nil {
+		note = append(note, text{fmt.Sprintf("paused for another %s", ageText(l.Paused.Until.Sub(s.at))), doubt})
+	}
+	if r := l.FenceReport; r != nil && r.Lease <= 0 {
+		note = append(note, text{"no lease", bad})
+	}
+	if r := l.FenceReport; r != nil && r.Error != "" {
+		note = append(note, text{"fence report: " + r.Error, plain})
+	}
 	if l.LostSince != nil {
 		note = append(note, text{fmt.Sprintf("lost %s ago", ageText(s.at.Sub(*l.LostSince))), bad})
 	}

@@ -76,6 +76,7 @@ func TestTextOfStatus(t *testing.T) {
 	europe.Active, europe.Held = 1234, 5
 	pg.LostSince, pg.Reason, pg.Held = ago(3*time.Second), "no session holds service/pg/leader", 12
 	pg.Failing = []api.FailingInfo{{ServiceID: "pg-1", Node: "n1", Check: "Service 'pg' check", Status: "critical"}}
+	europe.FenceReport = &api.ReportInfo{Obeyed: 9, Lease: 8.1}
 	serving := api.Status{
 		Version: "v1.2.3", State: "serving", Uptime: 7384, PID: 4711, Generation: 2, Labels: []api.LabelStatus{europe, pg},
 		Consul: []api.ConsulStatus{
@@ -87,6 +88,8 @@ func TestTextOfStatus(t *testing.T) {
 
 	behind := label("europe", "service", master("10.0.0.2:7800", 2, 80*time.Hour))
 	behind.MastersSeen = 2
+	behind.Paused = &api.PauseInfo{Until: *ago(-27 * time.Second)}
+	behind.FenceReport = &api.ReportInfo{Error: "write rosproxy/fence/b-5-1f: 403 Forbidden"}
 	draining := api.Status{Version: "v1.2.2", State: "draining", Uptime: 59, PID: 5, Generation: 1, Labels: []api.LabelStatus{behind, label("only-here", "static", master("[2001:db8::1]:6379", 1, time.Minute))}}
 	other := answered(t, "unix:/run/rosproxy/other/admin.sock", draining,
 		&api.DrainState{State: "draining", Active: 17, Started: ago(2 * time.Second), Accepting: true, Deadline: ago(-298 * time.Second)})

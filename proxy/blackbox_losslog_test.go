@@ -73,6 +73,13 @@ func backLine(m netip.AddrPort) map[string]any {
 		"master": m.String(), "lost_ms": measured}
 }
 
+// backInEpoch is for a master that began an epoch without a failover line.
+func backInEpoch(m netip.AddrPort, epoch int) map[string]any {
+	line := backLine(m)
+	line["epoch"], line["carried"] = float64(epoch), 0.0
+	return line
+}
+
 func failoverLine(from, to netip.AddrPort, epoch, dropped int, more ...any) map[string]any {
 	line := map[string]any{"message": "failover", "level": "info", "component": "proxy", "label": "default",
 		"from": from.String(), "to": "", "epoch": float64(epoch), "dropped": float64(dropped), "carried": 0.0,
@@ -163,7 +170,7 @@ func TestLossThatCutsIsSaidToBeOneAndAFailoverToNone(t *testing.T) {
 	wantNoFailover(t, r.Lose("default", goneCut))
 	r.set(r.two.addr) // nobody was master: an election, and no failover
 	r.log.wantChanges(t, elected(r.one.addr), lostLine(r.one.addr, "cut", 1, "the lock is lost"),
-		failoverLine(r.one.addr, none, 2, 1, "reason", "the lock is lost"), backLine(r.two.addr))
+		failoverLine(r.one.addr, none, 2, 1, "reason", "the lock is lost"), backInEpoch(r.two.addr, 3))
 	r.wantLosses(1, 1)
 }
 
@@ -185,7 +192,7 @@ func TestLossThatCutsLaterIsOneLoss(t *testing.T) {
 		t.Errorf("lost for %v ms when it cut, %v when it was back; want at least 20 and 40", cut["lost_ms"], back["lost_ms"])
 	}
 	r.log.wantChanges(t, elected(r.one.addr), lostLine(r.one.addr, "kept", 1, "no master"),
-		failoverLine(r.one.addr, none, 2, 1, "reason", "no master", "lost_ms", measured), backLine(r.one.addr))
+		failoverLine(r.one.addr, none, 2, 1, "reason", "no master", "lost_ms", measured), backInEpoch(r.one.addr, 3))
 	r.wantLosses(1, 1)
 }
 
@@ -204,7 +211,7 @@ func TestMasterThatMayNotBeServedIsNotSaidToBeLost(t *testing.T) {
 	r.log.wantChanges(t, want...)
 	r.Lose("default", conflict)
 	r.set(r.one.addr)
-	r.log.wantChanges(t, append(want, backLine(r.one.addr))...)
+	r.log.wantChanges(t, append(want, backInEpoch(r.one.addr, 3))...)
 	r.wantLosses(1, 1)
 }
 

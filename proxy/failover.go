@@ -50,7 +50,7 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 		p.log.Info().Str("label", label).Str("to", c.To).Uint64("epoch", c.Epoch).Int("carried", c.Carried).Msg("master elected")
 	}
 	if e.address.IsValid() {
-		p.logBack(lb, e.address, lost)
+		p.logBack(lb, e, lost, c)
 	}
 	p.endPauseFor(lb, e.address)
 	return c
@@ -70,7 +70,7 @@ func (p *Proxy) repeat(lb *label, e *epoch, m Master) {
 	e.suspended.Store(nil)
 	lb.changed.Store(p.clock.now())
 	p.broadcast(func(s *shard) { s.resume(lb) })
-	p.logBack(lb, e.address, lost)
+	p.logBack(lb, e, lost, Cut{})
 }
 
 // announced is the address that SetMaster was called with for this epoch.

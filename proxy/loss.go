@@ -91,11 +91,17 @@ func (p *Proxy) logLost(lb *label, lost *loss, live int, reason string) {
 	e.Msg("master lost")
 }
 
-// logBack tells that lb has a master again; lost is nil when it had lost none.
-func (p *Proxy) logBack(lb *label, m netip.AddrPort, lost *loss) {
-	if lost != nil {
-		p.log.Info().Str("label", lb.name).Stringer("master", m).Float64("lost_ms", p.sinceMillis(lost)).Msg("master back")
+// logBack tells that lb has the master of e again; lost is nil when it had lost
+// none. c is what became of its clients, where no failover line says so.
+func (p *Proxy) logBack(lb *label, e *epoch, lost *loss, c Cut) {
+	if lost == nil {
+		return
 	}
+	line := p.log.Info().Str("label", lb.name).Stringer("master", e.address).Float64("lost_ms", p.sinceMillis(lost))
+	if c.Epoch != 0 && c.ID == "" {
+		line = line.Uint64("epoch", c.Epoch).Int("carried", c.Carried)
+	}
+	line.Msg("master back")
 }
 
 // sinceMillis is how long l has lasted.

@@ -19,6 +19,7 @@ type AgentCheck struct {
 	Version string       // Consul's; empty when unknown: a token without agent:read may not see it
 	Leader  string       // address of the cluster's leader; empty when there is none or it is unknown
 	Labels  []LabelCheck // one a label, in the order of the configuration; none when the address gave no answer at all
+	Reports []ReportCheck
 	Err     error        // nil: the address answers and may be read for every label. Else what is wrong and what to do
 }
 
@@ -80,6 +81,7 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 			c.Err = fmt.Errorf("consul at %s, label %q: %w", a.endpoint.name, l.Label, l.Err)
 		}
 	}
+	c.Reports = s.checkReports(ctx, a)
 	return c
 }
 

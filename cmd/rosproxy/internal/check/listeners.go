@@ -38,7 +38,11 @@ func describeSource(c config.Config, l discovery.Label) string {
 	if d.OnConflict == discovery.Refuse {
 		s += ", conflicts refused"
 	}
-	return s + ", " + describeLost(d)
+	s += ", " + describeLost(d)
+	if r := d.Reports; r != nil {
+		s += fmt.Sprintf(", reported below %s as %s with a TTL of %v", r.Prefix, r.Instance, r.TTL)
+	}
+	return s
 }
 
 func describeService(c config.Config, l discovery.Label) string {

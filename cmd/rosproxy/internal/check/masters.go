@@ -52,6 +52,17 @@ func reportAgent(r *report, leaders map[string]*discovery.LeaderKey, a discovery
 			reportLabel(r, a.Address, l, leaders[l.Label])
 		}
 	}
+	for _, f := range a.Reports {
+		where := fmt.Sprintf("fence reports below %s at consul %s", f.Prefix, a.Address)
+		if f.Datacenter != "" {
+			where += ", data centre " + f.Datacenter
+		}
+		if f.Err != nil {
+			r.fail("%s: %v", where, f.Err)
+		} else {
+			r.ok("%s: can be written, read and taken away", where)
+		}
+	}
 }
 
 // leadersOf are the leader keys of those labels that follow one.

@@ -20,7 +20,7 @@ type AgentCheck struct {
 	Leader  string       // address of the cluster's leader; empty when there is none or it is unknown
 	Labels  []LabelCheck // one a label, in the order of the configuration; none when the address gave no answer at all
 	Reports []ReportCheck
-	Err     error        // nil: the address answers and may be read for every label. Else what is wrong and what to do
+	Err     error // nil: the address answers and may be read for every label. Else what is wrong and what to do
 }
 
 // LabelCheck is what a Consul address says of one label.

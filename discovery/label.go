@@ -78,6 +78,9 @@ func newLabelWatch(l Label, s *Consul, lookup lookupFunc, log zerolog.Logger) *l
 // run does what follows from the views until ctx ends.
 func (w *labelWatch) run(ctx context.Context, sink Sink) {
 	defer w.end()
+	if w.reporter != nil {
+		w.main.watch.verifyAll() // it joins the report by a consistent read
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

@@ -15,12 +15,12 @@ import (
 
 // AgentCheck is what one look at a Consul address found.
 type AgentCheck struct {
-	Address string       // as the operator wrote it
-	Version string       // Consul's; empty when unknown: a token without agent:read may not see it
-	Leader  string       // address of the cluster's leader; empty when there is none or it is unknown
-	Labels  []LabelCheck // one a label, in the order of the configuration; none when the address gave no answer at all
-	Reports []ReportCheck
-	Err     error // nil: the address answers and may be read for every label. Else what is wrong and what to do
+	Address string        // as the operator wrote it
+	Version string        // Consul's; empty when unknown: a token without agent:read may not see it
+	Leader  string        // address of the cluster's leader; empty when there is none or it is unknown
+	Labels  []LabelCheck  // one a label, in the order of the configuration; none when the address gave no answer at all
+	Reports []ReportCheck // one for each prefix below which labels report
+	Err     error         // nil: the address answers and may be read for every label. Else what is wrong and what to do
 }
 
 // LabelCheck is what a Consul address says of one label.

@@ -156,6 +156,17 @@ func TestNobodyIsConnectedBeforeTheReportStands(t *testing.T) {
 	}
 }
 
+// TestReportStandsAtOnce, and not first when a read is due.
+func TestReportStandsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+	c := reporting(leading(LeaderKey{Key: addressKey}, s.Addr))
+	c.VerifyEvery = time.Hour
+	r := start(t, c)
+	r.calls(set1)
+}
+
 func TestReportThatIsTakenAwayCuts(t *testing.T) {
 	t.Parallel()
 	s := consulDouble(t)

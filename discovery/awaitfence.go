@@ -105,3 +105,7 @@ func (w *FenceWait) Await(ctx context.Context) error {
 	w.state.began = sinceBoot()
 	return w.state.run(ctx)
 }
+
+// Reports is how many reports of the label there were when they were read last. It
+// must not be called while Await runs.
+func (w *FenceWait) Reports() int { return w.state.state.Reports() }

@@ -162,6 +162,7 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 		w.apply(w.office.oust(Unreachable, reasonLease), sink)
 		w.reporter.leave(w.label)
 		w.left = v.begun
+		w.main.watch.verifyAll() // it may join again on what that says
 		return false
 	}
 	if !s.joined && v.kind != unknown && v.begun > w.left {

@@ -179,7 +179,9 @@ func (r *reporter) lapse() {
 
 // run keeps the entry until ctx ends, which leaves it where it is.
 func (r *reporter) run(ctx context.Context) {
-	r.clearDead(ctx)
+	var clearing sync.WaitGroup
+	defer clearing.Wait()
+	clearing.Go(func() { r.clearDead(ctx) })
 	pace := backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -347,24 +349,31 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 }
 
 // clearDead takes away the entries of this instance whose process, on this host
-// and since this boot, is gone.
+// and since this boot, is gone, as soon as an agent answers.
 func (r *reporter) clearDead(ctx context.Context) {
-	for _, a := range r.agents {
-		found, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
-		if err != nil {
-			continue
-		}
-		for _, p := range found.pairs {
-			e, err := fence.Parse(p.Value)
-			if err != nil || e.Instance != r.config.Instance || e.Boot != bootID() || e.PID <= 0 || e.PID == os.Getpid() {
+	for pace := (backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}); ctx.Err() == nil; sleep(ctx, pace.next()) {
+		for _, a := range r.agents {
+			found, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
+			if err != nil {
 				continue
 			}
-			if errors.Is(unix.Kill(e.PID, 0), unix.ESRCH) {
-				_, _ = a.deleteKey(ctx, r.dc, p.Key, p.ModifyIndex, r.opTimeout()) // else it is dead after its TTL
+			for _, p := range found.pairs {
+				if r.isDead(p) {
+					_, _ = a.deleteKey(ctx, r.dc, p.Key, p.ModifyIndex, r.opTimeout()) // else it is dead after its TTL
+				}
 			}
+			return
 		}
-		return
 	}
+}
+
+// isDead reports whether p is the entry of a process of this instance that is gone.
+func (r *reporter) isDead(p *api.KVPair) bool {
+	e, err := fence.Parse(p.Value)
+	if err != nil || e.Instance != r.config.Instance || e.Boot != bootID() || e.PID <= 0 || e.PID == os.Getpid() {
+		return false
+	}
+	return errors.Is(unix.Kill(e.PID, 0), unix.ESRCH)
 }
 
 // removeStale takes away the entries of earlier lives. What they permitted has

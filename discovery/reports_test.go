@@ -167,6 +167,20 @@ func TestReportStandsAtOnce(t *testing.T) {
 	r.calls(set1)
 }
 
+// TestReportIsWrittenPastAnAgentThatListsNone: dead ones are looked for beside it.
+func TestReportIsWrittenPastAnAgentThatListsNone(t *testing.T) {
+	t.Parallel()
+	all := doubles(t, 2)
+	all[0].Inject(consultest.Hang().On("/v1/kv/").When(func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Query().Has("recurse") }))
+	c := reporting(quick(addresses(all)...))
+	c.VerifyEvery = time.Hour
+	r := start(t, c)
+	r.calls(set1)
+	if _, e := onlyReport(t, all[1].Client()); e.Labels["default"].Obeyed == 0 {
+		t.Errorf("got report %+v; want one of the label", e)
+	}
+}
+
 func TestReportThatIsTakenAwayCuts(t *testing.T) {
 	t.Parallel()
 	s := consulDouble(t)
@@ -247,6 +261,7 @@ func TestReportsOfDeadProcessesAreTakenAway(t *testing.T) {
 	put("p1-elsewhere", fence.Entry{Instance: "p1", PID: dead, Boot: "another"})
 	put("p2-dead", fence.Entry{Instance: "p2", PID: dead, Boot: bootID()})
 	s.SetKey(reportsAt+"/odd", "nonsense")
+	s.Inject(consultest.Status(http.StatusInternalServerError, "No cluster leader").When(func(r *http.Request) bool { return r.URL.Query().Has("recurse") }).Times(3))
 	start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)))
 	await(t, "the dead one to be taken away", func() bool { return !slices.Contains(keysOf(t, s.Client()), reportsAt+"/p1-dead") })
 	for _, name := range []string{"p1-alive", "p1-elsewhere", "p2-dead", "odd"} {

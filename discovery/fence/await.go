@@ -16,7 +16,11 @@ type Await struct {
 
 	seen    map[string]sighting
 	longest time.Duration
+	reports int
 }
+
+// Reports is how many of the reports in the last list have the label.
+func (a *Await) Reports() int { return a.reports }
 
 // Longest is the longest TTL of the reports that have had the label.
 func (a *Await) Longest() time.Duration { return a.longest }
@@ -51,6 +55,7 @@ type Behind struct {
 // to be deleted, by compare-and-set on Modify, and read again.
 func (a *Await) Look(now time.Duration, list []Found) (behind, dead []Behind) {
 	seen := make(map[string]sighting, len(list))
+	a.reports = 0
 	for _, f := range list {
 		b, waits := a.judge(f)
 		if !waits {
@@ -86,7 +91,7 @@ func (a *Await) judge(f Found) (Behind, bool) {
 	}
 	s, ok := e.Labels[a.Label]
 	if ok {
-		a.longest = max(a.longest, e.Expires())
+		a.longest, a.reports = max(a.longest, e.Expires()), a.reports+1
 	}
 	if !ok || s.Obeyed >= a.Index {
 		return b, false

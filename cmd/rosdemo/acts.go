@@ -31,12 +31,14 @@ func (d *demo) elect(ctx context.Context) error {
 		role, _ := d.watch.role(w.id)
 		d.scr.note("worker %s at %s: %s", w.id, w.addr, role)
 	}
-	a, err := d.startRosproxy(ctx, "rosproxy A")
-	if err != nil {
-		return err
-	}
 	d.scr.event(time.Since(began), "the roles are settled, and each record will be on master and slave")
-	d.scr.event(time.Since(began), "rosproxy A listens on %s, has found the master and is ready", a.listen)
+	for _, name := range []string{"rosproxy A", "rosproxy B"} {
+		r, err := d.startRosproxy(ctx, name)
+		if err != nil {
+			return err
+		}
+		d.scr.event(time.Since(began), "%s listens on %s, has found the master and is ready", name, r.listen)
+	}
 	return nil
 }
 
@@ -157,9 +159,13 @@ func (d *demo) freezeMaster(ctx context.Context) error {
 		return err
 	}
 	old, _ := d.watch.who("master")
-	open, err := openSockets(d.balancer.all()[0].process.pid(), d.worker(old).addr)
-	if err != nil {
-		return err
+	open := 0
+	for _, r := range d.balancer.all() {
+		n, err := openSockets(r.process.pid(), d.worker(old).addr)
+		if err != nil {
+			return err
+		}
+		open += n
 	}
 	began := time.Now()
 	if err := d.worker(old).freeze(); err != nil {
@@ -184,5 +190,5 @@ func (d *demo) freezeMaster(ctx context.Context) error {
 	return d.countStale("worker "+old, d.worker(old).addr)
 }
 
-// upgradeToB is the fifth act.
-func (d *demo) upgradeToB(ctx context.Context) error { return d.upgrade(ctx, 5, "B") }
+// upgradeToC is the fifth act.
+func (d *demo) upgradeToC(ctx context.Context) error { return d.upgrade(ctx, 5, "C") }

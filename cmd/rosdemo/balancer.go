@@ -29,6 +29,23 @@ func (b *balancer) all() []*rosproxy {
 	return append([]*rosproxy(nil), b.instances...)
 }
 
+// failoverTo sums up the failovers of all instances to the address that were seen
+// after t; false: one has not said that it has failed over.
+func (b *balancer) failoverTo(address string, t time.Time) (sum failover, ok bool) {
+	for _, r := range b.all() {
+		f, ok := r.failoverTo(address, t)
+		if !ok {
+			return failover{}, false
+		}
+		sum.Dropped, sum.Carried = sum.Dropped+f.Dropped, sum.Carried+f.Carried
+		sum.FenceUS, sum.CutMS = max(sum.FenceUS, f.FenceUS), max(sum.CutMS, f.CutMS)
+		if f.seen.After(sum.seen) {
+			sum.seen = f.seen
+		}
+	}
+	return sum, true
+}
+
 // pick answers the instance that the next connection goes to. When none is
 // ready, one that runs will do: rosproxy holds a client until there is a master.
 func (b *balancer) pick() *rosproxy {

@@ -186,6 +186,9 @@ func (c *consul) awaitLeader(ctx context.Context, scr *screen) error {
 	}
 }
 
+// reports is where the instances of rosproxy say what they have obeyed.
+func (c *consul) reports() string { return "rosproxy/fence/" + c.label }
+
 // close ends a Consul that was started here; one that was there is left as it was found.
 func (c *consul) close(workers []*worker) {
 	switch {
@@ -197,7 +200,9 @@ func (c *consul) close(workers []*worker) {
 		for _, w := range workers {
 			c.client.Agent().ServiceDeregister(w.serviceID()) //nolint:errcheck // most are gone already
 		}
-		c.client.KV().DeleteTree("sync/"+c.label+"/", nil) //nolint:errcheck // nobody is left to tell
+		for _, tree := range []string{"sync/" + c.label + "/", c.reports() + "/"} {
+			c.client.KV().DeleteTree(tree, nil) //nolint:errcheck // nobody is left to tell
+		}
 	}
 }
 

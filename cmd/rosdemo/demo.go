@@ -49,7 +49,10 @@ func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 		scr.print("The workers register there as service sync with the label " + c.label + "; it is removed in the end.")
 	}
 	d := &demo{
-		stage: stage{scr: scr, dir: dir, program: rosproxyProgram, consul: c, balancer: &balancer{}, patience: murmurAfter},
+		stage: stage{
+			scr: scr, dir: dir, program: rosproxyProgram, consul: c, balancer: &balancer{}, patience: murmurAfter,
+			flags: []string{"--fence-report", c.reports()},
+		},
 		watch: newWatch(c), clients: o.Clients, ledger: newLedger(),
 	}
 	d.cast, d.count = d.processes, d.ledger.count
@@ -79,8 +82,9 @@ func introduce(scr *screen, o options) {
 	scr.print(scr.paint(bold, "What rosproxy is for"))
 	scr.print(fmt.Sprintf(`
 Sync workers elect one master through Consul; only the master may take writes. Clients
-do not know who that is. They connect to rosproxy, which connects them to the master and,
-the moment another one is elected, cuts them off from the old one.
+do not know who that is. They connect to rosproxy, of which there are two, A and B. It connects
+them to the master and, the moment another one is elected, cuts them off from the old one. The
+new one acknowledges nothing before both have reported that they have let go of the old one.
 
   %d clients --> rosproxy --> master --> slave    (a record is acknowledged when both have it)
                     |            \
@@ -113,7 +117,7 @@ func (d *demo) play(ctx context.Context) (passed bool, err error) {
 	}
 	clients := startClients(background, d.clients, d.balancer, d.ledger)
 	defer clients.giveUp()
-	for _, act := range []func(context.Context) error{d.firstWrites, d.killMaster, d.rejoin, d.freezeMaster, d.upgradeToB} {
+	for _, act := range []func(context.Context) error{d.firstWrites, d.killMaster, d.rejoin, d.freezeMaster, d.upgradeToC} {
 		if err := act(ctx); err != nil {
 			return false, err
 		}

@@ -90,8 +90,8 @@ func wantPassed(t *testing.T, out string, status int) {
 	if strings.Contains(out, "\x1b") {
 		t.Error("the output has escape sequences, and is not for a terminal")
 	}
-	wantInOrder(t, out, "SIGKILL", "detected", "elected", "cut ", "served", "registers as spare",
-		"SIGSTOP", "detected", "elected", "cut ", "served", "SIGCONT", "POST /drain", "exits with status 0", "PASSED")
+	wantInOrder(t, out, "SIGKILL", "detected", "elected", "cut ", "fenced    both instances have let go", "served", "registers as spare",
+		"SIGSTOP", "detected", "elected", "cut ", "fenced    both instances have let go", "served", "SIGCONT", "POST /drain", "exits with status 0", "PASSED")
 	if t.Failed() {
 		t.Log(out)
 	}

@@ -16,7 +16,9 @@ type change struct {
 
 	next    string // SYNC_ID; empty: not known yet
 	elected time.Time
-	line    failover // of rosproxy's log
+	line    failover // of the logs of all instances together
+	epoch   uint64   // of the next
+	reports int      // of instances that have let go
 }
 
 // watchFailover follows a failover to its end and returns what rosproxy said of it.
@@ -26,6 +28,7 @@ func (d *demo) watchFailover(ctx context.Context, began time.Time, old string) (
 		{"Consul to miss worker " + old, c.missedAt, c.missedText},
 		{"a new master", c.electedAt, c.electedText},
 		{"rosproxy to fail over", func() time.Time { return c.cutAt(ctx) }, c.cutText},
+		{"the new master to hear that all instances have let go", c.fencedAt, c.fencedText},
 		{"the new master's first acknowledgement", c.ackedAt, c.ackedText},
 	})
 	return c, err
@@ -66,7 +69,7 @@ func (c *change) cutAt(ctx context.Context) time.Time {
 		return c.line.seen
 	}
 	next := c.d.worker(c.next)
-	line, ok := c.d.balancer.all()[0].failoverTo(next.addr, c.began)
+	line, ok := c.d.balancer.failoverTo(next.addr, c.began)
 	if !ok {
 		return time.Time{}
 	}
@@ -74,7 +77,7 @@ func (c *change) cutAt(ctx context.Context) time.Time {
 	if err != nil {
 		return time.Time{} // asked again
 	}
-	c.line = line
+	c.line, c.epoch = line, epoch
 	// rosproxy may have heard of the election before this program did.
 	if obeyed := line.seen.Add(-time.Duration(line.CutMS * float64(time.Millisecond))); obeyed.Before(c.elected) {
 		c.elected = obeyed
@@ -91,12 +94,43 @@ func (c *change) cutText() string {
 		fmt.Sprintf("\n%22s%s carried to worker %s", "", plural(l.Carried, "waiting client"), c.next)
 }
 
-func (c *change) ackedAt() time.Time {
-	at, by := c.d.ledger.firstAck()
-	if by != c.next || at.Before(c.began) {
+// fencedAt is when the new master heard that every instance has let go of the old
+// one. Logs come a moment after what they tell, so the order of what follows
+// from each other is kept here.
+func (c *change) fencedAt() time.Time {
+	if c.line.seen.IsZero() {
 		return time.Time{}
 	}
-	return at
+	at, reports := c.d.worker(c.next).fencedIn(c.epoch)
+	if at.IsZero() {
+		return time.Time{}
+	}
+	c.reports = reports
+	return latest(at, c.line.seen)
+}
+
+func (c *change) fencedText() string {
+	who := plural(c.reports, "instance") + " have"
+	if c.reports == 2 {
+		who = "both instances have"
+	}
+	return c.headed("fenced", fmt.Sprintf("%s let go: no client can reach worker %s any more", who, c.old))
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (c *change) ackedAt() time.Time {
+	at, by := c.d.ledger.firstAck()
+	fenced := c.fencedAt()
+	if by != c.next || at.Before(c.began) || fenced.IsZero() {
+		return time.Time{}
+	}
+	return latest(at, fenced)
 }
 
 func (c *change) ackedText() string {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -28,6 +31,43 @@ type worker struct {
 	addr    string
 	program string
 	process *process
+
+	mu    sync.Mutex
+	fence fenced // the last line of its log about that
+}
+
+// fenced is a line of a worker's log: it is master, and every instance that
+// reports has let go of the one before.
+type fenced struct {
+	Message string    `json:"message"`
+	Time    time.Time `json:"time"`
+	Epoch   uint64    `json:"epoch"`
+	Reports int       `json:"reports"`
+}
+
+// read takes one line of the log.
+func (w *worker) read(line []byte) {
+	if !bytes.Contains(line, []byte(`"fenced"`)) {
+		return
+	}
+	var f fenced
+	if json.Unmarshal(line, &f) != nil || f.Message != "fenced" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fence = f
+}
+
+// fencedIn is when the worker, master in that epoch, heard that all instances have
+// let go of its predecessor, and how many those are; zero: it has not.
+func (w *worker) fencedIn(epoch uint64) (at time.Time, reports int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fence.Epoch != epoch {
+		return time.Time{}, 0
+	}
+	return w.fence.Time, w.fence.Reports
 }
 
 func serviceID(label, id string) string { return "sync-" + label + "-" + id }
@@ -37,8 +77,8 @@ func (w *worker) serviceID() string { return serviceID(w.label, w.id) }
 // start runs the worker, at the same address each time.
 func (w *worker) start(c *consul, dir string) error {
 	env := slices.Concat(c.env, []string{"SYNC_LABEL=" + w.label, "SYNC_ID=" + w.id})
-	args := slices.Concat([]string{"--listen", w.addr, "--check-ttl", checkTTL.String()}, c.flags)
-	p, err := startProcess(dir, "worker "+w.id, env, nil, w.program, args...)
+	args := slices.Concat([]string{"--listen", w.addr, "--check-ttl", checkTTL.String(), "--fence-report", c.reports()}, c.flags)
+	p, err := startProcess(dir, "worker "+w.id, env, w.read, w.program, args...)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,8 @@ const (
 //
 // A takeover goes in this order, so that clients never see a wrong master:
 // take the lock, stop following, swap in the next epoch, accept writes,
-// register role=master. A master that lost its lock goes the other way: stop
+// register role=master; and, where proxies report what they have obeyed,
+// acknowledge only when all of them have let go of the old master. A master that lost its lock goes the other way: stop
 // acknowledging first, then register as a spare.
 type election struct {
 	registry *registry
@@ -32,6 +33,7 @@ type election struct {
 	server   *server
 	self     member
 	alone    time.Duration
+	reports  reports
 	log      zerolog.Logger
 
 	changed chan struct{} // something that a step may act on
@@ -210,6 +212,7 @@ func (e *election) lead(ctx context.Context) error {
 	if err := e.register(ctx, "master"); err != nil {
 		return err
 	}
+	e.awaitReports()
 	if e.view.slave.session != e.session {
 		return nil
 	}
@@ -235,6 +238,9 @@ func (e *election) takeOver(ctx context.Context) error {
 		return nil // somebody was faster; the next step looks again
 	}
 	e.term = newTerm(ctx, now, index, e.self, e.store, e.lease, e.registry, e.alone, e.log)
+	if e.reports.prefix != "" {
+		e.term.fenced = make(chan struct{})
+	}
 	e.server.term.Store(e.term)
 	e.log.Info().Uint64("epoch", now.Epoch).Int("records", e.store.size()).Msg("elected master")
 	return nil

@@ -27,18 +27,21 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery"
 )
 
 // options are the command line.
 type options struct {
-	Label      string        `env:"SYNC_LABEL" default:"default" help:"Group of workers that elects one master."`
-	ID         string        `env:"SYNC_ID" required:"" help:"Name of this worker in its group; keep it when the worker is redeployed."`
-	Listen     string        `default:"127.0.0.1:7800" help:"Address to listen on; it is the one registered."`
-	Service    string        `default:"sync" help:"Consul service to register."`
-	ConsulAddr string        `placeholder:"ADDR" help:"Consul's HTTP address (default: CONSUL_HTTP_ADDR, else CONSUL_HOST and CONSUL_PORT, else 127.0.0.1:8500)."`
-	CheckTTL   time.Duration `name:"check-ttl" default:"2s" help:"A worker silent for this long has failed."`
-	AloneAfter time.Duration `default:"5s" help:"A master without a slave acknowledges alone when a record has waited this long; 0: never."`
-	LogFormat  string        `enum:"json,console" default:"json" help:"json or console."`
+	Label       string        `env:"SYNC_LABEL" default:"default" help:"Group of workers that elects one master."`
+	ID          string        `env:"SYNC_ID" required:"" help:"Name of this worker in its group; keep it when the worker is redeployed."`
+	Listen      string        `default:"127.0.0.1:7800" help:"Address to listen on; it is the one registered."`
+	Service     string        `default:"sync" help:"Consul service to register."`
+	ConsulAddr  string        `placeholder:"ADDR" help:"Consul's HTTP address (default: CONSUL_HTTP_ADDR, else CONSUL_HOST and CONSUL_PORT, else 127.0.0.1:8500)."`
+	CheckTTL    time.Duration `name:"check-ttl" default:"2s" help:"A worker silent for this long has failed."`
+	AloneAfter  time.Duration `default:"5s" help:"A master without a slave acknowledges alone when a record has waited this long; 0: never."`
+	FenceReport string        `placeholder:"PREFIX" help:"A new master acknowledges nothing before every rosproxy that reports below this Consul KV prefix has let go of the old one (none)."`
+	LogFormat   string        `enum:"json,console" default:"json" help:"json or console."`
 }
 
 // Validate names the first option that cannot work; kong calls it.
@@ -50,6 +53,11 @@ func (o *options) Validate() error {
 	}
 	if o.CheckTTL < 100*time.Millisecond {
 		return fmt.Errorf("--check-ttl %v: want at least 100ms", o.CheckTTL)
+	}
+	if o.FenceReport != "" {
+		if err := discovery.CheckReportPrefix(o.FenceReport); err != nil {
+			return fmt.Errorf("--fence-report %q: %w", o.FenceReport, err)
+		}
 	}
 	if o.AloneAfter < 0 {
 		return fmt.Errorf("--alone-after %v: want 0 or more", o.AloneAfter)

@@ -34,6 +34,12 @@ type term struct {
 	end  context.CancelCauseFunc
 	done chan struct{} // closed when keepInSync has returned
 
+	// fenced is closed when every proxy has let go of the former master; before
+	// that nothing is acknowledged. nil: nobody is waited for.
+	fenced  chan struct{}
+	fencing sync.WaitGroup // whoever closes it
+	awaited bool           // somebody will; the election's goroutine alone uses it
+
 	// inSync and index are what the arbiter said last; keepInSync alone uses them.
 	inSync inSync
 	index  uint64
@@ -87,17 +93,19 @@ func newTerm(ctx context.Context, now inSync, index uint64, self member, st *sto
 }
 
 // close ends the term. When it returns no record will be stored or
-// acknowledged in it any more, and keepInSync has ended.
+// acknowledged in it any more, and its goroutines have ended.
 func (tm *term) close() {
 	tm.mu.Lock()
 	tm.closed = true
 	tm.mu.Unlock()
 	tm.end(errDeposed)
 	<-tm.done
+	tm.fencing.Wait()
 }
 
 // put stores r and returns nil when it may be acknowledged: every follower that
-// could take over has it, and nobody can have taken over yet.
+// could take over has it, no client can reach the former master any more, and
+// nobody can have taken over yet.
 func (tm *term) put(r record) error {
 	w, err := tm.begin(r)
 	if err != nil {
@@ -107,6 +115,13 @@ func (tm *term) put(r record) error {
 	case <-w.ready:
 	case <-tm.ctx.Done():
 		return errDeposed
+	}
+	if tm.fenced != nil {
+		select {
+		case <-tm.fenced:
+		case <-tm.ctx.Done():
+			return errDeposed
+		}
 	}
 	// Last, and not only before: the worker may have been frozen in between.
 	if !tm.lease.valid() || tm.ctx.Err() != nil {

@@ -54,6 +54,7 @@ func newWorker(o options, log zerolog.Logger) (*worker, error) {
 		log:      log,
 		election: &election{
 			registry: reg, lease: le, store: st, server: srv, alone: o.AloneAfter, log: log, self: self,
+			reports: reports{prefix: o.FenceReport, consul: o.ConsulAddr},
 		},
 	}, nil
 }

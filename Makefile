@@ -8,12 +8,15 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # For one workload alone: make bench BENCH_FLAGS='-workload pingpong'
 BENCH_FLAGS ?=
 
+# For an hour of faults: make faults FAULTS_FLAGS='-duration 1h -seed 7'
+FAULTS_FLAGS ?=
+
 # How long each fuzz target runs: in `make test` a number of inputs, because a time that runs out on a busy
 # machine is at times reported as a finding ("context deadline exceeded"); in `make fuzz` a time.
 FUZZ_SMOKE ?= 20000x
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo demo-patroni consul balancers patroni bench lint fuzz fuzz-smoke clean
+.PHONY: build test demo demo-patroni consul balancers patroni bench faults lint fuzz fuzz-smoke clean
 
 .NOTPARALLEL: # two targets that install at once would be in each other's way
 
@@ -23,6 +26,7 @@ build: ## bin/rosproxy, a static binary
 test: balancers patroni lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./...
 	cd bench && $(GO) test -race ./...
+	cd bench/faults && $(GO) test -race -timeout 10m ./...
 	$(MAKE) --no-print-directory fuzz-smoke
 
 demo: build ## the main job, watched: election, failover, rejoin, upgrade
@@ -68,12 +72,18 @@ bench: bin/consul ## rosproxy against HAProxy, nginx, io.Copy and no proxy; writ
 	cd bench && $(GO) build -trimpath -o ../bin/bench .
 	bin/bench run $(BENCH_FLAGS)
 
+faults: bin/consul build ## failovers under faults, one after the other, judged; FAULTS_FLAGS for how long and which
+	$(call install-absent,/sbin/ip=iproute2)
+	cd bench/faults && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/faults .
+	bin/faults $(FAULTS_FLAGS)
+
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l cmd proxy discovery drain bench); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt these:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd bench/faults && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 fuzz-smoke:
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=$(FUZZ_SMOKE)

@@ -15,6 +15,29 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
+func TestInstanceClaimsALabelOnce(t *testing.T) {
+	in, err := parseInstances([]byte(`[{"Node":{"Node":"n","Address":"10.0.0.1"},"Service":{"ID":"a","Port":1,"Tags":["label=a","LABEL=A","label=b","label="]}}]`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := in.of("a").candidates, in.of("b").candidates; len(a) != 1 || len(b) != 1 || len(in.byLabel) != 2 {
+		t.Errorf("got %v for a, %v for b, of %d labels; want one claim for each of two", a, b, len(in.byLabel))
+	}
+}
+
+func TestEntryIsAboutTheKeyThatWasAskedFor(t *testing.T) {
+	if _, err := newEntry("a/b", &api.KVPair{Key: "a/c"}); err == nil || !strings.Contains(err.Error(), `"a/c"`) {
+		t.Errorf("got %v; want an error that names the other key", err)
+	}
+	if _, err := newEntry("a/b", nil); err == nil {
+		t.Error("an empty list: got no error")
+	}
+	e, err := newEntry("a/b", &api.KVPair{Key: "a/b", Value: make([]byte, maxValue+1), Session: "s", ModifyIndex: 7})
+	if err != nil || *e != (entry{length: maxValue + 1, session: "s", modify: 7}) {
+		t.Errorf("got %+v, %v; want a value that is too long left out", e, err)
+	}
+}
+
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 // registered is one entry of /v1/health/service as a test writes it down.

@@ -289,6 +289,16 @@ func TestValueThatNamesNobody(t *testing.T) {
 	}
 }
 
+func TestMemberThatCannotBeOneIsNotFollowed(t *testing.T) {
+	for _, name := range []string{"pg1/x", "..", "pg\x00", strings.Repeat("p", MaxLeaderKey)} {
+		p := newPursuit(t, LeaderKey{Format: PatroniFormat, Ready: ReadyAPI})
+		p.keyIs(holding(name, "s1"), "cut")
+		if p.leader.memberKey() != "" || p.leader.reject == nil {
+			t.Errorf("%.20q: got its member asked for at %.40q; want it refused", name, p.leader.memberKey())
+		}
+	}
+}
+
 func TestUnknownKeyChangesNothing(t *testing.T) {
 	p := patroni(t)
 	p.keyIs(view{denied: "denied"}, "")
@@ -386,6 +396,8 @@ func TestMembersAreUnderstood(t *testing.T) {
 		{"postgres://[fd00::1]:5432,[fd00::2]:5432/x", "[fd00::1]:5432", ""},
 		{"postgres://pg1.example:5432/postgres?target_session_attrs=any", "pg1.example:5432", ""},
 		{"postgres:///postgres?host=10.0.0.1&port=5434", "10.0.0.1:5434", ""},
+		{"postgres:///postgres?host=10.0.0.1,10.0.0.2&port=5434,5435", "10.0.0.1:5434", ""},
+		{"postgres:///postgres?host=@postgresql", "", "Unix socket"},
 		{"postgres://pg1.example/postgres?hostaddr=10.0.0.1", "10.0.0.1:5432", ""},
 		{"postgres:///postgres", "", "Unix socket"},
 		{"postgres:///postgres?host=/var/run/postgresql", "", "Unix socket"},

@@ -186,6 +186,29 @@ func TestMemberThatComesLateIsFound(t *testing.T) {
 	r.calls("default clear", set1, set2)
 }
 
+// TestMemberIsReadWhileItIsNeeded: again and again, by reads alone, until it says where
+// the leader is, and then as seldom as everything else is verified.
+func TestMemberIsReadWhileItIsNeeded(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(patroniKey, "pg1", s.NewSession(consultest.DeleteKeys))
+	c := leading(LeaderKey{Key: patroniKey, Format: PatroniFormat}, s.Addr)
+	c.VerifyEvery = time.Hour
+	r := start(t, c)
+	await(t, "reads of the member that is missing", func() bool { return len(s.RequestsTo("/v1/kv/service/batman/members/")) > 3 })
+	s.SetKey("service/batman/members/pg1", `{"conn_url":"postgres://127.0.0.1:7801/x"}`)
+	r.awaitCall(set1)
+	time.Sleep(100 * time.Millisecond) // what is under way
+	reads := s.RequestsTo("/v1/kv/service/batman/members/")
+	time.Sleep(300 * time.Millisecond)
+	if n := len(s.RequestsTo("/v1/kv/service/batman/members/")); n > len(reads)+1 {
+		t.Errorf("got %d more reads of a member that is known; want none", n-len(reads))
+	}
+	if slices.ContainsFunc(reads, consultest.Request.Blocking) {
+		t.Error("got a long poll for a member, which is written anew all the time")
+	}
+}
+
 func TestLeaderKeyThatIsDeniedIsNotAbsent(t *testing.T) {
 	t.Parallel()
 	s := consulDouble(t)
@@ -289,6 +312,7 @@ func TestLeaderIsReadyByTheCatalogOfConsul(t *testing.T) {
 		defer r.Consul.mu.Unlock()
 		return len(r.watches) == 1
 	})
+	await(t, "the end of its long poll", func() bool { return s.LongPolls() <= 1 })
 	s.SetTags("sync-2", "role=slave")
 	r.heard(0)
 	r.calls("default clear", set2)

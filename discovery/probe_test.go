@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -28,6 +29,7 @@ func TestReadinessIsUnderstood(t *testing.T) {
 		{200, `{"state":"running"}`, ""},
 		{503, `{"role":"master"}`, "503"},
 		{404, ``, "404"},
+		{204, ``, "204"},
 		{302, ``, "302"},
 		{200, strings.Repeat(" ", maxAPIBody+1), "64 KiB"},
 	} {
@@ -161,4 +163,63 @@ func TestProberAsksForOneLeaderAtATime(t *testing.T) {
 	if now := old.Load(); now > seen+maxProbes {
 		t.Errorf("got %d more probes of the first; want them to have ended", now-seen)
 	}
+}
+
+// TestProbesGoOnUntilTheLeaderIsReady, however often it is not, and say that once.
+func TestProbesGoOnUntilTheLeaderIsReady(t *testing.T) {
+	var asked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) <= 3*maxProbes {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer s.Close()
+	p := newProber()
+	defer p.close()
+	p.ask(t.Context(), s.URL, 1)
+	awaitReady(t, p, 1, "503")
+	awaitReady(t, p, 1, "")
+}
+
+// TestSameLeaderAskedForAgainIsProbedAsBefore; in another term it is asked anew.
+func TestSameLeaderAskedForAgainIsProbedAsBefore(t *testing.T) {
+	var asked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) <= maxProbes {
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(s.Close)
+	p := newProber()
+	defer p.close()
+	for range 5 * maxProbes {
+		p.ask(t.Context(), s.URL, 1)
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n := asked.Load(); n > maxProbes {
+		t.Errorf("got %d probes, of which each hangs; want %d at most", n, maxProbes)
+	}
+	await(t, "as many probes as may hang", func() bool { return asked.Load() >= maxProbes })
+	p.ask(t.Context(), s.URL, 2)
+	awaitReady(t, p, 2, "")
+}
+
+func TestProberThatIsClosedHasNoConnection(t *testing.T) {
+	var open atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	p := newProber()
+	p.ask(t.Context(), s.URL, 1)
+	awaitReady(t, p, 1, "")
+	p.close()
+	await(t, "no connection", func() bool { return open.Load() == 0 })
 }

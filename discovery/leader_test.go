@@ -93,6 +93,7 @@ func TestLeaderKeyAbsentNamesNobody(t *testing.T) {
 	p.look("") // not read yet
 	p.keyIs(missing, "clear")
 	p.why(`"service/pg/leader" is absent`)
+	p.keyIs(holding("nonsense", "s9"), "") // nobody was ever connected: there is nothing to cut
 	p.keyIs(holding("10.0.0.1:5432", "s1"), "set 10.0.0.1:5432")
 	p.keyIs(missing, "cut")
 }

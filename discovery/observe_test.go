@@ -110,6 +110,9 @@ func TestReadThatNamedOneMasterConfirmsNoOther(t *testing.T) {
 	if got := o.elect(master(1, 1), time.Time{}, 5).confirm; got != 5 {
 		t.Errorf("got %v confirmed; want 5", got)
 	}
+	if got := o.elect(master(1, 1), time.Time{}, 4).confirm; got != 5 {
+		t.Errorf("again, by a read that was overtaken: got %v confirmed; want 5", got)
+	}
 	if got := o.elect(master(2, 2), time.Time{}, 0).confirm; got != 0 {
 		t.Errorf("another, by a long poll: got %v confirmed; want 0", got)
 	}
@@ -231,6 +234,9 @@ func TestTwoMastersRefused(t *testing.T) {
 	s.want("cut", polled(13, says(0, 14, master(1, 14), master(2, 11))))
 	s.want("clear", read(says(0, 15)))
 	s.state(None, 0)
+	s.want("cut", read(says(0, 16, master(1, 14), master(2, 16))))
+	s.check("cut", seenOrder{order: s.o.fence()}) // the sink is told why there is none now
+	s.state(Unreachable, 2)
 }
 
 func TestFenceNeedsAMasterOrTheKnowledgeThatThereIsNone(t *testing.T) {
@@ -352,6 +358,9 @@ func TestWinnerWithAHostNameIsMasterOnceThatIsLookedUp(t *testing.T) {
 	}
 	again.port = 7801
 	s.want("", polled(12, says(0, 13, again)))
+	if !s.o.isNameless() {
+		t.Error("got another port taken for the same master; want it looked up")
+	}
 	s.check("set 3", seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now)})
 	s.want("clear", read(says(0, 14)))
 	s.check("", seenOrder{order: s.o.resolved(netip.MustParseAddr("10.0.0.3"), s.now)}) // too late

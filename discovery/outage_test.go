@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -289,4 +290,39 @@ func TestMasterIsNeverSetOnALeaseThatIsOver(t *testing.T) {
 	if over > 0 {
 		t.Error("the master was set while the lease was over")
 	}
+}
+
+// TestLongPollEndsNoFence: what went unanswered were reads, and who is master while
+// they do is not known for sure.
+func TestLongPollEndsNoFence(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	session := s.NewSession(consultest.DeleteKeys)
+	s.Lock(addressKey, "127.0.0.1:7801", session)
+	c := fencing(s.Addr)
+	c.FenceAfter = time.Second
+	c.Labels = []Label{{Name: "default"}, {Name: "key", Leader: &LeaderKey{Key: addressKey}}}
+	r := start(t, c)
+	r.awaitCall(set1)
+	r.awaitCall("key set 127.0.0.1:7801")
+	undo := s.Inject(consultest.Hang().When(func(r *http.Request) bool { return r.URL.Query().Has("consistent") }))
+	r.awaitCall("default cut")
+	r.awaitCall("key cut")
+	s.Lock(addressKey, "127.0.0.1:7802", session)
+	failover(s)
+	for _, l := range r.labels {
+		await(t, "the news by a long poll", func() bool {
+			v := l.main.see()
+			return v.entry != nil && v.entry.value == "127.0.0.1:7802" || v.claims != nil && v.claims.candidates[0].id == "sync-2"
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	for _, call := range r.list() {
+		if strings.HasSuffix(call, "7802") {
+			t.Errorf("got call %q while reads go unanswered; want none", call)
+		}
+	}
+	undo()
+	r.awaitCall(set2)
+	r.awaitCall("key set 127.0.0.1:7802")
 }

@@ -179,6 +179,11 @@ func TestProbesGoOnUntilTheLeaderIsReady(t *testing.T) {
 	p.ask(t.Context(), s.URL, 1)
 	awaitReady(t, p, 1, "503")
 	awaitReady(t, p, 1, "")
+	seen := asked.Load()
+	time.Sleep(4 * firstProbes)
+	if n := asked.Load(); n > seen+maxProbes {
+		t.Errorf("got %d more probes of a leader that is ready; want none", n-seen)
+	}
 }
 
 // TestSameLeaderAskedForAgainIsProbedAsBefore; in another term it is asked anew.

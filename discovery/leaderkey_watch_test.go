@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -316,6 +317,43 @@ func TestLeaderIsReadyByTheCatalogOfConsul(t *testing.T) {
 	s.SetTags("sync-2", "role=slave")
 	r.heard(0)
 	r.calls("default clear", set2)
+}
+
+// TestRunEndsWhileLeadersChange, whatever is being asked for the last of them.
+func TestRunEndsWhileLeadersChange(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	stop := make(chan struct{})
+	var electing sync.WaitGroup
+	electing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			s.Txn(func(t *consultest.Tx) {
+				t.DropKey(patroniKey)
+				if i%3 > 0 {
+					t.Lock(patroniKey, fmt.Sprintf("pg%d.example:%d", i%2, 7800+i%5), t.NewSession(consultest.DeleteKeys))
+				}
+			})
+		}
+	})
+	defer electing.Wait()
+	defer close(stop)
+	dns := newFakeDNS()
+	dns.hang = true
+	c := leading(ofPatroni(), s.Addr)
+	c.Labels = append(c.Labels,
+		Label{Name: "catalog", Leader: &LeaderKey{Key: patroniKey, Ready: ReadyCatalog}},
+		Label{Name: "now", Leader: &LeaderKey{Key: patroniKey}})
+	for i := range 20 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			startWith(t, c, dns.lookup)
+			time.Sleep(time.Duration(i) * 2 * time.Millisecond)
+		})
+	}
 }
 
 // TestOneQuestionForAllLabels: of one service and of one key, whatever the number

@@ -40,6 +40,7 @@ type recorder struct {
 	until   map[string]time.Duration // by label: of the last lease
 	busy    map[string]bool
 	overlap bool
+	again   bool               // something was confirmed that had been already
 	hold    func(label string) // called within each call; nil: nothing
 }
 
@@ -80,7 +81,8 @@ func (r *recorder) Confirm(label string, begun time.Duration) {
 	if r.begun == nil {
 		r.begun = make(map[string]time.Duration)
 	}
-	r.begun[label] = max(r.begun[label], begun)
+	r.again = r.again || begun <= r.begun[label]
+	r.begun[label] = begun
 }
 
 func (r *recorder) Lease(label string, until time.Duration) {
@@ -198,6 +200,9 @@ func startWith(t testing.TB, c Config, lookup lookupFunc, change ...func(*Consul
 		s.mu.Unlock()
 		if r.overlap {
 			t.Error("calls of the sink for one label overlapped")
+		}
+		if r.again {
+			t.Error("a master was confirmed as of a read that began no later than the last one's")
 		}
 		if t.Failed() {
 			t.Logf("calls: %q\nlog:\n%s", r.list(), r.log)

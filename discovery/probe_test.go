@@ -223,6 +223,7 @@ func TestProberThatIsClosedHasNoConnection(t *testing.T) {
 	s.Start()
 	defer s.Close()
 	p := newProber()
+	p.client.Transport.(*http.Transport).IdleConnTimeout = time.Hour
 	p.ask(t.Context(), s.URL, 1)
 	awaitReady(t, p, 1, "")
 	p.close()

@@ -72,6 +72,7 @@ type query struct {
 	index      uint64        // not 0: a long poll for what is newer
 	wait       time.Duration // of the long poll
 	consistent bool          // the leader asks a quorum whether it still leads, before it answers
+	indexOnly  bool          // with consistent, about a service: whether the index has changed
 	timeout    time.Duration // for the whole answer
 }
 
@@ -116,11 +117,18 @@ func (a *agent) put(ctx context.Context, q query, near bool) (answer, error) {
 
 func (a *agent) getService(ctx context.Context, q query, o *api.QueryOptions) (answer, error) {
 	x := &exchange{takesBody: true}
+	tags := q.tagList()
+	if q.indexOnly {
+		tags = append(tags, tagOfNobody)
+	}
 	// A consistent read asks for those whose checks fail too: when there is
 	// no master, they are why. A long poll that did would wake for each of them.
-	_, meta, err := a.client.Health().ServiceMultipleTags(q.service, q.tagList(), !q.consistent, o.WithContext(x.in(ctx)))
+	_, meta, err := a.client.Health().ServiceMultipleTags(q.service, tags, !q.consistent, o.WithContext(x.in(ctx)))
 	if err != nil {
 		return answer{}, err
+	}
+	if q.indexOnly {
+		return indexAlone(meta), nil
 	}
 	known := q.known
 	if known == nil {
@@ -132,6 +140,11 @@ func (a *agent) getService(ctx context.Context, q query, o *api.QueryOptions) (a
 	}
 	return understood(meta, in, o.Token != ""), nil
 }
+
+// tagOfNobody is a tag that no instance has. The list with it is empty, and its
+// index that of the whole service, which rises with every change of an instance or
+// a check (agent/consul/state/catalog.go: maxIndexForService, tried on v1.15.4).
+const tagOfNobody = "rosproxy=nobody"
 
 func (a *agent) getKey(ctx context.Context, q query, o *api.QueryOptions) (answer, error) {
 	x := &exchange{}

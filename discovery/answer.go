@@ -31,6 +31,7 @@ type answer struct {
 	index     uint64     // X-Consul-Index; 0: none that can be used
 	instances *instances // of a question about a service
 	entry     *entry     // of a question about a key; nil: it is absent
+	indexOnly bool       // it says nothing but the index
 	filtered  error      // why it is no proof that an instance is missing from it; nil: it is one
 
 	agent      int       // who was asked
@@ -106,6 +107,14 @@ func understood(meta *api.QueryMeta, in *instances, hasToken bool) answer {
 		a.kind, a.err = emptiness(meta, hasToken)
 	}
 	return a
+}
+
+// indexAlone is an answer that says nothing but the index.
+func indexAlone(meta *api.QueryMeta) answer {
+	if err := noLeader(meta); err != nil {
+		return failed(err)
+	}
+	return answer{kind: found, index: meta.LastIndex, indexOnly: true}
 }
 
 // understoodKey is the answer about a key that holds e; nil: it is absent, which

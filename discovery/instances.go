@@ -159,6 +159,13 @@ type memo struct {
 	parsed *instances // nil: none yet
 }
 
+// size is how long the last body was; 0: there was none.
+func (m *memo) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.length
+}
+
 var memoSeed = maphash.MakeSeed()
 
 func (m *memo) parse(body []byte, tags []string) (*instances, error) {

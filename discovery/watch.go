@@ -27,6 +27,8 @@ type watch struct {
 	known   [][2]memo       // by agent; of long polls and of consistent reads
 	fencing time.Duration   // how long an outage lasts until the last subscriber that fences has done so; 0: none does
 
+	full answer // of the last consistent read that counted; its index is 0 before the first
+
 	stop context.CancelFunc // nil: it does not run yet
 
 	mu          sync.Mutex
@@ -103,7 +105,17 @@ func (w *watch) take(a answer) {
 		}
 		return
 	}
+	if a.indexOnly {
+		if a.index == 0 || a.index != w.full.index {
+			w.verifyAt(a.agent)
+			return
+		}
+		a.kind, a.instances, a.filtered = w.full.kind, w.full.instances, w.full.filtered
+	}
 	r := w.filter.judge(a)
+	if r.counts && a.consistent {
+		w.full = a
+	}
 	if r.reset {
 		w.agents[a.agent].health.reset()
 		w.log.Debug().Str("consul", w.agents[a.agent].endpoint.name).Stringer("question", w.question).Uint64("index", a.index).Msg("raft index went backwards")

@@ -1,0 +1,138 @@
+package discovery
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
+)
+
+// reads are the consistent reads of services that s was asked for: whole ones, and
+// those of the index alone.
+func reads(s *consultest.Server) (whole, indexOnly int) {
+	for _, r := range s.RequestsTo("/v1/health/") {
+		switch {
+		case !r.Query.Has("consistent"):
+		case slices.Contains(r.Query["tag"], tagOfNobody):
+			indexOnly++
+		default:
+			whole++
+		}
+	}
+	return whole, indexOnly
+}
+
+// crowd registers so many masters, of a label each, that the answer is long.
+func crowd(s *consultest.Server, n int) {
+	for i := range n {
+		s.Register(consultest.Service{ID: fmt.Sprintf("crowd-%d", i), Name: "sync", Port: 9000 + i, Tags: []string{"role=master", fmt.Sprintf("label=l%d", i)}})
+	}
+}
+
+func TestLongAnswersAreConfirmedByTheirIndex(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.SetTags("sync-1", "role=master", "label=a")
+	s.SetTags("sync-2", "role=slave", "label=a")
+	crowd(s, 300)
+	c := quick(s.Addr)
+	c.Labels = []Label{{Name: "a", Tagged: true}, {Name: "l1", Tagged: true}}
+	r := start(t, c)
+	r.awaitCall("a set 127.0.0.1:7801")
+	await(t, "reads of the index alone", func() bool { _, n := reads(s); return n > 3*wholeEvery })
+	whole, indexOnly := reads(s)
+	if whole > indexOnly/2 || whole < indexOnly/wholeEvery {
+		t.Errorf("got %d whole reads beside %d of the index; want one in %d", whole, indexOnly, wholeEvery)
+	}
+	before := r.confirmed("a")
+	await(t, "confirmations by the index", func() bool { return r.confirmed("a") > before })
+
+	// A change that the long poll does not tell is found by the index.
+	undo := s.Inject(consultest.Hang().When(func(r *http.Request) bool { return r.URL.Query().Has("index") }))
+	s.Txn(func(t *consultest.Tx) {
+		t.SetTags("sync-1", "role=slave", "label=a")
+		t.SetTags("sync-2", "role=master", "label=a")
+	})
+	r.awaitCall("a set 127.0.0.1:7802")
+	undo()
+}
+
+func TestShortAnswersAreAlwaysReadWhole(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	r := start(t, quick(s.Addr))
+	r.calls(set1)
+	r.heard(0)
+	await(t, "some reads", func() bool { n, _ := reads(s); return n > 5 })
+	if _, n := reads(s); n > 0 {
+		t.Errorf("got %d reads of the index alone; want none", n)
+	}
+}
+
+// TestIndexAloneConfirmsTheLastWholeRead, and nothing else.
+func TestIndexAloneConfirmsTheLastWholeRead(t *testing.T) {
+	w := newWatch(1, question{service: "sync"}, quick().withDefaults(), []*agent{{health: newHealth("", nopLog)}}, nopLog)
+	s := &subscription{changed: make(chan struct{}, 1)}
+	w.join(s)
+	index := func(n uint64) answer { return read(answer{kind: found, indexOnly: true, index: n}) }
+	take := func(a answer) {
+		if a.consistent {
+			a.begun = sinceBoot()
+		}
+		w.take(a)
+	}
+	take(index(10))
+	if s.see().kind != unknown || len(w.verify[0]) != 1 {
+		t.Fatal("got an index alone taken for an answer; want the whole one asked for")
+	}
+	<-w.verify[0]
+	take(read(says(0, 10, master(1, 10))))
+	first := s.see()
+	take(index(10))
+	if v := s.see(); v.begun <= first.begun || len(w.verify[0]) != 0 {
+		t.Errorf("got view %+v after %+v; want it confirmed", v, first)
+	}
+	take(polled(10, says(0, 11, master(2, 11))))
+	confirmed := s.see().begun
+	take(index(11)) // that of a long poll, which no read has confirmed
+	if v := s.see(); v.begun != confirmed || len(w.verify[0]) != 1 {
+		t.Errorf("got view %+v; want the whole answer asked for", v)
+	}
+}
+
+// TestRealConsulsIndexRisesWithEveryChange of a service, also in the answer that
+// lists none of its instances.
+func TestRealConsulsIndexRisesWithEveryChange(t *testing.T) {
+	a := realconsul.StartDev(t)
+	register(t, a, 1, "master")
+	src, err := NewConsul(realQuick(a.Addr), nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(indexOnly bool) answer {
+		return src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", masterTags), consistent: true, indexOnly: indexOnly, timeout: testTimeout})
+	}
+	last := ask(true)
+	for what, change := range map[string]func(){
+		"a tag":            func() { register(t, a, 1, "slave") },
+		"another instance": func() { register(t, a, 2, "slave") },
+		"its end": func() {
+			retry(t, "deregister", func() error {
+				_, err := a.Client().Catalog().Deregister(&api.CatalogDeregistration{Node: worker(2, "").Node}, nil)
+				return err
+			})
+		},
+	} {
+		change()
+		now, whole := ask(true), ask(false)
+		if now.err != nil || now.index <= last.index || now.index != whole.index {
+			t.Errorf("after a change of %s: got index %d (%v), of the whole answer %d; want the same, and more than %d", what, now.index, now.err, whole.index, last.index)
+		}
+		last = now
+	}
+}

@@ -446,12 +446,23 @@ func (w *labelWatch) publish() {
 	if w.reporter != nil {
 		status.Report = w.reporter.status(w.label)
 		if status.State != Found && status.State != None && status.Report.Lease == 0 {
-			status.Why = cmp.Or(status.Why, status.Report.Error, "its fence report does not stand yet")
+			status.Why = whyUnreported(status)
 		}
 	}
 	w.mu.Lock()
 	w.status = status
 	w.mu.Unlock()
+}
+
+// whyUnreported says why a label has no master whose report does not stand.
+func whyUnreported(s LabelStatus) string {
+	switch {
+	case s.Why == reasonLease && s.Report.Error != "":
+		return "the lease of its fence report is over: " + s.Report.Error
+	case s.Why == reasonLease:
+		return "the lease of its fence report is over"
+	}
+	return cmp.Or(s.Why, s.Report.Error, "its fence report does not stand yet")
 }
 
 func (w *labelWatch) snapshot() LabelStatus {

@@ -100,8 +100,8 @@ func TestLeaseThatEndsCutsAndSaysSo(t *testing.T) {
 	live.isReset()
 	p.awaitReason("consul unreachable: default")
 	p.saysOnce("failover", "from", one.l.Addr().String(), "to", "", "reason", "lease")
-	if _, r := p.ready(); r.Why["default"] == "" {
-		t.Error("/readyz: got no word why; want one")
+	if _, r := p.ready(); !strings.HasPrefix(r.Why["default"], "the lease of its fence report is over: denied: ") {
+		t.Errorf("/readyz: got why %q; want that the lease is over, and what keeps the report", r.Why["default"])
 	}
 	if r := p.label().FenceReport; r.Lease != 0 {
 		t.Errorf("got a lease of %v s; want none", r.Lease)

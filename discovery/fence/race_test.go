@@ -1,5 +1,0 @@
-//go:build race
-
-package fence
-
-func init() { raced = true }

@@ -108,6 +108,24 @@ func TestCheckAsksEachQuestionOnce(t *testing.T) {
 	}
 }
 
+// TestCheckTakesAFilteredListForNoProof: who is missing from it may be there.
+func TestCheckTakesAFilteredListForNoProof(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.SetTags("sync-1", "role=master", "label=a")
+	s.Inject(consultest.Edit("filtered", func(a *consultest.Answer) { a.Header.Set("X-Consul-Results-Filtered-By-Acls", "true") }))
+	c := quick(s.Addr)
+	c.Labels = []Label{{Name: "a", Tagged: true}, {Name: "b", Tagged: true}}
+	source, err := NewConsul(c, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := source.Check(t.Context())[0].Labels
+	if l[0].Err != nil || len(l[0].Masters) != 1 || l[1].Err == nil || !strings.Contains(l[1].Err.Error(), "service:read") {
+		t.Errorf("got %+v; want the master of a, and b's denied", l)
+	}
+}
+
 func TestMixedSourceIsBoth(t *testing.T) {
 	t.Parallel()
 	s := double(t)

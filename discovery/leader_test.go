@@ -334,8 +334,12 @@ func TestLeaderIsReadyByTheCatalog(t *testing.T) {
 	if !p.leader.asksCatalog() {
 		t.Error("got the instances not asked for; want them")
 	}
+	p.catalog = view{denied: "denied: it needs service:read"}
+	p.look("")
+	p.why("service:read")
 	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(1, 1)}}}
 	p.look("")
+	p.why("passes at its address")
 	p.catalog = view{kind: found, claims: &claims{candidates: []candidate{master(1, 1), master(2, 2)}}}
 	p.look("set 10.0.0.2:7800")
 	for _, later := range []view{missing, {kind: found, claims: &claims{candidates: []candidate{master(1, 1)}}}} {

@@ -298,6 +298,28 @@ func TestKeyOfOrchestratorNeedsNoLock(t *testing.T) {
 	must(t, orchestratortest.Submit(kv, "main", orchestratortest.At("127.0.0.1:7802")))
 	r.heard(0)
 	r.calls(set1, set2)
+	if n := len(s.RequestsTo("/v1/health/")); n != 0 {
+		t.Errorf("got %d questions about instances that nobody needs; want none", n)
+	}
+}
+
+// TestLeaderByAHostNameIsReadyByTheCatalogOfConsul, which has it by its address.
+func TestLeaderByAHostNameIsReadyByTheCatalogOfConsul(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.Lock(addressKey, "sync-1.example:7801", s.NewSession(consultest.DeleteKeys))
+	dns := newFakeDNS()
+	dns.set("sync-1.example", "127.0.0.1")
+	c := leading(LeaderKey{Key: addressKey, Ready: ReadyCatalog}, s.Addr)
+	c.VerifyEvery = time.Hour
+	r := startWith(t, c, dns.lookup)
+	r.calls("default clear", set1)
+	for _, checked := range r.Check(t.Context()) {
+		l := checked.Labels[0]
+		if checked.Err != nil || l.Leader == nil || !l.Leader.Ready || len(l.Masters) != 1 || l.Masters[0].Address != addr("127.0.0.1:7801") {
+			t.Errorf("check: got %+v, leader %+v; want it ready", checked, l.Leader)
+		}
+	}
 }
 
 func TestLeaderIsReadyByTheCatalogOfConsul(t *testing.T) {

@@ -172,6 +172,21 @@ func TestNameServerThatFailsWhileDialsFailIsReported(t *testing.T) {
 	r.calls("default set 127.0.0.4:7801")
 }
 
+// TestLookUpThatFailsGoesOn, and no other is begun beside it.
+func TestLookUpThatFailsGoesOn(t *testing.T) {
+	dns := newFakeDNS()
+	r := newResolver(dns.lookup, time.Second, backoff{first: time.Millisecond, most: time.Millisecond})
+	defer r.close()
+	r.start(t.Context(), "worker.example")
+	if f := <-r.results; f.err == nil || !r.accept(f) || !r.busy {
+		t.Errorf("got %+v, busy %t; want an error, and that it goes on", f, r.busy)
+	}
+	dns.set("worker.example", "127.0.0.4")
+	if f := <-r.results; f.err != nil || !r.accept(f) || r.busy {
+		t.Errorf("got %+v, busy %t; want the address, and that it is over", f, r.busy)
+	}
+}
+
 // accepting says who accepts connections. Safe for concurrent use.
 type accepting struct {
 	mu    sync.Mutex

@@ -88,7 +88,7 @@ func TestCheckAsksEachQuestionOnce(t *testing.T) {
 	t.Parallel()
 	s := double(t)
 	c := quick(s.Addr)
-	c.Labels = nil
+	c.Labels, c.VerifyTimeout = nil, testTimeout
 	for i := range 100 {
 		c.Labels = append(c.Labels, Label{Name: fmt.Sprintf("l%d", i), Tagged: true})
 		s.Register(consultest.Service{ID: fmt.Sprintf("w%d", i), Name: "sync", Port: 8000 + i, Tags: []string{"role=master", fmt.Sprintf("label=l%d", i)}})
@@ -115,6 +115,7 @@ func TestCheckTakesAFilteredListForNoProof(t *testing.T) {
 	s.SetTags("sync-1", "role=master", "label=a")
 	s.Inject(consultest.Edit("filtered", func(a *consultest.Answer) { a.Header.Set("X-Consul-Results-Filtered-By-Acls", "true") }))
 	c := quick(s.Addr)
+	c.VerifyTimeout = testTimeout
 	c.Labels = []Label{{Name: "a", Tagged: true}, {Name: "b", Tagged: true}}
 	source, err := NewConsul(c, zerolog.Nop())
 	if err != nil {

@@ -311,7 +311,7 @@ func TestLeaderByAHostNameIsReadyByTheCatalogOfConsul(t *testing.T) {
 	dns := newFakeDNS()
 	dns.set("sync-1.example", "127.0.0.1")
 	c := leading(LeaderKey{Key: addressKey, Ready: ReadyCatalog}, s.Addr)
-	c.VerifyEvery = time.Hour
+	c.VerifyEvery, c.VerifyTimeout = time.Hour, testTimeout
 	r := startWith(t, c, dns.lookup)
 	r.calls("default clear", set1)
 	for _, checked := range r.Check(t.Context()) {

@@ -309,10 +309,14 @@ func TestLeaderByAHostNameIsReadyByTheCatalogOfConsul(t *testing.T) {
 	s := double(t)
 	s.Lock(addressKey, "sync-1.example:7801", s.NewSession(consultest.DeleteKeys))
 	dns := newFakeDNS()
-	dns.set("sync-1.example", "127.0.0.1")
 	c := leading(LeaderKey{Key: addressKey, Ready: ReadyCatalog}, s.Addr)
 	c.VerifyEvery, c.VerifyTimeout = time.Hour, testTimeout
 	r := startWith(t, c, dns.lookup)
+	await(t, "the catalog and a look-up", func() bool {
+		l := r.Labels()[0]
+		return strings.Contains(l.Why, "passes at its address") && dns.count("sync-1.example") > 0 && len(s.RequestsTo("/v1/health/")) > 1
+	})
+	dns.set("sync-1.example", "127.0.0.1")
 	r.calls("default clear", set1)
 	for _, checked := range r.Check(t.Context()) {
 		l := checked.Labels[0]

@@ -1,0 +1,106 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/discovery/fence"
+)
+
+// clearDead takes away the entries of this instance whose process, on this host
+// and since this boot, is gone, as soon as an agent answers.
+func (r *reporter) clearDead(ctx context.Context) {
+	for pace := (backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}); ctx.Err() == nil; sleep(ctx, pace.next()) {
+		for _, a := range r.agents {
+			found, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
+			if err != nil {
+				continue
+			}
+			for _, p := range found.pairs {
+				if r.isDead(p) {
+					_, _ = a.deleteKey(ctx, r.dc, p.Key, p.ModifyIndex, r.opTimeout()) // else it is dead after its TTL
+				}
+			}
+			return
+		}
+	}
+}
+
+// isDead reports whether p is the entry of a process of this instance that is gone.
+func (r *reporter) isDead(p *api.KVPair) bool {
+	e, err := fence.Parse(p.Value)
+	if err != nil || e.Instance != r.config.Instance || e.Boot != bootID() || e.PID <= 0 || e.PID == os.Getpid() {
+		return false
+	}
+	return errors.Is(unix.Kill(e.PID, 0), unix.ESRCH)
+}
+
+// removeStale takes away the entries of earlier lives. What they permitted has
+// been cut.
+func (r *reporter) removeStale(ctx context.Context) {
+	r.mu.Lock()
+	keys := r.stale
+	r.stale = nil
+	r.mu.Unlock()
+	for _, key := range keys {
+		r.remove(ctx, key)
+	}
+}
+
+// remove takes one entry away, if it can; else it is dead after its TTL.
+func (r *reporter) remove(ctx context.Context, key string) {
+	a := r.agents[r.turn%len(r.agents)]
+	if pair, err := a.readKey(ctx, r.dc, key, r.opTimeout()); err == nil && pair != nil {
+		_, _ = a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout())
+	}
+}
+
+// withdraw takes the entry away when the last connection has ended, by way of
+// whichever agent is first to do it. It is called when run has returned.
+func (r *reporter) withdraw(ctx context.Context) {
+	r.mu.Lock()
+	keys := append(r.stale, r.key())
+	began := r.beat.Beats > 0
+	r.mu.Unlock()
+	if !began {
+		return
+	}
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	var asking sync.WaitGroup
+	for _, a := range r.agents {
+		asking.Go(func() {
+			for _, key := range keys {
+				if !r.removeBy(ctx, a, key) {
+					return
+				}
+			}
+			done()
+		})
+	}
+	asking.Wait()
+}
+
+// removeBy takes one entry away by way of a, however often that needs trying: a
+// write may still be under way. It reports whether the entry is gone.
+func (r *reporter) removeBy(ctx context.Context, a *agent, key string) bool {
+	for ctx.Err() == nil {
+		pair, err := a.readKey(ctx, r.dc, key, r.opTimeout())
+		if err == nil && pair == nil {
+			return true
+		}
+		if err == nil {
+			if made, err := a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout()); err == nil && made {
+				return true
+			}
+		}
+		sleep(ctx, 50*time.Millisecond)
+	}
+	return false
+}

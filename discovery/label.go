@@ -1,9 +1,7 @@
 package discovery
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,11 +45,6 @@ type labelWatch struct {
 	mu     sync.Mutex
 	status LabelStatus
 }
-
-// fenceGrace is what an answer that has come may take to be looked at, on a
-// machine that is busy, before an outage is fenced. Nothing is passed on
-// meanwhile: the lease is over.
-const fenceGrace = 200 * time.Millisecond
 
 func newLabelWatch(l Label, s *Consul, lookup lookupFunc, log zerolog.Logger) *labelWatch {
 	c := s.config.Of(l).withDefaults()
@@ -153,42 +146,6 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 	w.follow(ctx)
 }
 
-// mayServe reports whether what v says may be acted on: by a report that stands,
-// on a read that began afterwards. A lapse comes before everything else.
-func (w *labelWatch) mayServe(v view, sink Sink) bool {
-	s := w.reporter.look(w.label, v.begun)
-	w.reportEnds = s.ends
-	if s.over {
-		w.apply(w.office.oust(Unreachable, reasonLease), sink)
-		w.reporter.leave(w.label)
-		w.left = v.begun
-		w.main.watch.verifyAll() // it may join again on what that says
-		return false
-	}
-	if !s.joined && v.kind != unknown && v.begun > w.left {
-		w.reporter.join(w.label, v.index, w.changed, w.main.watch.verifyAll)
-	}
-	if !s.mayServe && w.office.state == Found {
-		w.apply(w.office.oust(Unreachable, reasonLease), sink) // the report is another one
-	}
-	return s.mayServe
-}
-
-// reasonLease is why there is no master when the lease of a report has lapsed.
-const reasonLease = "lease"
-
-// obey reports that everything has been done that follows from v.
-func (w *labelWatch) obey(o order, v view) {
-	if !o.learnt {
-		return
-	}
-	master := ""
-	if w.office.state == Found {
-		master = w.office.address.String()
-	}
-	w.reporter.obey(w.label, v.index, master)
-}
-
 // isConfirmation reports whether v says of a service what the last view said,
 // and who is master by that. Of a thousand labels nearly all learn no more from
 // a read.
@@ -205,54 +162,6 @@ func (w *labelWatch) confirm(begun time.Duration, sink Sink) {
 		w.confirmed = begun
 		sink.Confirm(w.label, begun)
 	}
-}
-
-func (w *labelWatch) choose(v view) order {
-	if w.leader == nil {
-		return w.choice.look(v, time.Now())
-	}
-	e := evidence{hosts: w.resolver.known}
-	if w.member != nil {
-		e.memberKey, e.member = w.member.watch.question.key, w.member.see()
-	}
-	if w.catalog != nil {
-		e.catalog = w.catalog.see()
-	}
-	before := w.leader.term
-	o := w.leader.look(v, e, time.Now())
-	if w.leader.term != before {
-		w.elected = time.Now()
-	}
-	return o
-}
-
-// subscribeToHolder asks for what must be known of the leader: its member while
-// it holds the key, the instances of the service until it is ready.
-func (w *labelWatch) subscribeToHolder() {
-	if w.leader == nil {
-		return
-	}
-	if key := w.leader.memberKey(); w.member == nil && key != "" || w.member != nil && w.member.watch.question.key != key {
-		w.source.unsubscribe(w.member)
-		w.member = nil
-		if key != "" {
-			q := aboutKey(w.config.Datacenter, key)
-			q.seldom = true
-			w.member = w.source.subscribe(interest{question: q}, w.changed)
-		}
-	}
-	switch asks := w.leader.asksCatalog(); {
-	case asks && w.catalog == nil:
-		w.catalog = w.source.subscribe(interest{question: w.catalogQuestion()}, w.changed)
-	case !asks && w.catalog != nil:
-		w.source.unsubscribe(w.catalog)
-		w.catalog = nil
-	}
-}
-
-// catalogQuestion is about the instances among which a leader must be.
-func (w *labelWatch) catalogQuestion() question {
-	return aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)
 }
 
 // follow has looked up and probed what that must be: the host name of the
@@ -328,149 +237,5 @@ func (w *labelWatch) apply(o order, sink Sink) {
 	w.report()
 }
 
-// fenceDue answers when the outage of now is long enough to be fenced, since
-// boot; 0: there is none, or the policy is another.
-func (w *labelWatch) fenceDue() time.Duration {
-	if w.config.OnOutage != Fence || w.office.state == Starting || w.office.state == Unreachable {
-		return 0
-	}
-	if first, _ := w.main.watch.outage.since(); first > 0 {
-		return first + w.config.FenceAfter
-	}
-	return 0
-}
-
-// outageLease is how long the lease lasts that the last answer gave: until the
-// outage is long enough that began with the first read unanswered since, or with
-// the next one. 0: an outage is not fenced, or is.
-func (w *labelWatch) outageLease() time.Duration {
-	if w.config.OnOutage != Fence || w.office.state == Unreachable {
-		return 0
-	}
-	first, answered := w.main.watch.outage.since()
-	if answered == 0 {
-		return 0
-	}
-	if next := answered + w.config.VerifyEvery*5/4; first == 0 || first > next {
-		first = next
-	}
-	return first + w.config.FenceAfter
-}
-
-// extend tells the sink how long the lease lasts: that of the outage policy, and
-// that of the report.
-func (w *labelWatch) extend(sink Sink) {
-	until := w.outageLease()
-	if w.reporter != nil {
-		switch s := w.reporter.look(w.label, 0); {
-		case s.ends == 0:
-			return
-		case until == 0 || s.ends < until:
-			until = s.ends
-		}
-	}
-	if until != 0 && until != w.lease {
-		w.lease = until
-		sink.Lease(w.label, until)
-	}
-}
-
-// wait answers how long until expire has something to do; false: nothing
-// before the next answer.
-func (w *labelWatch) wait() (time.Duration, bool) {
-	var waits []time.Duration
-	if due := w.fenceDue(); !w.grace.IsZero() {
-		waits = append(waits, time.Until(w.grace))
-	} else if due > 0 {
-		waits = append(waits, due-sinceBoot())
-	}
-	for _, at := range []time.Time{w.office.cutAt, w.reread} {
-		if !at.IsZero() {
-			waits = append(waits, time.Until(at))
-		}
-	}
-	if w.reportEnds > 0 {
-		waits = append(waits, w.reportEnds-sinceBoot())
-	}
-	if len(waits) == 0 {
-		return 0, false
-	}
-	return slices.Min(waits), true
-}
-
-// expire does what is due: an outage that has lasted for long enough is fenced,
-// after a last look at every address; a master that has been lost for long
-// enough is cut off; a member is read again.
-func (w *labelWatch) expire(ctx context.Context, sink Sink) {
-	now := time.Now()
-	if !w.reread.IsZero() && !now.Before(w.reread) {
-		w.reread = time.Time{}
-		w.member.watch.verifyAll()
-		w.awaitMember()
-	}
-	w.apply(w.office.expire(now), sink)
-	due := w.fenceDue()
-	switch {
-	case due == 0 || sinceBoot() < due:
-		w.grace = time.Time{}
-	case w.grace.IsZero():
-		w.grace = now.Add(fenceGrace)
-		w.main.watch.verifyAll()
-	case !now.Before(w.grace):
-		w.grace, w.fencedRead = time.Time{}, w.main.see().begun
-		w.apply(w.office.fence(), sink)
-		w.follow(ctx)
-	}
-}
-
 // dialFailed takes the hint that the master does not accept connections.
 func (w *labelWatch) dialFailed() { signal(w.redial) }
-
-func (w *labelWatch) publish() {
-	status := LabelStatus{Label: w.label, State: w.office.state, Source: SourceService, Why: w.office.why}
-	switch {
-	case w.leader != nil:
-		status.Source, status.Leader = SourceLeaderKey, w.leader.status()
-		if status.State == Found {
-			status.MastersSeen = 1
-		}
-	default:
-		status.MastersSeen = w.choice.seen
-		if c := w.choice.claims; status.State == None && c != nil {
-			status.Failing = slices.Clip(c.failing[:min(len(c.failing), maxFailing)])
-		}
-	}
-	if status.State != Found && status.Why == "" {
-		status.Why = w.main.see().denied
-	}
-	if w.reporter != nil {
-		status.Report = w.reporter.status(w.label)
-		if status.State != Found && status.State != None && status.Report.Lease == 0 {
-			status.Why = whyUnreported(status)
-		}
-	}
-	w.mu.Lock()
-	w.status = status
-	w.mu.Unlock()
-}
-
-// whyUnreported says why a label has no master whose report does not stand.
-func whyUnreported(s LabelStatus) string {
-	switch {
-	case s.Why == reasonLease && s.Report.Error != "":
-		return "the lease of its fence report is over: " + s.Report.Error
-	case s.Why == reasonLease:
-		return "the lease of its fence report is over"
-	}
-	return cmp.Or(s.Why, s.Report.Error, "its fence report does not stand yet")
-}
-
-func (w *labelWatch) snapshot() LabelStatus {
-	w.mu.Lock()
-	status := w.status
-	w.mu.Unlock()
-	if w.reporter != nil {
-		status.Report = w.reporter.status(w.label) // it rises without anything else that changes
-	}
-	return status
-}

@@ -6,6 +6,8 @@
 //	bench run -quick                one short round of each, to see that all works
 //	bench render                    RESULTS.md and plots anew from results.json
 //	bench list                      the workloads
+//	bench leaderless                how long three Consul servers make no write after their leader's end
+//	bench reports                   what fence reports cost three Consul servers
 package main
 
 import (
@@ -52,6 +54,10 @@ func run(ctx context.Context, args []string) error {
 			fmt.Printf("%-18s %s\n", w.Name, w.Title)
 		}
 		return nil
+	case "leaderless":
+		return measureLeaderless(ctx, args)
+	case "reports":
+		return measureReports(ctx, args)
 	case load.WorkerArg: // one of the processes that a round is made of
 		return load.Work(os.Stdin, os.Stdout)
 	case peers.NaiveArg:
@@ -60,6 +66,6 @@ func run(ctx context.Context, args []string) error {
 		}
 		return peers.RunNaive(args[0], args[1])
 	default:
-		return fmt.Errorf("unknown command %q: run, render or list", command)
+		return fmt.Errorf("unknown command %q: run, render, list, leaderless or reports", command)
 	}
 }

@@ -33,7 +33,7 @@ const testTimeout = 60 * time.Second
 
 // StartDev starts a dev agent, with its files in dir, and waits until it can be worked with.
 func StartDev(ctx context.Context, binary, dir string) (*Agent, error) {
-	n, err := newNode(dir, "dev", nil)
+	n, err := newNode(dir, "dev", nil, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func StartDev(ctx context.Context, binary, dir string) (*Agent, error) {
 // it: unlike a dev agent it keeps its state on disk and does not indent the
 // JSON of its answers.
 func StartServer(ctx context.Context, binary, dir string) (*Agent, error) {
-	n, err := newNode(dir, "server", map[string]any{"server": true, "bootstrap_expect": 1})
+	n, err := newNode(dir, "server", map[string]any{"server": true, "bootstrap_expect": 1}, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +62,14 @@ func StartCluster(ctx context.Context, binary, dir string, servers int) (*Agent,
 	var nodes []*node
 	var join []string
 	for i := range servers {
-		n, err := newNode(dir, fmt.Sprintf("server-%d", i), map[string]any{"server": true, "bootstrap_expect": servers})
+		n, err := newNode(dir, fmt.Sprintf("server-%d", i), map[string]any{"server": true, "bootstrap_expect": servers}, 1)
 		if err != nil {
 			return nil, err
 		}
 		nodes = append(nodes, n)
 		join = append(join, fmt.Sprintf("127.0.0.1:%d", n.serf))
 	}
-	client, err := newNode(dir, "client", nil)
+	client, err := newNode(dir, "client", nil, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,8 @@ type node struct {
 	server          int // port of servers' RPC
 }
 
-func newNode(dir, name string, config map[string]any) (*node, error) {
+// newNode configures a node. multiplier is its raft_multiplier.
+func newNode(dir, name string, config map[string]any, multiplier int) (*node, error) {
 	var p [4]int
 	if err := freePorts(p[:]); err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func newNode(dir, name string, config map[string]any) (*node, error) {
 	}
 	config["node_name"], config["bind_addr"], config["client_addr"] = name, "127.0.0.1", "127.0.0.1"
 	config["ports"] = map[string]any{"http": n.http, "dns": n.dns, "serf_lan": n.serf, "server": n.server, "serf_wan": -1, "grpc": -1, "grpc_tls": -1}
-	config["performance"] = map[string]any{"raft_multiplier": 1}
+	config["performance"] = map[string]any{"raft_multiplier": multiplier}
 	config["disable_update_check"], config["log_level"] = true, "warn"
 	text, err := json.Marshal(config)
 	if err != nil {
@@ -196,11 +197,14 @@ func isFree(port int) bool {
 }
 
 func (a *Agent) launch(binary string, n *node, args ...string) error {
-	args = append([]string{"agent", "-config-file", n.file}, args...)
-	p, err := proc.Start(proc.Options{Log: n.log, Env: []string{"GOMAXPROCS=2"}}, binary, args...)
+	p, err := startAgent(binary, n, args...)
 	if err != nil {
 		return err
 	}
 	a.processes, a.servers = append(a.processes, p), append(a.servers, n.server)
 	return nil
+}
+
+func startAgent(binary string, n *node, args ...string) (*proc.Process, error) {
+	return proc.Start(proc.Options{Log: n.log, Env: []string{"GOMAXPROCS=2"}}, binary, append([]string{"agent", "-config-file", n.file}, args...)...)
 }

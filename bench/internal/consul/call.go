@@ -12,6 +12,11 @@ import (
 // call makes one call of the HTTP API; in and out may be nil. In is JSON, or raw
 // bytes.
 func (a *Agent) call(ctx context.Context, method, path string, in, out any) error {
+	return callAt(ctx, &a.client, method, "http://"+a.HTTP+path, in, out)
+}
+
+// callAt is call at a URL.
+func callAt(ctx context.Context, client *http.Client, method, url string, in, out any) error {
 	var body io.Reader = http.NoBody
 	if raw, ok := in.([]byte); ok {
 		body = bytes.NewReader(raw)
@@ -22,11 +27,11 @@ func (a *Agent) call(ctx context.Context, method, path string, in, out any) erro
 		}
 		body = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+a.HTTP+path, body)
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return err
 	}
-	answer, err := a.client.Do(r)
+	answer, err := client.Do(r)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rosproxy/rosproxy/bench/faults/internal/lan"
@@ -20,8 +21,10 @@ type Cluster struct {
 
 	binary, dir, on string
 	web             *http.Client
-	sessions        map[string]string // by key: of who holds it
 	tokens          int
+
+	mu       sync.Mutex
+	sessions map[string]string // by key: of who holds it
 }
 
 // Hosts are where a cluster runs.

@@ -47,11 +47,10 @@ const (
 
 // Unlock takes the lock of a key away from who holds it.
 func (c *Cluster) Unlock(key, way string) error {
-	session := c.sessions[key]
+	session := c.hold(key, "")
 	if session == "" {
 		return nil
 	}
-	delete(c.sessions, key)
 	var err error
 	if way == Release {
 		err = c.write("/v1/kv/"+key+"?release="+session, []byte("-"), nil)
@@ -75,8 +74,17 @@ func (c *Cluster) Lock(key string, to netip.AddrPort) error {
 	if err := c.write("/v1/kv/"+key+"?acquire="+session, []byte(to.String()), &held); err != nil || !held {
 		return fmt.Errorf("lock %s for %v: held %t, %w", key, to, held, err)
 	}
-	c.sessions[key] = session
+	c.hold(key, session)
 	return nil
+}
+
+// hold notes which session holds a key, and returns which did before.
+func (c *Cluster) hold(key, session string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.sessions[key]
+	c.sessions[key] = session
+	return before
 }
 
 // PassOn gives the lock of a key to an address in one transaction.
@@ -85,7 +93,7 @@ func (c *Cluster) PassOn(key string, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	before := c.sessions[key]
+	before := c.hold(key, session)
 	kv := func(verb, session string) any {
 		return map[string]any{"KV": map[string]any{"Verb": verb, "Key": key, "Value": []byte(to.String()), "Session": session}}
 	}
@@ -98,7 +106,6 @@ func (c *Cluster) PassOn(key string, to netip.AddrPort) error {
 			return fmt.Errorf("pass the lock of %s on: %w", key, err)
 		}
 	}
-	c.sessions[key] = session
 	return c.write("/v1/session/destroy/"+before, nil, nil)
 }
 

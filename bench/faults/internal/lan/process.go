@@ -43,6 +43,19 @@ func (h *Host) Start(log string, env []string, args ...string) (*Process, error)
 	return p, nil
 }
 
+// Run runs a program on the host to its end, and returns what it has said.
+func (h *Host) Run(env []string, args ...string) (string, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Env = append(cleanEnv(), env...)
+	err := h.Do(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	return said.String(), err
+}
+
 // PID is the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -24,10 +24,33 @@ func onAgent(a *consul.Agent, err error, do func(*consul.Agent) error) error {
 // for less than a second may not notice, which is said in DESIGN and README.
 const stoppedAtLeast = 2500 * time.Millisecond
 
+// leaseAtLeast is how long a lease goes on after the last moment when all was well: it
+// counts from the beat before, or from the read before.
+const leaseAtLeast = fenceTTL - fenceTTL/5 - fenceTTL/5
+
+func freezeInstance(r *round) error {
+	r.frozen = r.instance()
+	return r.instance().Freeze()
+}
+
 func thawInstance(r *round) error {
 	time.Sleep(time.Until(r.injected.Add(stoppedAtLeast)))
 	r.frozen = nil
+	if len(r.instance().PIDs()) == 0 {
+		return r.instance().Start()
+	}
 	return r.instance().Thaw()
+}
+
+// reviveInstance starts an instance anew that was stopped: the kernel has killed it
+// at the end of its lease.
+func reviveInstance(r *round) error {
+	if !r.await(func() bool { return len(r.instance().PIDs()) == 0 }) {
+		r.violated("%s, which stands still with connections under a lease, has not been killed", r.instance().Name)
+		return r.instance().Kill()
+	}
+	r.frozen = nil
+	return r.instance().Start()
 }
 
 // endDrain lets a drain of the instance end, and has it serve again.

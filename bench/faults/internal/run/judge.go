@@ -136,8 +136,14 @@ func (r *round) judgeWire(logs map[string][]tier.Line) error {
 			if r.plan.Kind.SameMaster {
 				continue
 			}
+			if l.reports {
+				if sent := w.Sent(old, r.obeyed); len(sent) > 0 {
+					r.violated("%s sent %d packets to the old master %s of %s after await-fence had returned at %s; the first: %v",
+						i.Name, len(sent), r.old().Name, l.Name, r.obeyed.UTC().Format("15:04:05.000000"), sent[0])
+				}
+			}
 			if !ok {
-				if r.plan.Kind.Name != "instance killed" || i != r.instance() {
+				if !r.plan.Kind.Dies || i != r.instance() {
 					r.violated("%s has no line about a failover of %s from %v", i.Name, l.Name, old)
 				}
 				continue

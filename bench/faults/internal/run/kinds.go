@@ -27,8 +27,12 @@ type Kind struct {
 	// Spares says of a connection that was ended before the election, or that
 	// was not to the old master, whether the fault itself may have ended it.
 	Spares func(r *round, e traffic.End) bool
+	// Dies: the instance may have been killed.
+	Dies bool
 	// Refuses: the instance may refuse clients.
 	Refuses bool
+	// ShortStop: who is to report is on its way, and reports when it is healed.
+	ShortStop bool
 	// Deaf: what the old master is sent may not arrive, a RST as well.
 	Deaf bool
 }
@@ -169,15 +173,26 @@ func consulKinds() []*Kind {
 func instanceKinds() []*Kind {
 	return []*Kind{
 		{
-			Name:   "instance stopped",
-			Inject: func(r *round) error { r.frozen = r.instance(); return r.instance().Freeze() },
-			Heal:   thawInstance,
+			Name:      "instance stopped",
+			Inject:    freezeInstance,
+			Heal:      thawInstance,
+			ShortStop: true,
+			Dies:      true, Refuses: true,
+			// On a machine that is busy it may have stood still for longer than its lease.
+			Spares: func(r *round, e traffic.End) bool { return throughIt(r, e) && e.At.Sub(r.injected) > leaseAtLeast },
+		},
+		{
+			Name:   "instance stopped for long",
+			Inject: freezeInstance,
+			Heal:   reviveInstance,
+			Spares: func(r *round, e traffic.End) bool { return throughIt(r, e) && e.At.Sub(r.injected) > leaseAtLeast },
+			Dies:   true, Refuses: true,
 		},
 		{
 			Name:   "instance killed",
 			Inject: func(r *round) error { return r.instance().Kill() },
 			Heal:   func(r *round) error { return r.instance().Start() },
-			Spares: throughIt, Refuses: true,
+			Spares: throughIt, Dies: true, Refuses: true,
 		},
 		{
 			Name:   "instance upgraded",

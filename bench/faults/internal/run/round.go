@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type round struct {
 	injected           time.Time
 	elected            map[string]time.Time // by label: when its election began
 	promoted           time.Time            // when the last label's master was
+	obeyed             time.Time            // when await-fence had returned
 	frozen             *tier.Instance       // that is stopped now
 	leader             *consul.Agent        // of Consul's, whom the fault hit
 	result             Result
@@ -36,6 +38,7 @@ type Result struct {
 	Requests   int // answered
 	Packets    int // to masters
 	Gap        time.Duration
+	Await      time.Duration // that await-fence took
 	Violations []string
 }
 
@@ -63,6 +66,8 @@ func (w *World) Round(p Plan) (Result, error) {
 	r := &round{World: w, plan: p, oldIndex: w.master, newIndex: (w.master + p.Next) % len(w.masters), elected: map[string]time.Time{}}
 	if p.Kind.SameMaster {
 		r.newIndex = r.oldIndex
+	} else {
+		r.result.Failovers = len(w.labels)
 	}
 	r.result.Kind = p.Kind.Name
 	if err := w.consul.AwaitWhole(2 * patience); err != nil {
@@ -102,18 +107,10 @@ func (r *round) electAll() error {
 	if elect == nil {
 		elect = (*round).elect
 	}
-	errs := make(chan error, len(r.labels))
 	for _, l := range r.labels {
 		r.elected[l.Name] = time.Now()
-		go func() { errs <- elect(r, l) }()
 	}
-	var first error
-	for range r.labels {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
+	return each(r.labels, func(l *label) error { return elect(r, l) })
 }
 
 // fenceAndPromote promotes each label's next master once every instance that runs
@@ -125,55 +122,97 @@ func (r *round) fenceAndPromote() error {
 		r.promoted = time.Now()
 		return nil
 	}
-	var waiting []*label
+	var now, later []*label
 	for _, l := range r.labels {
-		limit := patience
-		if k.Blinds != nil && k.Blinds(r.plan) {
-			limit = fenceAfter + 10*time.Second
-			if l.Key == "" { // with on-outage keep, the instance goes on as before until it hears
-				waiting = append(waiting, l)
-				continue
-			}
+		// Without an answer of Consul a label with --on-outage keep goes on as before.
+		if r.blinds() && l.Key == "" || k.ShortStop && l.reports {
+			later = append(later, l)
+		} else {
+			now = append(now, l)
 		}
-		if err := r.promoteFenced(l, limit); err != nil {
-			return err
-		}
+	}
+	if err := r.promoteFenced(now); err != nil {
+		return err
 	}
 	if k.Heal != nil && !k.HealFirst {
 		if err := k.Heal(r); err != nil {
 			return err
 		}
 	}
-	for _, l := range waiting {
-		if err := r.promoteFenced(l, patience); err != nil {
-			return err
-		}
+	if err := r.promoteFenced(later); err != nil {
+		return err
 	}
 	r.promoted = time.Now()
 	return nil
 }
 
-func (r *round) promoteFenced(l *label, limit time.Duration) error {
-	r.awaitFence(l, limit)
-	if ready := r.plan.Kind.Ready; ready != nil {
-		if err := ready(r); err != nil {
+func (r *round) blinds() bool { return r.plan.Kind.Blinds != nil && r.plan.Kind.Blinds(r.plan) }
+
+// promoteFenced promotes the next master of each label as soon as that is fenced.
+func (r *round) promoteFenced(labels []*label) error {
+	ready := sync.OnceValue(func() error {
+		if r.plan.Kind.Ready == nil {
+			return nil
+		}
+		return r.plan.Kind.Ready(r)
+	})
+	return each(labels, func(l *label) error {
+		r.awaitFence(l)
+		if err := ready(); err != nil {
 			return err
 		}
-		r.awaitFence(l, limit) // whoever an upgrade has brought has to obey as well
-	}
-	r.result.Failovers++
-	return r.promote(l, r.new())
+		if r.plan.Kind.Ready != nil && !l.reports {
+			r.awaitFence(l) // whoever an upgrade has brought has to obey as well
+		}
+		return r.promote(l, r.new())
+	})
 }
 
-func (r *round) awaitFence(l *label, limit time.Duration) {
-	deadline := time.Now().Add(limit)
+// each does something for all labels at the same time.
+func each(labels []*label, do func(*label) error) error {
+	errs := make(chan error, len(labels))
+	for _, l := range labels {
+		go func() { errs <- do(l) }()
+	}
+	var all []error
+	for range labels {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+// awaitFence waits until nobody can be served by the old master of a label any
+// more: by await-fence where there are reports, else by asking and looking.
+func (r *round) awaitFence(l *label) {
+	if l.reports {
+		r.awaitReports(l)
+		return
+	}
+	deadline := time.Now().Add(patience)
 	for why := r.unfenced(l); why != ""; why = r.unfenced(l) {
 		if time.Now().After(deadline) {
-			r.violated("%s is not fenced %v after the election: %s", l.Name, limit, why)
+			r.violated("%s is not fenced %v after the election: %s", l.Name, patience, why)
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// awaitReports does what the new master would do before it takes writes.
+func (r *round) awaitReports(l *label) {
+	began := time.Now()
+	args := []string{r.rosproxy, "await-fence", "--fence-report=" + reports, "--label=" + l.Name, "--leader-key=" + l.Key, "--timeout=" + patience.String()}
+	for _, s := range r.consul.Servers {
+		args = append(args, "--consul-addr="+s.Addr)
+	}
+	said, err := r.hosts["control"].Run([]string{"CONSUL_HTTP_TOKEN=" + consul.Token}, args...)
+	if err != nil {
+		r.violated("await-fence of %s: %v: %s", l.Name, err, said)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.obeyed = time.Now()
+	r.result.Await = max(r.result.Await, r.obeyed.Sub(began))
 }
 
 // unfenced tells who has not let go of the old master of a label yet; empty:

@@ -52,8 +52,8 @@ func Run(ctx context.Context, o Options, out io.Writer) (*Table, error) {
 		if err != nil {
 			return t, err
 		}
-		fmt.Fprintf(out, "         took %v; cut %d, carried %d, %d requests, longest gap %v\n",
-			time.Since(start).Round(time.Millisecond), result.Cut, result.Carried, result.Requests, result.Gap.Round(time.Millisecond))
+		fmt.Fprintf(out, "         took %v; cut %d, carried %d, %d requests, await-fence %v, longest gap %v\n",
+			time.Since(start).Round(time.Millisecond), result.Cut, result.Carried, result.Requests, result.Await.Round(time.Millisecond), result.Gap.Round(time.Millisecond))
 	}
 	return t, nil
 }

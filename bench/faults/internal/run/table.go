@@ -38,6 +38,7 @@ func (one *row) put(r Result) {
 	one.Requests += r.Requests
 	one.Packets += r.Packets
 	one.Gap = max(one.Gap, r.Gap)
+	one.Await = max(one.Await, r.Await)
 	one.Violations = append(one.Violations, r.Violations...)
 }
 
@@ -60,13 +61,13 @@ func (t *Table) Rounds() int { return t.sum().rounds }
 func (t *Table) Markdown() string {
 	var text strings.Builder
 	line := func(cells ...any) {
-		fmt.Fprintf(&text, "| %-28v | %6v | %9v | %6v | %7v | %8v | %11v | %10v |\n", cells...)
+		fmt.Fprintf(&text, "| %-28v | %6v | %9v | %6v | %7v | %8v | %11v | %11v | %10v |\n", cells...)
 	}
-	line("fault", "rounds", "failovers", "cut", "carried", "requests", "longest gap", "violations")
-	fmt.Fprintf(&text, "|%s|%s|%s|%s|%s|%s|%s|%s|\n", strings.Repeat("-", 30), dashes(8), dashes(11), dashes(8), dashes(9), dashes(10), dashes(13), dashes(12))
+	line("fault", "rounds", "failovers", "cut", "carried", "requests", "await-fence", "longest gap", "violations")
+	fmt.Fprintf(&text, "|%s|%s|%s|%s|%s|%s|%s|%s|%s|\n", strings.Repeat("-", 30), dashes(8), dashes(11), dashes(8), dashes(9), dashes(10), dashes(13), dashes(13), dashes(12))
 	all := t.sum()
 	for _, one := range append(t.rows, &all) {
-		line(one.Kind, one.rounds, one.Failovers, one.Cut, one.Carried, one.Requests, fmt.Sprintf("%.2f s", one.Gap.Seconds()), len(one.Violations))
+		line(one.Kind, one.rounds, one.Failovers, one.Cut, one.Carried, one.Requests, fmt.Sprintf("%.2f s", one.Await.Seconds()), fmt.Sprintf("%.2f s", one.Gap.Seconds()), len(one.Violations))
 	}
 	return text.String()
 }

@@ -31,11 +31,16 @@ const (
 // the three servers, c both.
 var instanceNames = []string{"a", "b", "c"}
 
-// fenceAfter is that of the label lock, and drainTimeout that of a drain.
+// fenceAfter is that of the label lock, fenceTTL that of reports, and drainTimeout
+// that of a drain.
 const (
 	fenceAfter   = 3 * time.Second
+	fenceTTL     = 8 * time.Second
 	drainTimeout = 4 * time.Second
 )
+
+// reports is where instances report what they have obeyed.
+const reports = "fence"
 
 // label is one that elects a master of its own.
 type label struct {
@@ -44,6 +49,8 @@ type label struct {
 	log   string        // file of the store of the present master
 	state history.State // that all clients may know of
 	known int           // entries that the store has had so far
+
+	reports bool // its elections wait for fence reports
 
 	doubtful []history.Op // not answered, and not carried out so far
 }
@@ -58,6 +65,7 @@ func (l *label) candidate(m *toy.Master) consul.Candidate {
 // World is all that there is.
 type World struct {
 	out       io.Writer
+	rosproxy  string // program
 	dir       string
 	hosts     map[string]*lan.Host
 	consul    *consul.Cluster
@@ -73,21 +81,23 @@ type World struct {
 	began     time.Time
 }
 
-// labels as they are at the beginning.
+// newLabels are the three ways to follow an election: its announcement, its lock,
+// and its lock with reports of what has been obeyed.
 func newLabels() []*label {
 	return []*label{
 		{Label: tier.Label{Name: "tags", Port: 7801}},
 		{Label: tier.Label{Name: "lock", Port: 7802, Key: "faults/lock/leader", More: fmt.Sprintf(", on-outage: fence, fence-after: %v", fenceAfter)}},
+		{Label: tier.Label{Name: "lease", Port: 7803, Key: "faults/lease/leader", More: ", fence-report: " + reports}, reports: true},
 	}
 }
 
 // rules are what an instance's token lets it do.
-const rules = `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" } key_prefix "faults/" { policy = "read" }`
+const rules = `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" } key_prefix "faults/" { policy = "read" } key_prefix "` + reports + `" { policy = "write" }`
 
 // NewWorld makes the hosts, and starts all that runs on them.
 func NewWorld(o Options, dir string, out io.Writer) (*World, error) {
 	w := &World{
-		out: out, dir: dir, hosts: map[string]*lan.Host{}, agents: map[string]*consul.Agent{}, tokens: map[string]consul.Secret{},
+		out: out, rosproxy: o.Rosproxy, dir: dir, hosts: map[string]*lan.Host{}, agents: map[string]*consul.Agent{}, tokens: map[string]consul.Secret{},
 		witness: map[string]*witness.Witness{}, counted: map[string]*account{}, labels: newLabels(), began: time.Now(),
 	}
 	for _, step := range []func(Options) error{w.build, w.startConsul, w.startMasters, w.startInstances, w.startClients} {
@@ -180,7 +190,7 @@ func (w *World) promote(l *label, m *toy.Master) error {
 
 func (w *World) startInstances(o Options) error {
 	config := tier.Config{Binary: o.Rosproxy, Switch: dataLAN, Flags: []string{
-		"--hold-timeout=2m", "--drain-grace=200ms", fmt.Sprint("--drain-timeout=", drainTimeout), "--upgrade-timeout=40s",
+		"--hold-timeout=2m", "--drain-grace=200ms", fmt.Sprint("--drain-timeout=", drainTimeout), "--upgrade-timeout=40s", fmt.Sprint("--fence-ttl=", fenceTTL),
 	}}
 	for _, l := range w.labels {
 		config.Labels = append(config.Labels, l.Label)

@@ -6,6 +6,7 @@
 //	faults -duration 1h -seed 7          an hour of it
 //	faults -failovers 300                until so many labels have failed over
 //	faults -only "agent" -duration 1m    faults whose names begin so
+//	faults -failovers 300 -report F      and the table into a file
 //
 // The seed makes the plan: the faults, their order, whom they hit and when. It is
 // printed, and the same seed gives the same plan. After each round it checks
@@ -66,6 +67,9 @@ func prove(ctx context.Context, o run.Options) int {
 	if table != nil {
 		fmt.Printf("\n%s\nseed %d, %d rounds in %v\n", table.Markdown(), table.Seed, table.Rounds(), table.Took.Round(time.Second))
 	}
+	if err == nil && o.Report != "" {
+		err = os.WriteFile(o.Report, []byte(report(table, o)), 0o644)
+	}
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "faults:", err)
@@ -87,6 +91,7 @@ func options(args []string) (run.Options, error) {
 	flags.DurationVar(&o.Duration, "duration", 0, "how long")
 	flags.IntVar(&o.Failovers, "failovers", 0, "end after so many failovers of a label")
 	flags.StringVar(&o.Only, "only", "", "faults whose names begin so")
+	flags.StringVar(&o.Report, "report", "", "`file` that the table is written to, with machine, date and command")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

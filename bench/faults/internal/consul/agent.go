@@ -27,6 +27,7 @@ type Agent struct {
 	binary  string
 	dir     string
 	process *lan.Process
+	frozen  bool
 }
 
 // newAgent writes the configuration of an agent that talks to the others on a switch.
@@ -75,6 +76,10 @@ func (a *Agent) Alive() bool { return a.process != nil && a.process.Alive() }
 // Kill ends the agent like a crash.
 func (a *Agent) Kill() { a.process.Kill() }
 
+// answers reports whether there is a point in asking it. One that stands still must
+// not be asked to write: it would do so when it goes on, after others have written.
+func (a *Agent) answers() bool { return a.Alive() && !a.frozen }
+
 // Stop ends the agent as an operator's restart does, without leaving its cluster.
 func (a *Agent) Stop() error {
 	if err := lan.Signal(a.process.PID(), syscall.SIGTERM); err != nil {
@@ -89,10 +94,16 @@ func (a *Agent) Stop() error {
 }
 
 // Freeze halts the process: connections stay open and nothing answers.
-func (a *Agent) Freeze() error { return lan.Freeze(a.process.PID()) }
+func (a *Agent) Freeze() error {
+	a.frozen = true
+	return lan.Freeze(a.process.PID())
+}
 
 // Thaw lets a frozen process go on.
-func (a *Agent) Thaw() error { return lan.Thaw(a.process.PID()) }
+func (a *Agent) Thaw() error {
+	a.frozen = false
+	return lan.Thaw(a.process.PID())
+}
 
 // Wipe takes away what the agent, which is down, has kept.
 func (a *Agent) Wipe() error { return os.RemoveAll(a.data()) }

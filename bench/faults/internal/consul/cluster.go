@@ -135,7 +135,7 @@ func (c *Cluster) Leader() (*Agent, error) {
 		for _, s := range c.Servers {
 			// Each is asked what it is itself: one that has just lost its leader still names it.
 			var self struct{ Stats map[string]map[string]any }
-			if s.Alive() && c.ask(s, http.MethodGet, "/v1/agent/self", nil, &self) == nil && self.Stats["raft"]["state"] == "Leader" {
+			if s.answers() && c.ask(s, http.MethodGet, "/v1/agent/self", nil, &self) == nil && self.Stats["raft"]["state"] == "Leader" {
 				return s, nil
 			}
 		}
@@ -147,7 +147,7 @@ func (c *Cluster) Leader() (*Agent, error) {
 func (c *Cluster) call(method, path string, in, out any) error {
 	var errs []error
 	for _, s := range c.Servers {
-		if !s.Alive() {
+		if !s.answers() {
 			continue
 		}
 		err := c.ask(s, method, path, in, out)

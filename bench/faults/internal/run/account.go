@@ -13,6 +13,9 @@ type account struct {
 	base   usage          // what it used when it was quiet for the first time
 }
 
+// begin begins the account of a process.
+func (a *account) begin(pid int) { a.pid, a.logged, a.base = pid, map[string]int{}, usage{} }
+
 // usage is what a process uses, without what its clients take, and without its
 // connections to Consul, which stay for a while when they are not needed any more.
 type usage struct{ descriptors, goroutines, memory float64 }
@@ -59,7 +62,7 @@ func (r *round) judgeAccounts(logs map[string][]tier.Line) error {
 		}
 		fresh := s.PID != a.pid
 		if fresh { // a log has the lines of all generations: the count begins anew
-			a.pid, a.logged, a.base = s.PID, map[string]int{}, usage{}
+			a.begin(s.PID)
 		}
 		for _, l := range r.labels {
 			for name, of := range said {

@@ -16,6 +16,7 @@ type Options struct {
 	Seed             uint64
 	Duration         time.Duration // 0: as many as Failovers says
 	Failovers        int           // 0: as long as Duration says
+	Report           string        // file for the table; empty: none
 	Only             string        // kinds whose names begin so; empty: all
 }
 

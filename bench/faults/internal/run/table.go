@@ -54,6 +54,9 @@ func (t *Table) sum() row {
 // Violations are all that were found.
 func (t *Table) Violations() []string { return t.sum().Violations }
 
+// Failovers is how many labels have got another master.
+func (t *Table) Failovers() int { return t.sum().Failovers }
+
 // Rounds is how many there were.
 func (t *Table) Rounds() int { return t.sum().rounds }
 

@@ -226,6 +226,11 @@ func (w *World) startInstances(o Options) error {
 		if err := i.AwaitReady(90 * time.Second); err != nil {
 			return err
 		}
+		s, err := i.Status()
+		if err != nil {
+			return err
+		}
+		w.counted[i.Name].begin(s.PID)
 	}
 	return nil
 }

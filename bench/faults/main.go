@@ -68,7 +68,7 @@ func prove(ctx context.Context, o run.Options) int {
 		fmt.Printf("\n%s\nseed %d, %d rounds in %v\n", table.Markdown(), table.Seed, table.Rounds(), table.Took.Round(time.Second))
 	}
 	if err == nil && o.Report != "" {
-		err = os.WriteFile(o.Report, []byte(report(table, o)), 0o644)
+		err = os.WriteFile(o.Report, []byte(report(table)), 0o644)
 	}
 	switch {
 	case err != nil:

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -16,7 +14,7 @@ import (
 )
 
 // report is a table as a document: what ran where, when, and how to run it again.
-func report(t *run.Table, o run.Options) string {
+func report(t *run.Table) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, `# Failovers under faults
 
@@ -24,10 +22,10 @@ func report(t *run.Table, o run.Options) string {
 
     make faults FAULTS_FLAGS='%s'
 
-%s; %s; %s; %v, with what else ran on the machine. The seed is %d.
+%s; %s; %v, with what else ran on the machine. The seed is %d.
 
 `, t.Failovers(), t.Rounds(), len(t.Violations()), strings.Join(os.Args[1:], " "),
-		machine(), version(o.Rosproxy), time.Now().UTC().Format("2006-01-02"), t.Took.Round(time.Second), t.Seed)
+		machine(), time.Now().UTC().Format("2006-01-02"), t.Took.Round(time.Second), t.Seed)
 	text.WriteString(explained)
 	text.WriteString(t.Markdown())
 	for _, v := range t.Violations() {
@@ -73,14 +71,4 @@ func machine() string {
 		kernel += " " + release
 	}
 	return fmt.Sprintf("%d CPUs (%s), %s", runtime.NumCPU(), model, kernel)
-}
-
-// version is what the program under test calls itself.
-func version(program string) string {
-	out, err := exec.Command(program, "version").Output()
-	if err != nil {
-		return filepath.Base(program)
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	return strings.TrimSpace(line)
 }

@@ -68,6 +68,9 @@ func (r *round) needless(e traffic.End, log []tier.Line) string {
 	if k.Outage && l.Key != "" && e.At.Sub(r.injected) > fenceAfter {
 		return "" // Consul was out of reach for that long: --on-outage fence
 	}
+	if l.Key != "" && lapsed(log, e) {
+		return ""
+	}
 	switch {
 	case e.At.Before(r.elected[e.Label]):
 		return "nobody had been elected yet"
@@ -84,6 +87,24 @@ func (r *round) needless(e traffic.End, log []tier.Line) string {
 	default:
 		return ""
 	}
+}
+
+// lapsed reports whether an instance says that Consul, which has elections of its own
+// where there is too little CPU, did not answer it, and that it cut for that alone.
+func lapsed(log []tier.Line, e traffic.End) bool {
+	troubled := false
+	for _, l := range log {
+		switch l.Message {
+		case "consul does not answer", "fence report cannot be written":
+			troubled = true
+		case "failover":
+			without := l.To == "" && (l.Reason == "lease" || l.Reason == "consul unreachable")
+			if troubled && without && l.Label == e.Label && e.At.Sub(l.Time).Abs() < time.Second {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lastFailover is when an instance's last failover of a label was over, in this round.

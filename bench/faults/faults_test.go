@@ -17,7 +17,7 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", uint64(time.Now().UnixNano())%1e6, "of the plan")
-	duration = flag.Duration("duration", 40*time.Second, "how long")
+	duration = flag.Duration("duration", time.Minute, "how long")
 )
 
 // TestMain runs the tests in a box, and is the master where it is started as one.

@@ -56,7 +56,16 @@ type Cluster struct {
 	consul string
 	client *api.Client
 	bin    string // directory of PostgreSQL's programs
+
+	prePromote string // empty: none
 }
+
+// Option changes the configuration of all nodes.
+type Option func(*Cluster)
+
+// PrePromote has Patroni run a command between the taking of the key and the
+// promotion, and give the key back when it fails. It runs as who Patroni runs as.
+func PrePromote(command string) Option { return func(c *Cluster) { c.prePromote = command } }
 
 // Installed says what of the machine is missing.
 func Installed() error {
@@ -95,10 +104,13 @@ func programs() (string, error) {
 // returns when the first of them is primary and all others stream from it. The
 // cluster's files, its logs among them, are in a directory below dir, which
 // everybody must be able to enter; empty: that for temporary files.
-func Start(ctx context.Context, dir, consul string, nodes int) (*Cluster, error) {
+func Start(ctx context.Context, dir, consul string, nodes int, options ...Option) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	c := &Cluster{consul: consul}
+	for _, o := range options {
+		o(c)
+	}
 	if err := c.prepare(dir, nodes); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -214,6 +226,22 @@ func (c *Cluster) Leader(ctx context.Context) (*Node, error) {
 		return nil, nil
 	}
 	return c.Node(string(pair.Value)), nil
+}
+
+// Expire has Consul take the key from its holder now, as it does TTL after the
+// holder's last word. A holder whose Patroni runs takes it again.
+func (c *Cluster) Expire(ctx context.Context) error {
+	pair, _, err := c.client.KV().Get(LeaderKey, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	if err == nil && (pair == nil || pair.Session == "") {
+		err = errors.New("nobody holds it")
+	}
+	if err == nil {
+		_, err = c.client.Session().Destroy(pair.Session, (&api.WriteOptions{}).WithContext(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("expire %s: %w", LeaderKey, err)
+	}
+	return nil
 }
 
 // AwaitLeader waits until one of the nodes holds the leader's key and is

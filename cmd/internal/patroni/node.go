@@ -47,7 +47,7 @@ func (n *Node) Log() string { return n.path("log") }
 
 // Said is the end of what each node has said.
 func (c *Cluster) Said() string {
-	const most = 4 << 10
+	const most = 32 << 10
 	var said strings.Builder
 	for _, n := range c.Nodes {
 		text, err := os.ReadFile(n.Log())
@@ -82,7 +82,7 @@ type settings map[string]any
 // settings are Patroni's configuration.
 func (n *Node) settings() settings {
 	c := n.cluster
-	return settings{
+	s := settings{
 		"scope": Scope, "namespace": "/service/", "name": n.Name,
 		"restapi": settings{"listen": n.API, "connect_address": n.API},
 		"consul":  settings{"host": c.consul, "register_service": true, "service_check_interval": "2s"},
@@ -107,6 +107,10 @@ func (n *Node) settings() settings {
 			},
 		},
 	}
+	if c.prePromote != "" {
+		s["postgresql"].(settings)["pre_promote"] = c.prePromote
+	}
+	return s
 }
 
 // Start starts Patroni, which starts PostgreSQL, or finds it running.
@@ -173,6 +177,9 @@ func (n *Node) AwaitStandby(ctx context.Context) error {
 		if err := n.answers(ctx, "/replica?lag=1MB"); err != nil {
 			return err
 		}
-		return leader.feeds(ctx, n)
+		if err := leader.feeds(ctx, n); err != nil {
+			return err
+		}
+		return n.receives(ctx, leader)
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -134,7 +133,7 @@ func (w *Watch) follow(ctx context.Context, n *Node) {
 func (w *Watch) ask(ctx context.Context, n *Node, standby *bool) error {
 	dialing, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	conn, err := pgx.Connect(dialing, "postgres://postgres@"+n.Address+"/postgres?sslmode=disable&application_name=watch")
+	conn, err := connect(dialing, n)
 	if err != nil {
 		return err
 	}

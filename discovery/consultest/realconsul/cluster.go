@@ -10,7 +10,8 @@ type Cluster struct {
 	Servers []*Agent
 	Client  *Agent // no server: it forwards, streams and caches, as agents beside a proxy do
 
-	t testing.TB
+	t    testing.TB
+	join []string // gossip addresses of the servers
 }
 
 // StartCluster starts n servers and a client agent, and waits until there is
@@ -19,28 +20,42 @@ func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
 	cl := &Cluster{t: t}
 	configs := make([]map[string]any, n+1)
-	var join []string
 	for i := range configs {
 		configs[i] = map[string]any{"data_dir": t.TempDir(), "retry_interval": "1s"}
 	}
 	for i := range n {
 		configs[i]["server"], configs[i]["bootstrap_expect"] = true, n
 		cl.Servers = append(cl.Servers, newAgent(t, fmt.Sprintf("server-%d", i), configs[i], opts))
-		join = append(join, cl.Servers[i].serf)
+		cl.join = append(cl.join, cl.Servers[i].serf)
 	}
 	cl.Client = newAgent(t, "client", configs[n], opts)
 	for _, a := range cl.all() {
-		for _, addr := range join {
-			if addr != a.serf {
-				a.args = append(a.args, "-retry-join", addr)
-			}
-		}
-		a.launch()
+		cl.launch(a)
 	}
 	for _, a := range cl.all() {
 		a.awaitReady()
 	}
 	return cl
+}
+
+// launch starts an agent that joins the servers.
+func (cl *Cluster) launch(a *Agent) {
+	cl.t.Helper()
+	for _, addr := range cl.join {
+		if addr != a.serf {
+			a.args = append(a.args, "-retry-join", addr)
+		}
+	}
+	a.launch()
+}
+
+// StartClient starts one more client agent, for a proxy to have one of its own.
+func (cl *Cluster) StartClient(node string, opts ...Option) *Agent {
+	cl.t.Helper()
+	a := newAgent(cl.t, node, map[string]any{"data_dir": cl.t.TempDir(), "retry_interval": "1s"}, opts)
+	cl.launch(a)
+	a.awaitReady()
+	return a
 }
 
 func (cl *Cluster) all() []*Agent { return append(append([]*Agent{}, cl.Servers...), cl.Client) }

@@ -31,7 +31,8 @@ func run(m *testing.M) int {
 	if err == nil {
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "rosproxy")
-		err = errors.Join(patroni.Installed(), build(binary))
+		// Patroni runs the binary as well, as the user postgres.
+		err = errors.Join(patroni.Installed(), build(binary), os.Chmod(dir, 0o755))
 	}
 	if err != nil {
 		fmt.Println(err)

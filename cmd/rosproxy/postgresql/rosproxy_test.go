@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ type instance struct {
 	listen  string
 	admin   string
 	log     string // a file
-	process *minder.Process
+	args    []string
+	process *minder.Process // of its last life; nil: it was never started
 }
 
 // startInstance starts rosproxy with the flags that flags gives for the address
@@ -35,31 +37,47 @@ func startInstance(t *testing.T, name string, flags func(listen string) []string
 			t.Fatal(err)
 		}
 	}
+	i.args = append([]string{binary, "--admin-listen=" + i.admin, "--log-format=json"}, flags(i.listen)...)
+	t.Cleanup(i.stop)
+	i.start()
+	i.awaitReady()
+	return i
+}
+
+// start starts the process; whatever is left of an earlier life ends.
+func (i *instance) start() {
+	i.t.Helper()
+	if i.process != nil {
+		i.process.Close()
+	}
 	log, err := os.OpenFile(i.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		i.t.Fatal(err)
 	}
 	defer log.Close()
-	i.process, err = minder.Start(minder.Command{
-		Args: append([]string{binary, "--admin-listen=" + i.admin, "--log-format=json"}, flags(i.listen)...),
-		Env:  cleanEnv(), Log: log,
-	})
+	i.process, err = minder.Start(minder.Command{Args: i.args, Env: cleanEnv(), Log: log})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, i.said())
+		i.t.Fatalf("%v\n%s", err, i.said())
 	}
-	t.Cleanup(i.stop)
-	eventually(t, name+" to be ready", func() bool {
-		if _, ended := i.process.Status(i.process.PID); ended {
-			t.Fatalf("%s has ended:\n%s", name, i.said())
+}
+
+func (i *instance) awaitReady() {
+	i.t.Helper()
+	eventually(i.t, i.name+" to be ready", func() bool {
+		select {
+		case <-i.process.Empty():
+			i.t.Fatalf("%s has ended:\n%s", i.name, i.said())
+		default:
 		}
 		code, _ := i.get("/readyz")
 		return code == http.StatusOK
 	})
-	return i
 }
 
 func (i *instance) stop() {
-	i.process.Close()
+	if i.process != nil {
+		i.process.Close()
+	}
 	if i.t.Failed() {
 		i.t.Logf("log of %s:\n%s", i.name, i.said())
 	}
@@ -149,4 +167,20 @@ func (i *instance) logged(message string) []line {
 		}
 	}
 	return some
+}
+
+// signal sends a signal to the process that serves.
+func (i *instance) signal(s syscall.Signal) {
+	i.t.Helper()
+	code, body := i.get("/status")
+	var status struct {
+		PID int `json:"pid"`
+	}
+	err := json.Unmarshal([]byte(body), &status)
+	if err == nil && code == http.StatusOK {
+		err = syscall.Kill(status.PID, s)
+	}
+	if err != nil || code != http.StatusOK {
+		i.t.Fatalf("signal %v to %s: %v, its status %d, %s", s, i.name, err, code, body)
+	}
 }

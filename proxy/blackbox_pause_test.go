@@ -72,6 +72,7 @@ func TestPausedLabelHoldsTheNewAndKeepsTheLive(t *testing.T) {
 	r.set(m.addr)
 	r.SetMaster("other", proxy.Master{Address: newMaster(t, echo).addr})
 	client, server := r.pair(m)
+	relays(t, client, server) // or the dial might be taken back that the master has just accepted
 	r.pause(1)
 	late := r.dial()
 	r.waitHeld(1)
@@ -225,11 +226,17 @@ func TestPauseIsItsOwners(t *testing.T) {
 	if err != nil || s.Until < first.Until+30*time.Minute || s.Began != first.Began {
 		t.Errorf("Pause by the same: got %+v, %v; want a later end and the same begin", s, err)
 	}
+	if s, err := r.Pause("default", proxy.PauseOrder{By: "op", For: time.Minute, Move: true}); err != nil || time.Until(s.Ends) > 2*time.Minute {
+		t.Errorf("move of the end: got %+v, %v; want it in a minute", s, err)
+	}
 	if err := r.Resume("default", "op"); err != nil || len(r.Pauses()) != 0 {
 		t.Errorf("Resume by the same: got %v, pauses %v; want none", err, r.Pauses())
 	}
 	if err := r.Resume("default", ""); err != nil {
 		t.Errorf("Resume of a label that is not paused: got %v; want no error", err)
+	}
+	if _, err := r.Pause("default", proxy.PauseOrder{By: "op", For: time.Minute, Move: true}); !errors.Is(err, proxy.ErrNotPaused) || len(r.Pauses()) != 0 {
+		t.Errorf("move of the end of a pause that is over: got %v, pauses %+v; want it refused, and none", err, r.Pauses())
 	}
 	if _, err := r.Pause("nobody", proxy.PauseOrder{For: time.Minute}); !errors.Is(err, proxy.ErrUnknownLabel) {
 		t.Errorf("Pause of an unknown label: got %v; want ErrUnknownLabel", err)

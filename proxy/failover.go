@@ -52,7 +52,7 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 	if e.address.IsValid() {
 		p.logBack(lb, e, lost, c)
 	}
-	p.endPauseFor(lb, e.address)
+	p.electedInPause(lb, e.address)
 	return c
 }
 
@@ -151,7 +151,7 @@ func (p *Proxy) Confirm(label string, begun time.Duration) {
 			break
 		}
 	}
-	p.confirmPause(lb, int64(begun))
+	p.confirmPause(lb, begun)
 	if p.inDoubt.Load() > 0 {
 		p.broadcast((*shard).settleDoubts)
 	}

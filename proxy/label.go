@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/pausing"
 )
 
 // Master is the one instance that clients of a label are connected to. The
@@ -31,9 +33,9 @@ type label struct {
 	lease      atomic.Int64  // from then on no transfer begins
 	revalidate time.Duration // Listener.Revalidate
 
-	pause   atomic.Pointer[pause] // nil: none. What holds new clients beside it is the epoch
-	resumed atomic.Int64          // when the clients of the last pause were let go; 0: there was none
-	changed atomic.Int64          // when the label got its master, or lost it
+	pause   atomic.Pointer[pausing.State] // nil: none. It does not change: another one takes its place. What holds new clients beside it is the epoch
+	resumed atomic.Int64                  // when the clients of the last pause were let go; 0: there was none
+	changed atomic.Int64                  // when the label got its master, or lost it
 
 	settings labelSettings // fixed
 

@@ -1,34 +1,27 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/pausing"
 )
 
 // A label is paused by an operator before a planned change of its master: from
 // then on new clients are held, however long, and live connections go on, or
-// are closed in a quiet moment. Whatever ends a pause, its clients go only to
-// the master of a consistent read that began after its end: a switchover may be
-// over that this process has not heard of yet.
+// are closed in a quiet moment. What begins and ends a pause, and when its clients
+// may go, is package pausing's.
 
-// Pause is the pause of one label. Times are since boot (CLOCK_BOOTTIME), which
-// is the same for the processes that hand it over.
+// Pause is the pause of one label.
 type Pause struct {
-	Label      string
-	By         string         // who has paused it
-	Began      time.Duration  // when it began
-	Until      time.Duration  // when it ends by itself
-	CloseQuiet bool           // live connections are closed, each in a quiet moment
-	From       netip.AddrPort // the last master before it; not valid: there was none
+	Label string
+	pausing.State
 }
 
 // PauseOrder asks for a pause.
-type PauseOrder struct {
-	By         string // who asks: nobody else may move its end
-	For        time.Duration
-	CloseQuiet bool
-}
+type PauseOrder = pausing.Order
 
 // PauseState is a pause with what it has come to.
 type PauseState struct {
@@ -49,6 +42,9 @@ func (e *PausedError) Error() string {
 	return fmt.Sprintf("paused by %q until %s", e.By, e.Ends.UTC().Format(time.RFC3339))
 }
 
+// ErrNotPaused says that there is no pause of which the end could be moved.
+var ErrNotPaused = errors.New("not paused, or not any more")
+
 // Why a pause has ended, as the log says it.
 const (
 	resumedByOrder   = "resumed"
@@ -57,22 +53,43 @@ const (
 	resumedElsewhere = "the process that took over has resumed"
 )
 
-// pause is the present pause of a label. It does not change: another one takes its place.
-type pause struct {
-	Pause
-	ended int64 // since when its clients wait for a read that began afterwards; 0: it lasts
-}
-
-func (p *pause) lasts() bool { return p != nil && p.ended == 0 }
-
 // pauseGrace is how long clients wait at least, once a pause is over, for the
 // read that names the master and for a master that accepts them. It is for a
 // hold timeout that is shorter.
 const pauseGrace = 5 * time.Second
 
-// isPaused reports whether new clients are held by a pause, or by one that has
-// ended and waits for the read that names the master.
+// present is the pause of lb, which holds new clients also when it has ended and
+// waits for the read that names the master.
+func (lb *label) present() pausing.State {
+	if s := lb.pause.Load(); s != nil {
+		return *s
+	}
+	return pausing.State{}
+}
+
+// isPaused reports whether new clients are held by a pause.
 func (lb *label) isPaused() bool { return lb.pause.Load() != nil }
+
+// change gives lb's pause what f makes of it, and answers both.
+func (lb *label) change(f func(pausing.State) pausing.State) (before, after pausing.State) {
+	for {
+		old := lb.pause.Load()
+		if before = (pausing.State{}); old != nil {
+			before = *old
+		}
+		after = f(before)
+		if after == before {
+			return before, after
+		}
+		next := &after
+		if !after.Holds() {
+			next = nil
+		}
+		if lb.pause.CompareAndSwap(old, next) {
+			return before, after
+		}
+	}
+}
 
 // takesClients reports whether a client may be dialled to the current master.
 func (lb *label) takesClients() bool { return !lb.isPaused() && lb.current.Load().takesClients() }
@@ -82,10 +99,10 @@ func (lb *label) takesClients() bool { return !lb.isPaused() && lb.current.Load(
 func (lb *label) holdDeadline(since int64) int64 {
 	hold := int64(lb.settings.HoldTimeout)
 	over := lb.resumed.Load()
-	if p := lb.pause.Load(); p.lasts() {
+	if s := lb.present(); s.Lasts() {
 		return never
-	} else if p != nil {
-		over = p.ended
+	} else if s.Holds() {
+		over = int64(s.Ended)
 	}
 	if over == 0 {
 		return since + hold
@@ -97,7 +114,8 @@ func (lb *label) holdDeadline(since int64) int64 {
 // reach the master any more that had not: Live only falls. The pause ends at
 // Resume, when another master is set than the last one that the label had, or
 // when it has lasted for o.For; asked for again by the same, that counts from
-// now. A *PausedError says that somebody else has paused it.
+// now. A *PausedError says that somebody else has paused it, and ErrNotPaused
+// that there is none whose end could be moved.
 func (p *Proxy) Pause(label string, o PauseOrder) (PauseState, error) {
 	lb := p.find(label)
 	if lb == nil {
@@ -112,7 +130,7 @@ func (p *Proxy) Pause(label string, o PauseOrder) (PauseState, error) {
 		p.wantConfirm()
 	}
 	p.minded()
-	return p.pauseState(lb, lb.pause.Load()), nil
+	return p.pauseState(lb, lb.present()), nil
 }
 
 // orderPause begins a pause, or moves the end of the one that there is.
@@ -120,29 +138,35 @@ func (p *Proxy) orderPause(lb *label, o PauseOrder) (began bool, err error) {
 	h := p.histories[lb.index]
 	h.change.Lock() // the master at its begin is the one that SetMaster compares with
 	defer h.change.Unlock()
-	now := p.clock.now()
-	next := &pause{Pause: Pause{
-		Label: lb.name, By: o.By, Began: time.Duration(now), Until: time.Duration(now) + o.For,
-		CloseQuiet: o.CloseQuiet, From: lb.lastMaster(),
-	}}
-	old := lb.pause.Load()
-	if old.lasts() {
-		if old.By != o.By {
-			return false, &PausedError{By: old.By, Ends: p.wallTime(old.Until)}
-		}
-		next.Began, next.From, next.CloseQuiet = old.Began, old.From, old.CloseQuiet || o.CloseQuiet
+	before, after := lb.change(func(s pausing.State) pausing.State {
+		s, err = s.Obey(o, lb.lastMaster(), p.now())
+		return s
+	})
+	if err != nil {
+		return false, p.pauseError(before, err)
 	}
-	if !lb.pause.CompareAndSwap(old, next) { // it has just ended by itself: it begins anew
-		next.Began, next.From = time.Duration(now), lb.lastMaster()
-		lb.pause.Store(next)
-		old = nil
+	began = !before.Lasts() || before.Began != after.Began
+	if began {
+		p.logPaused(lb, after)
 	}
-	if !old.lasts() {
-		p.log.Info().Str("label", lb.name).Str("by", o.By).Time("until", p.wallTime(next.Until)).Bool("close_quiet", o.CloseQuiet).
-			Int64("live", lb.live.Load()).Msg("paused")
-	}
-	return !old.lasts(), nil
+	return began, nil
 }
+
+// pauseError is err, of an order about s, for who has asked.
+func (p *Proxy) pauseError(s pausing.State, err error) error {
+	if _, ok := errors.AsType[*pausing.OthersError](err); ok {
+		return &PausedError{By: s.By, Ends: p.wallTime(s.Until)}
+	}
+	return ErrNotPaused
+}
+
+func (p *Proxy) logPaused(lb *label, s pausing.State) {
+	p.log.Info().Str("label", lb.name).Str("by", s.By).Time("until", p.wallTime(s.Until)).Bool("close_quiet", s.CloseQuiet).
+		Int64("live", lb.live.Load()).Msg("paused")
+}
+
+// now is the clock's time as package pausing has it.
+func (p *Proxy) now() time.Duration { return time.Duration(p.clock.now()) }
 
 // lastMaster is the one that new clients got last; not valid: there was none.
 func (lb *label) lastMaster() netip.AddrPort {
@@ -190,25 +214,27 @@ func (c *conn) takeBack(l *loop) {
 
 // Resume ends label's pause, if there is one. by: only if it is that one's;
 // empty: whoever's. A *PausedError says that it is somebody else's.
-func (p *Proxy) Resume(label, by string) error {
+func (p *Proxy) Resume(label, by string) (err error) {
 	lb := p.find(label)
 	if lb == nil {
 		return ErrUnknownLabel
 	}
-	old := lb.pause.Load()
-	if old.lasts() && by != "" && old.By != by {
-		return &PausedError{By: old.By, Ends: p.wallTime(old.Until)}
-	}
-	p.endPause(lb, old, resumedByOrder)
-	return nil
+	p.endPause(lb, resumedByOrder, func(s pausing.State) pausing.State {
+		next, e := s.Resume(by, p.now())
+		if err = nil; e != nil {
+			err = p.pauseError(s, e)
+		}
+		return next
+	})
+	return err
 }
 
 // Pauses are the pauses that last, in the order of the labels.
 func (p *Proxy) Pauses() []PauseState {
 	out := []PauseState{}
 	for _, lb := range p.labels {
-		if pa := lb.pause.Load(); pa.lasts() {
-			out = append(out, p.pauseState(lb, pa))
+		if s := lb.present(); s.Lasts() {
+			out = append(out, p.pauseState(lb, s))
 		}
 	}
 	return out
@@ -220,25 +246,27 @@ func (p *Proxy) PauseOf(label string) (PauseState, error) {
 	if lb == nil {
 		return PauseState{}, ErrUnknownLabel
 	}
-	return p.pauseState(lb, lb.pause.Load()), nil
+	return p.pauseState(lb, lb.present()), nil
 }
 
 // Adopt makes pauses those that there are: it is for what another generation of
-// the process says. Labels that this process does not have are left out. A
-// pause that lasts already keeps its begin, and one that is over is none.
+// the process says. Labels that this process does not have are left out.
 func (p *Proxy) Adopt(pauses []Pause) {
 	wanted := map[string]Pause{}
-	for _, pa := range pauses {
-		wanted[pa.Label] = pa
+	for _, w := range pauses {
+		wanted[w.Label] = w
 	}
 	began := false
 	for _, lb := range p.labels {
 		w, ok := wanted[lb.name]
 		if !ok {
-			p.endPause(lb, lb.pause.Load(), resumedElsewhere)
+			p.endPause(lb, resumedElsewhere, func(s pausing.State) pausing.State {
+				s, _ = s.Resume("", p.now()) // whoever's: it cannot fail
+				return s
+			})
 			continue
 		}
-		if p.adopt(lb, w) {
+		if p.adopt(lb, w.State) {
 			began = true
 			p.takeBackDials(lb)
 		}
@@ -251,43 +279,34 @@ func (p *Proxy) Adopt(pauses []Pause) {
 
 // adopt has lb paused as w says, and reports whether it was not before. A master
 // that was elected meanwhile ends it.
-func (p *Proxy) adopt(lb *label, w Pause) (began bool) {
+func (p *Proxy) adopt(lb *label, w pausing.State) (began bool) {
 	h := p.histories[lb.index]
 	h.change.Lock()
 	defer h.change.Unlock()
-	old := lb.pause.Load()
-	next := &pause{Pause: w}
-	lb.pause.Store(next)
-	if !old.lasts() {
-		p.log.Info().Str("label", lb.name).Str("by", w.By).Time("until", p.wallTime(w.Until)).Bool("close_quiet", w.CloseQuiet).
-			Int64("live", lb.live.Load()).Msg("paused")
+	before, _ := lb.change(func(pausing.State) pausing.State { return w })
+	if !before.Lasts() {
+		p.logPaused(lb, w)
 	}
-	p.endPauseFor(lb, lb.current.Load().address)
-	return !old.lasts()
+	p.electedInPause(lb, lb.current.Load().address)
+	return !before.Lasts()
 }
 
-// endPauseFor ends lb's pause if m is another master than the one before it.
-func (p *Proxy) endPauseFor(lb *label, m netip.AddrPort) {
-	if pa := lb.pause.Load(); pa.lasts() && m.IsValid() && m != pa.From {
-		p.endPause(lb, pa, resumedByMaster)
-	}
+// electedInPause ends lb's pause if m is another master than the one before it.
+func (p *Proxy) electedInPause(lb *label, m netip.AddrPort) {
+	p.endPause(lb, resumedByMaster, func(s pausing.State) pausing.State { return s.Elected(m, p.now()) })
 }
 
-// endPause ends old, unless it is not lb's present pause any more. Its clients
-// wait for Confirm, where masters are confirmed.
-func (p *Proxy) endPause(lb *label, old *pause, why string) {
-	if !old.lasts() {
+// endPause does what follows when end has ended lb's pause. Its clients wait for
+// Confirm, where masters are confirmed.
+func (p *Proxy) endPause(lb *label, why string, end func(pausing.State) pausing.State) {
+	before, after := lb.change(end)
+	if !before.Lasts() || after.Lasts() {
 		return
 	}
-	now := p.clock.now()
-	next := &pause{Pause: old.Pause, ended: now}
-	if !lb.pause.CompareAndSwap(old, next) {
-		return // its end has moved, or somebody else has ended it
-	}
-	p.log.Info().Str("label", lb.name).Str("by", old.By).Str("reason", why).Int64("held", lb.held.Load()).
-		Float64("paused_ms", milliseconds(time.Duration(now)-old.Began)).Msg("resumed")
+	p.log.Info().Str("label", lb.name).Str("by", before.By).Str("reason", why).Int64("held", lb.held.Load()).
+		Float64("paused_ms", milliseconds(after.Ended-before.Began)).Msg("resumed")
 	if lb.revalidate == 0 {
-		p.letGo(lb, next)
+		p.confirmPause(lb, after.Ended+1)
 		return
 	}
 	p.broadcast(func(s *shard) { s.rearmHeld(lb) })
@@ -295,18 +314,15 @@ func (p *Proxy) endPause(lb *label, old *pause, why string) {
 	p.minded()
 }
 
-// confirmPause takes that a read that began at begun has named lb's master.
-func (p *Proxy) confirmPause(lb *label, begun int64) {
-	if pa := lb.pause.Load(); pa != nil && pa.ended != 0 && begun > pa.ended {
-		p.letGo(lb, pa)
+// confirmPause takes that a read that began at begun has named lb's master: the
+// clients of a pause that had ended before are let go.
+func (p *Proxy) confirmPause(lb *label, begun time.Duration) {
+	if s := lb.present(); s.Confirmed(begun) == s {
+		return
 	}
-}
-
-// letGo releases the clients of a pause that is over.
-func (p *Proxy) letGo(lb *label, over *pause) {
 	lb.resumed.Store(p.clock.now())
 	lb.pace.expect()
-	lb.pause.CompareAndSwap(over, nil)
+	lb.change(func(s pausing.State) pausing.State { return s.Confirmed(begun) })
 	p.broadcast(func(s *shard) { s.resume(lb) }) // whether or not: shards are expected
 }
 
@@ -325,12 +341,12 @@ func (p *Proxy) wantConfirm() {
 	}
 }
 
-func (p *Proxy) pauseState(lb *label, pa *pause) PauseState {
+func (p *Proxy) pauseState(lb *label, pa pausing.State) PauseState {
 	s := PauseState{Pause: Pause{Label: lb.name}, Live: int(lb.live.Load()), Held: int(lb.held.Load())}
-	if !pa.lasts() {
+	if !pa.Lasts() {
 		return s
 	}
-	s.Pause, s.Ends = pa.Pause, p.wallTime(pa.Until)
+	s.State, s.Ends = pa, p.wallTime(pa.Until)
 	m, _ := lb.current.Load().inOffice()
 	if after := max(int64(pa.Began), lb.changed.Load()); m != nil && (lb.revalidate == 0 || lb.confirmed.Load() > after) {
 		s.Named = *m

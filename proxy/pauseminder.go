@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"time"
+
+	"github.com/rosproxy/rosproxy/proxy/pausing"
 )
 
 const (
@@ -37,7 +39,7 @@ func (p *Proxy) minded() {
 // mindPauses ends pauses whose time is over, and closes connections for those
 // that want it, until ctx ends.
 func (p *Proxy) mindPauses(ctx context.Context) {
-	warned := make([]*pause, len(p.labels))
+	warned := make([]time.Duration, len(p.labels)) // by label: when the pause had ended of which it was warned last
 	for {
 		var due <-chan time.Time
 		if wait, some := p.lookAtPauses(warned); some {
@@ -53,31 +55,26 @@ func (p *Proxy) mindPauses(ctx context.Context) {
 }
 
 // lookAtPauses does what is due, and answers when something is next; false: there is no pause.
-func (p *Proxy) lookAtPauses(warned []*pause) (wait time.Duration, some bool) {
+func (p *Proxy) lookAtPauses(warned []time.Duration) (wait time.Duration, some bool) {
 	wait = pausePoll
 	for i, lb := range p.labels {
-		pa := lb.pause.Load()
-		if pa == nil {
+		p.endPause(lb, resumedByEnd, func(s pausing.State) pausing.State { return s.At(p.now()) })
+		s, now := lb.present(), p.now()
+		switch {
+		case !s.Holds():
 			continue
+		case s.Lasts():
+			wait = min(wait, s.Until-now)
+			if s.CloseQuiet && lb.live.Load() > 0 {
+				wait = min(wait, pauseStep)
+				p.closeForPause(lb, now-s.Began)
+			}
+		case warned[i] != s.Ended && now-s.Ended > unconfirmedWarn:
+			warned[i] = s.Ended
+			p.log.Warn().Str("label", lb.name).Int64("held", lb.held.Load()).
+				Msg("the pause is over, but no read has named the master since: clients are held")
 		}
 		some = true
-		now := p.clock.now()
-		switch left := pa.Until - time.Duration(now); {
-		case !pa.lasts():
-			if warned[i] != pa && now-pa.ended > int64(unconfirmedWarn) {
-				warned[i] = pa
-				p.log.Warn().Str("label", lb.name).Int64("held", lb.held.Load()).
-					Msg("the pause is over, but no read has named the master since: clients are held")
-			}
-		case left <= 0:
-			p.endPause(lb, pa, resumedByEnd)
-		default:
-			wait = min(wait, left)
-			if pa.CloseQuiet && lb.live.Load() > 0 {
-				wait = min(wait, pauseStep)
-				p.closeForPause(lb, time.Duration(now)-pa.Began)
-			}
-		}
 	}
 	return wait, some
 }
@@ -91,7 +88,7 @@ func (p *Proxy) closeForPause(lb *label, lasted time.Duration) {
 		at := 0
 		return func() (more bool) {
 			at = s.conns.some(at, slotsPerPiece, func(c *conn) {
-				if c.label != lb || c.state != relaying || !lb.pause.Load().lasts() {
+				if c.label != lb || c.state != relaying || !lb.present().Lasts() {
 					return
 				}
 				wait := quiet

@@ -118,10 +118,10 @@ func (p *Proxy) describeLabel(lb *label, h *history) LabelSnapshot {
 		Failovers: h.failovers, MastersLost: h.lost, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
 		Dial: newHistogram(dialBounds).export(), DialErrors: map[string]uint64{},
 	}
-	switch pa := lb.pause.Load(); {
-	case pa.lasts():
-		l.Pause, l.PauseEnds = &pa.Pause, p.wallTime(pa.Until)
-	case pa != nil:
+	switch s := lb.present(); {
+	case s.Lasts():
+		l.Pause, l.PauseEnds = &Pause{lb.name, s}, p.wallTime(s.Until)
+	case s.Holds():
 		l.Unconfirmed = true
 	}
 	switch m, lost := e.inOffice(); {

@@ -53,11 +53,11 @@ func (a *Server) servePauses(w http.ResponseWriter, r *http.Request) {
 
 // servePause pauses a label, or moves the end of a pause.
 func (a *Server) servePause(w http.ResponseWriter, r *http.Request) {
-	q, err := parseQuery(r, "label", "for", "close", "by")
+	q, err := parseQuery(r, "label", "for", "close", "by", "move")
 	if err == nil {
 		err = checkPause(q)
 	}
-	o := proxy.PauseOrder{By: q.Get("by"), For: defaultPause, CloseQuiet: q.Has("close")}
+	o := proxy.PauseOrder{By: q.Get("by"), For: defaultPause, CloseQuiet: q.Has("close"), Move: q.Has("move")}
 	if err == nil && q.Has("for") {
 		o.For, err = parsePauseTime(q.Get("for"))
 	}
@@ -99,6 +99,8 @@ func checkPause(q url.Values) error {
 		return errors.New("label: missing")
 	case q.Has("close") && q.Get("close") != "quiet":
 		return fmt.Errorf("close %q: only quiet is known", shortened(q.Get("close")))
+	case q.Has("move") && q.Get("move") != "true":
+		return fmt.Errorf("move %q: only true is known", shortened(q.Get("move")))
 	case len(by) > maxBy:
 		return fmt.Errorf("by %q: longer than %d bytes", shortened(by), maxBy)
 	case strings.ToValidUTF8(by, "") != by || strings.ContainsFunc(by, func(r rune) bool { return !unicode.IsPrint(r) }):
@@ -123,7 +125,7 @@ func parsePauseTime(text string) (time.Duration, error) {
 func writePauseError(w http.ResponseWriter, label string, err error) {
 	_, isOthers := errors.AsType[*proxy.PausedError](err)
 	switch {
-	case isOthers:
+	case isOthers, errors.Is(err, proxy.ErrNotPaused):
 		writeError(w, http.StatusConflict, fmt.Errorf("label %q: %w", label, err))
 	case errors.Is(err, proxy.ErrUnknownLabel):
 		writeError(w, http.StatusNotFound, fmt.Errorf("label %q: %w", shortened(label), err))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/proxy"
+	"github.com/rosproxy/rosproxy/proxy/pausing"
 )
 
 // fakePauser says what the test wants.
@@ -44,7 +45,7 @@ func newPauser(t *testing.T) (*Server, *fakePauser) {
 	return a, f
 }
 
-var paused = proxy.PauseState{Pause: proxy.Pause{Label: "default", By: "op", Until: time.Hour}, Ends: since, Live: 4, Held: 5}
+var paused = proxy.PauseState{Pause: proxy.Pause{Label: "default", State: pausing.State{By: "op", Until: time.Hour}}, Ends: since, Live: 4, Held: 5}
 
 func TestPauseEndpoint(t *testing.T) {
 	a, f := newPauser(t)
@@ -97,6 +98,8 @@ func TestPauseIsRefusedWithTheFittingCode(t *testing.T) {
 		{"POST", "/pause?label=default&for=-1s", nil, 400, `for "-1s"`},
 		{"POST", "/pause?label=default&for=10m1s", nil, 400, "longer than 10m0s"},
 		{"POST", "/pause?label=default&close=now", nil, 400, `close "now": only quiet`},
+		{"POST", "/pause?label=default&move=1", nil, 400, `move "1": only true`},
+		{"POST", "/pause?label=default&move=true", proxy.ErrNotPaused, 409, "not paused"},
 		{"POST", "/pause?label=default&by=a%0Ab", nil, 400, "not printable"},
 		{"POST", "/pause?label=default&by=a%ffb", nil, 400, "not printable"},
 		{"POST", "/pause?label=default&by=" + strings.Repeat("x", maxBy+1), nil, 400, "longer than 128 bytes"},

@@ -36,6 +36,8 @@ var commands = map[config.Command]command{
 	config.Connections: interruptible(listConnections),
 	config.Drain:       interruptible(startDrain),
 	config.Undrain:     interruptible(undoDrain),
+	config.Pause:       pauseLabel,
+	config.Resume:      interruptible(resumeLabel),
 	config.AwaitFence:  interruptible(awaitFence),
 }
 
@@ -55,6 +57,7 @@ type Process struct {
 func Run(ctx context.Context, name config.Command, c config.Client, p Process) int {
 	s := &session{
 		config:   c,
+		stdout:   p.Stdout,
 		out:      newPrinter(p.Stdout, p.Env),
 		stderr:   p.Stderr,
 		progress: newProgress(p.Stderr, p.Env, c.JSON),
@@ -78,7 +81,8 @@ func Run(ctx context.Context, name config.Command, c config.Client, p Process) i
 type session struct {
 	config    config.Client
 	instances []*instance
-	out       *printer // stdout
+	out       *printer // on stdout
+	stdout    io.Writer
 	stderr    io.Writer
 	progress  *progress
 	signals   <-chan os.Signal

@@ -16,6 +16,7 @@ type Client struct {
 
 	Connections ConnectionsQuery
 	Drain       DrainRequest
+	Pause       PauseRequest
 	Election    discovery.Election // for await-fence, which asks no instance
 }
 
@@ -31,6 +32,21 @@ type DrainRequest struct {
 	Exit           bool           // end the process
 	Wait           bool           // until they are drained
 }
+
+// PauseRequest says what pause and resume are about.
+type PauseRequest struct {
+	Label             string // empty: the only one that there is
+	For, Wait, Settle time.Duration
+	CloseQuiet        bool
+	Command           []string // none: the label stays paused
+}
+
+// Bounds of a pause: the instances take no longer one, and a shorter one could
+// run out between two questions.
+const (
+	minPause = time.Second
+	maxPause = 10 * time.Minute
+)
 
 // maxInstances bounds how many are asked at a time.
 const maxInstances = 256
@@ -75,13 +91,51 @@ func (f *connectionsFlags) load(s settings, c *Client) (err error) {
 	if err := f.clientFlags.load(s, c); err != nil {
 		return err
 	}
-	if v, ok := s.one("label"); ok {
-		if reason := badLabel(v.text); reason != "" {
-			return v.fault("%s", reason)
-		}
-		c.Connections.Label = v.text
+	if c.Connections.Label, err = parseLabel(s); err != nil {
+		return err
 	}
 	c.Connections.Limit, err = parseCount(s, "limit", 1, maxConns)
+	return err
+}
+
+// parseLabel reads --label; empty: it was not given.
+func parseLabel(s settings) (string, error) {
+	v, ok := s.one("label")
+	if !ok {
+		return "", nil
+	}
+	if reason := badLabel(v.text); reason != "" {
+		return "", v.fault("%s", reason)
+	}
+	return v.text, nil
+}
+
+func (f *pauseFlags) load(s settings, c *Client) (err error) {
+	if err := f.clientFlags.load(s, c); err != nil {
+		return err
+	}
+	p := &c.Pause
+	if p.Label, err = parseLabel(s); err != nil {
+		return err
+	}
+	if p.For, err = parseDuration(s, "for", minPause, maxPause); err != nil {
+		return err
+	}
+	if p.Wait, err = parseDuration(s, "wait", 0, maxPause); err != nil {
+		return err
+	}
+	if p.Settle, err = parseDuration(s, "settle", 0, maxPause); err != nil {
+		return err
+	}
+	p.CloseQuiet, p.Command = f.CloseQuiet, f.Command
+	return nil
+}
+
+func (f *resumeFlags) load(s settings, c *Client) (err error) {
+	if err := f.clientFlags.load(s, c); err != nil {
+		return err
+	}
+	c.Pause.Label, err = parseLabel(s)
 	return err
 }
 

@@ -34,6 +34,13 @@ func TestClientCommandsKnowOnlyTheirOwnFlags(t *testing.T) {
 		{"connections --limit 0", `--limit "0": less than 1`},
 		{"drain --grace 5", `--grace "5": not a duration such as 500ms, 10s or 5m`},
 		{"drain --timeout -1s", `--timeout "-1s": negative`},
+		{"pause --for 500ms", `--for "500ms": shorter than 1s`},
+		{"pause --for 11m", `--for "11m": longer than 10m0s`},
+		{"pause --wait x", `--wait "x": not a duration`},
+		{"pause --settle -1s", `--settle "-1s": negative`},
+		{"pause --label a,b", `--label "a,b": the label has`},
+		{"resume --for 1s", "unknown flag --for"},
+		{"resume -- true", "unexpected argument true"},
 		{"drain --timeout 721h", `--timeout "721h": longer than 720h0m0s`},
 	} {
 		_, _, err := Parse(strings.Fields(c.line), nil, io.Discard)
@@ -60,6 +67,10 @@ func TestClientFlagsReachTheCommand(t *testing.T) {
 		{"status", "ROSPROXY_ADMIN_TOKEN_FILE=" + token, Status, Client{Admin: local, TokenFile: token}},
 		{"status", "ROSPROXY_JSON=true", Status, Client{Admin: local, JSON: true}},
 		{"connections --label a --limit 7", "", Connections, Client{Admin: local, Connections: ConnectionsQuery{"a", 7}}},
+		{"pause", "", Pause, Client{Admin: local, Pause: PauseRequest{"", 30 * time.Second, 10 * time.Second, 5 * time.Second, false, nil}}},
+		{"pause --label pg --for 1m --wait 0s --settle 0s --close-quiet -- patronictl --force -- x", "ROSPROXY_WAIT=1s", Pause,
+			Client{Admin: local, Pause: PauseRequest{"pg", time.Minute, 0, 0, true, []string{"patronictl", "--force", "--", "x"}}}},
+		{"resume --label pg", "", Resume, Client{Admin: local, Pause: PauseRequest{Label: "pg"}}},
 		// A command of --on-failover has such variables for something else.
 		{"connections", "ROSPROXY_LABEL=a", Connections, Client{Admin: local}},
 		{"drain", "ROSPROXY_GRACE=1s", Drain, Client{Admin: local}},

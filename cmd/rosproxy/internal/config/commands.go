@@ -31,6 +31,8 @@ var clientCommands = []clientCommand{
 	{Connections, "List the live connections of running instances.", func() clientGrammar { return new(connectionsFlags) }},
 	{Drain, "Drain running instances.", func() clientGrammar { return new(drainFlags) }},
 	{Undrain, "Let drained or draining instances serve again.", func() clientGrammar { return new(undrainFlags) }},
+	{Pause, "Pause a label at running instances, and run a command while it is paused.", func() clientGrammar { return new(pauseFlags) }},
+	{Resume, "Resume a label that is paused.", func() clientGrammar { return new(resumeFlags) }},
 	{AwaitFence, "Wait until all reports say that an election has been obeyed.", func() clientGrammar { return new(awaitFenceFlags) }},
 }
 
@@ -60,6 +62,21 @@ type drainFlags struct {
 }
 
 type undrainFlags struct{ clientFlags }
+
+type pauseFlags struct {
+	clientFlags
+	Label      string   `once:"" placeholder:"LABEL" help:"The label (the only one that there is)."`
+	For        string   `once:"" default:"30s" placeholder:"D" help:"A pause ends by itself after this; it is moved on while this command lives (${default})."`
+	Wait       string   `once:"" default:"10s" placeholder:"D" help:"For all instances to have no live connection (${default})."`
+	CloseQuiet bool     `once:"" help:"Close live connections, each in a moment of silence."`
+	Settle     string   `once:"" default:"5s" placeholder:"D" help:"After COMMAND, for all instances to have another master (${default})."`
+	Command    []string `arg:"" optional:"" name:"command" help:"Run when all instances are paused and quiet; they resume when it has ended."`
+}
+
+type resumeFlags struct {
+	clientFlags
+	Label string `once:"" placeholder:"LABEL" help:"The label (the only one that there is)."`
+}
 
 // clientCommandOf finds the client command that args begin with.
 func clientCommandOf(args []string) (clientCommand, bool) {

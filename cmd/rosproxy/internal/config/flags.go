@@ -23,6 +23,8 @@ const (
 	Connections Command = "connections"
 	Drain       Command = "drain"
 	Undrain     Command = "undrain"
+	Pause       Command = "pause"
+	Resume      Command = "resume"
 	AwaitFence  Command = "await-fence"
 )
 

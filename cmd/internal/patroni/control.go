@@ -148,7 +148,16 @@ func (c *Cluster) standbyOf(ctx context.Context, leader *Node) (name string, err
 
 // Switchover makes another node the leader, as an operator does.
 func (c *Cluster) Switchover(ctx context.Context, from, to *Node) error {
-	return c.patronictl(ctx, "switchover", "--force", "--leader", from.Name, "--candidate", to.Name, Scope)
+	return c.patronictl(ctx, switchover(from, to)...)
+}
+
+// SwitchoverCommand is the command that does so, for whoever is to run it.
+func (c *Cluster) SwitchoverCommand(from, to *Node) []string {
+	return append([]string{patronictlProgram, "-c", c.Nodes[0].config()}, switchover(from, to)...)
+}
+
+func switchover(from, to *Node) []string {
+	return []string{"switchover", "--force", "--leader", from.Name, "--candidate", to.Name, Scope}
 }
 
 // Pause has Patroni leave the cluster as it is; it returns when all nodes know.

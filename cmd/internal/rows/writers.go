@@ -25,6 +25,7 @@ type Writers struct {
 	address func() string
 	think   time.Duration
 	stay    time.Duration      // on one connection; 0: for ever
+	one     bool               // row a connection
 	soft    context.CancelFunc // no more rows
 	hard    context.CancelFunc // not even those under way
 	wg      sync.WaitGroup
@@ -41,6 +42,7 @@ type Writers struct {
 type Options struct {
 	Think time.Duration // rest after each row
 	Stay  time.Duration // about: then a writer ends its connection and makes another, as apps do; 0: never
+	One   bool          // row a connection
 }
 
 // Start starts writers. Each connection goes to the address that address gives
@@ -49,7 +51,7 @@ func Start(count int, table string, o Options, address func() string) *Writers {
 	hard, cancelHard := context.WithCancel(context.Background())
 	soft, cancelSoft := context.WithCancel(hard)
 	w := &Writers{
-		table: table, address: address, think: o.Think, stay: o.Stay, soft: cancelSoft, hard: cancelHard,
+		table: table, address: address, think: o.Think, stay: o.Stay, one: o.One, soft: cancelSoft, hard: cancelHard,
 		live: map[int]bool{}, waiting: map[int]time.Time{},
 	}
 	for writer := range count {
@@ -77,6 +79,9 @@ func (w *Writers) run(soft, hard context.Context, writer int) {
 			w.failed(writer, err)
 			sleep(soft, redialPause)
 		}
+		if w.one {
+			sleep(soft, w.think)
+		}
 	}
 }
 
@@ -99,6 +104,9 @@ func (w *Writers) visit(soft, hard context.Context, writer int, number *int) err
 			return err
 		}
 		w.ack(Row{Writer: writer, Number: *number, Acked: time.Now(), By: by})
+		if w.one {
+			return nil
+		}
 		sleep(soft, w.think)
 	}
 	return nil

@@ -30,7 +30,7 @@ type labelWatch struct {
 	prober     *prober
 	reporter   *reporter     // nil: what is obeyed is not reported
 	reportEnds time.Duration // when the report's lease ends, since boot; 0: there is none
-	left       time.Duration // main's newest read when the label left the report: it joins on a newer one
+	left       time.Duration // when the label left the report: it joins on a read that begins afterwards
 	redial     chan struct{} // holds one hint at most: dials to the master fail
 
 	last       view          // of main, that was looked at

@@ -114,7 +114,8 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 	if s.over {
 		w.apply(w.office.oust(Unreachable, reasonLease), sink)
 		w.reporter.leave(w.label)
-		w.left = v.begun
+		w.left = sinceBoot()
+		w.lookedUp = candidate{} // the address that its host name stands for is forgotten
 		w.main.watch.verifyAll() // it may join again on what that says
 		return false
 	}

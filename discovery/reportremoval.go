@@ -41,10 +41,16 @@ func (r *reporter) isDead(p *api.KVPair) bool {
 	return errors.Is(unix.Kill(e.PID, 0), unix.ESRCH)
 }
 
-// removeStale takes away the entries of earlier lives. What they permitted has
-// been cut.
+// removeStale takes away the entries of earlier lives, once every label has left
+// that was in one, and so has cut: until then await-fence must find it there.
 func (r *reporter) removeStale(ctx context.Context) {
 	r.mu.Lock()
+	for _, s := range r.seats {
+		if s.Life != r.beat.Life {
+			r.mu.Unlock()
+			return // its leaving is written, and then it is tried again
+		}
+	}
 	keys := r.stale
 	r.stale = nil
 	r.mu.Unlock()

@@ -1,0 +1,88 @@
+package discovery
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/fence"
+)
+
+// TestEntryOfAnEarlierLifeStaysUntilItsLabelsHaveCut: await-fence would else find
+// nobody to wait for while connections are open.
+//
+// The model's trace (fence, "labels leave before an entry is taken away"): the entry
+// is lost to a refused write, though Consul has it; the reporter takes it away, await-fence
+// returns 0, and the label's goroutine has not cut yet.
+func TestEntryOfAnEarlierLifeStaysUntilItsLabelsHaveCut(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+	cutting, release := make(chan struct{}), make(chan struct{})
+	r := start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)), func(_ *Consul, r *recorder) {
+		r.hold = func(string) {
+			if calls := r.list(); calls[len(calls)-1] == "default cut" {
+				close(cutting)
+				<-release
+			}
+		}
+	})
+	r.calls(set1)
+	key, _ := onlyReport(t, s.Client())
+	s.SetKey(key, "another's") // so that the next write is refused, as one is that a client has repeated
+	<-cutting
+	await(t, "the next report", func() bool {
+		keys := keysOf(t, s.Client())
+		return len(keys) > 1 || len(keys) == 1 && keys[0] != key
+	})
+	if !slices.Contains(keysOf(t, s.Client()), key) {
+		t.Errorf("got report %s taken away while connections are cut; want it there until they are", key)
+	}
+	close(release)
+	await(t, "it to be taken away", func() bool { return !slices.Contains(keysOf(t, s.Client()), key) })
+	r.calls(set1, "default cut", set1)
+}
+
+// TestLabelJoinsAgainOnAReadThatBeganAfterItLeft: by one that was on its way it
+// would have await-fence wait for one more lease.
+func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
+	t.Parallel()
+	c, err := NewConsul(reporting(leading(LeaderKey{Key: addressKey}, "127.0.0.1:1")), nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, sink := c.labels[0], &recorder{}
+	joined := func() bool { return w.reporter.seats["default"] != nil }
+	looks := func(begun time.Duration) { w.mayServe(view{kind: found, begun: begun, index: 1}, sink) }
+	looks(sinceBoot())
+	if !joined() {
+		t.Fatal("got a label that has not joined after a read; want it in")
+	}
+	w.reporter.seats["default"].Stood = sinceBoot() - fence.MinTTL // and nothing was read since
+	under := sinceBoot()
+	looks(under - time.Second)
+	if joined() {
+		t.Fatal("got a label in the report whose lease is over; want it out")
+	}
+	if looks(under); joined() {
+		t.Error("got the label back on a read that began before it left; want it out still")
+	}
+	if looks(sinceBoot()); !joined() {
+		t.Error("got the label out after a newer read; want it back")
+	}
+}
+
+// TestMasterByHostNameIsBackAfterALapse: its name is looked up again.
+func TestMasterByHostNameIsBackAfterALapse(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "worker.example:7801", s.NewSession(consultest.DeleteKeys))
+	dns := newFakeDNS()
+	dns.set("worker.example", "127.0.0.1")
+	r := startWith(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)), dns.lookup)
+	r.calls(set1)
+	key, _ := onlyReport(t, s.Client())
+	s.DropKey(key)
+	r.calls(set1, "default cut", set1)
+}

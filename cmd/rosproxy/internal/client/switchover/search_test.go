@@ -63,6 +63,7 @@ func search(start world) (counterexample *world, worlds int, reached []string) {
 // Ticks.
 const (
 	longEnough  = 7 // for a command that outlasts a pause, and for a pause to end after it
+	outlived    = 4 // for a pause to end that nothing moves on
 	shortEnough = 6 // where that gives too many worlds
 )
 
@@ -73,15 +74,16 @@ func TestNothingThatMayHappenBreaksThePromises(t *testing.T) {
 		live    bool
 		wants   []string // outcomes
 	}{
-		"nothing goes wrong":                     {longEnough, budget{}, true, []string{"switched", "failed", "failed after", "given up", "outlived", "late", "served"}},
-		"an upgrade":                             {shortEnough, budget{upgrades: 1}, true, []string{"switched", "failed after"}},
-		"an election by accident":                {shortEnough, budget{elections: 1}, false, []string{"given up", "failed"}},
-		"SIGTERM":                                {shortEnough, budget{signals: 1}, false, []string{"given up", "failed", "switched"}},
-		"the process is killed":                  {longEnough, budget{kills: 1}, false, []string{"orphaned"}},
-		"an instance dies":                       {shortEnough, budget{deaths: 1}, true, []string{"given up", "switched"}},
-		"a second command":                       {shortEnough, budget{others: 1}, false, []string{"given up", "refused", "switched"}},
-		"a request or an answer is lost":         {shortEnough, budget{losses: 1}, false, []string{"switched", "given up"}},
-		"a request, an answer or a read is late": {shortEnough, budget{delays: 1}, false, []string{"switched", "given up"}},
+		"nothing goes wrong":                             {longEnough, budget{}, true, []string{"switched", "failed", "failed after", "given up", "outlived", "late", "served"}},
+		"an upgrade":                                     {shortEnough, budget{upgrades: 1}, true, []string{"switched", "failed after"}},
+		"an election by accident":                        {shortEnough, budget{elections: 1}, false, []string{"given up", "failed"}},
+		"SIGTERM":                                        {shortEnough, budget{signals: 1}, false, []string{"given up", "failed", "switched"}},
+		"the process is killed":                          {longEnough, budget{kills: 1}, false, []string{"orphaned"}},
+		"an instance dies":                               {shortEnough, budget{deaths: 1}, true, []string{"given up", "switched"}},
+		"a second command":                               {shortEnough, budget{others: 1}, false, []string{"given up", "refused", "switched"}},
+		"a request or an answer is lost":                 {shortEnough, budget{losses: 1}, false, []string{"switched", "given up"}},
+		"a request, an answer or a read is late":         {shortEnough, budget{delays: 1}, false, []string{"switched", "given up"}},
+		"an answer is late for as long as a pause lasts": {outlived, budget{delays: 2}, false, []string{"given up"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, worlds, reached := search(newWorld(c.budget, rules{}, c.live, c.horizon))

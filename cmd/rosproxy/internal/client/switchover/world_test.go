@@ -104,7 +104,11 @@ const (
 )
 
 func newWorld(b budget, r rules, live bool, horizon time.Duration) world {
-	w := world{horizon: horizon, machine: New(config, size), switched: -1, gone: -1, left: b, rules: r}
+	c := config
+	if b.delays > 1 { // a pause may end while the machine waits
+		c.Wait = horizon + 1
+	}
+	w := world{horizon: horizon, machine: New(c, size), switched: -1, gone: -1, left: b, rules: r}
 	for i := range w.instances {
 		w.instances[i].live = live
 	}
@@ -420,6 +424,9 @@ func (w *world) handle(i int) {
 	w.note("%d obeys %v: %+v", i, r, u.reply)
 	if before.Lasts() && before.By == others && r == End && !u.pause.Lasts() {
 		w.fail("instance %d has ended the pause of another command", i)
+	}
+	if r == Begin && w.command != notYet && !before.Lasts() && u.pause.Lasts() {
+		w.fail("instance %d is paused anew, and the command has run", i)
 	}
 	if r == Move && !before.Lasts() && u.pause.Lasts() {
 		w.fail("instance %d is paused again by the move of an end, after the election", i)

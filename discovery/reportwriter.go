@@ -138,6 +138,9 @@ func (r *reporter) readBack(ctx context.Context, key string, failed error) bool 
 func (r *reporter) expired() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.beat.Doubtful {
+		return true // it lapsed meanwhile
+	}
 	now := sinceBoot()
 	if !r.beat.IsOver(now) && now < r.beat.Pending.Begun+fence.LeaseOf(r.config.TTL) {
 		return false

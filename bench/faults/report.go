@@ -18,13 +18,13 @@ func report(t *run.Table) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, `# Failovers under faults
 
-%d failovers in %d rounds of one fault each, %d violations.
+%d failovers in %d rounds of one fault each, %d violations. %d packets to masters were looked at.
 
     make faults FAULTS_FLAGS='%s'
 
 %s; %s; %v, with what else ran on the machine. The seed is %d.
 
-`, t.Failovers(), t.Rounds(), len(t.Violations()), strings.Join(os.Args[1:], " "),
+`, t.Failovers(), t.Rounds(), len(t.Violations()), t.Packets(), strings.Join(os.Args[1:], " "),
 		machine(), time.Now().UTC().Format("2006-01-02"), t.Took.Round(time.Second), t.Seed)
 	text.WriteString(explained)
 	text.WriteString(t.Markdown())

@@ -34,6 +34,7 @@ func (r *round) judge() error {
 			r.violated("cut that need not be: %v: %s", e, why)
 		}
 	}
+	r.judgeDropped(logs)
 	for _, f := range seen.Refused {
 		if !r.plan.Kind.Refuses || f.Instance != r.instance().Name {
 			r.violated("refused: %v", f)
@@ -55,6 +56,28 @@ func (r *round) judge() error {
 		}
 	}
 	return nil
+}
+
+// judgeDropped looks whether the lines about failovers count the connections that
+// they have ended, each of which has a line of its own.
+func (r *round) judgeDropped(logs map[string][]tier.Line) {
+	for _, i := range r.instances {
+		for _, l := range r.labels {
+			dropped, closed := 0, 0
+			for _, line := range logs[i.Name] {
+				switch {
+				case line.Label != l.Name:
+				case line.Message == "failover":
+					dropped += line.Dropped
+				case line.Message == "connection closed" && line.Reason == "failover":
+					closed++
+				}
+			}
+			if dropped != closed {
+				r.violated("%s says that its failovers of %s have dropped %d connections; it has lines about %d", i.Name, l.Name, dropped, closed)
+			}
+		}
+	}
 }
 
 // needless tells why a connection need not have been ended; empty: it had to be, or

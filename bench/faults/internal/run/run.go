@@ -28,7 +28,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (*Table, error) {
 		return nil, fmt.Errorf("no kind of fault begins with %q", o.Only)
 	}
 	began := time.Now()
-	w, err := NewWorld(o, box.Folder(), out)
+	w, err := NewWorld(o, box.Folder())
 	if err != nil {
 		return nil, err
 	}

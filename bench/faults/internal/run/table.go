@@ -57,6 +57,9 @@ func (t *Table) Violations() []string { return t.sum().Violations }
 // Failovers is how many labels have got another master.
 func (t *Table) Failovers() int { return t.sum().Failovers }
 
+// Packets is how many to masters were looked at.
+func (t *Table) Packets() int { return t.sum().Packets }
+
 // Rounds is how many there were.
 func (t *Table) Rounds() int { return t.sum().rounds }
 

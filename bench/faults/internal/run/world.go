@@ -5,7 +5,6 @@ package run
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -64,7 +63,6 @@ func (l *label) candidate(m *toy.Master) consul.Candidate {
 
 // World is all that there is.
 type World struct {
-	out       io.Writer
 	rosproxy  string // program
 	dir       string
 	hosts     map[string]*lan.Host
@@ -95,9 +93,9 @@ func newLabels() []*label {
 const rules = `service_prefix "" { policy = "read" } node_prefix "" { policy = "read" } key_prefix "faults/" { policy = "read" } key_prefix "` + reports + `" { policy = "write" }`
 
 // NewWorld makes the hosts, and starts all that runs on them.
-func NewWorld(o Options, dir string, out io.Writer) (*World, error) {
+func NewWorld(o Options, dir string) (*World, error) {
 	w := &World{
-		out: out, rosproxy: o.Rosproxy, dir: dir, hosts: map[string]*lan.Host{}, agents: map[string]*consul.Agent{}, tokens: map[string]consul.Secret{},
+		rosproxy: o.Rosproxy, dir: dir, hosts: map[string]*lan.Host{}, agents: map[string]*consul.Agent{}, tokens: map[string]consul.Secret{},
 		witness: map[string]*witness.Witness{}, counted: map[string]*account{}, labels: newLabels(), began: time.Now(),
 	}
 	for _, step := range []func(Options) error{w.build, w.startConsul, w.startMasters, w.startInstances, w.startClients} {

@@ -73,7 +73,7 @@ func New(name string, h, control *lan.Host, dir string, c Config, consul ...stri
 	}
 	file := filepath.Join(i.dir, "config.yaml")
 	i.args = append([]string{
-		c.Binary, "--config=" + file, "--instance=" + name, "--log-format=json",
+		c.Binary, "--config=" + file, "--instance=" + name, "--log-format=json", "--log-connections",
 		fmt.Sprintf("--admin-listen=%v:%d", h.IP(c.Switch), adminPort), "--admin-token-file=" + i.token("admin"),
 	}, c.Flags...)
 	for _, a := range consul {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +21,6 @@ type master struct {
 	name, dir string
 	stores    map[string]*store
 	open      sync.Map // net.Conn -> *client
-	bytes     atomic.Uint64
 }
 
 // Run is the process: its name, its control socket, the folder of its files,
@@ -78,7 +76,7 @@ func (m *master) accept(l net.Listener, s *store) {
 func (m *master) serve(c net.Conn, s *store, gone <-chan struct{}) {
 	defer m.open.Delete(c)
 	defer c.Close()
-	r := bufio.NewReaderSize(&counter{c, &m.bytes}, 4096)
+	r := bufio.NewReader(c)
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -124,18 +122,6 @@ func (m *master) swallow(r io.Reader, n int64) error {
 	return nil
 }
 
-// counter counts what is read.
-type counter struct {
-	net.Conn
-	read *atomic.Uint64
-}
-
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.read.Add(uint64(n))
-	return n, err
-}
-
 // order is what the harness asks.
 type order struct {
 	Label string
@@ -145,7 +131,6 @@ type order struct {
 
 // State is what a master says of itself.
 type State struct {
-	Bytes   uint64         // read from clients, since it was started
 	Sockets map[string]int // open, by label
 }
 
@@ -183,7 +168,7 @@ func (m *master) control() http.Handler {
 		return nil
 	})
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
-		state := State{Bytes: m.bytes.Load(), Sockets: map[string]int{}}
+		state := State{Sockets: map[string]int{}}
 		m.open.Range(func(_, of any) bool { state.Sockets[of.(*client).label]++; return true })
 		_ = json.NewEncoder(w).Encode(state)
 	})

@@ -117,13 +117,6 @@ func (c *Crowd) Take() Seen {
 	return s
 }
 
-// Ends are those of connections since the last Take.
-func (c *Crowd) Ends() []End {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]End(nil), c.ends...)
-}
-
 // Unserved are the clients of a label that have had no answer of a term, or a
 // later one, since a moment. For a pump it is enough that its connection began with one.
 func (c *Crowd) Unserved(label string, term uint64, since time.Time) []string {

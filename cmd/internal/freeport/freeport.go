@@ -2,11 +2,14 @@
 package freeport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
+	"syscall"
 )
 
 // Find finds a port of 127.0.0.1 that nobody uses, TCP or UDP. It lies below
@@ -24,7 +27,7 @@ func Find() (int, error) {
 	for range 200 {
 		port := lowest + rand.IntN(low-lowest)
 		addr := Loopback(port)
-		t, err := net.Listen("tcp", addr)
+		t, err := alone.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			continue
 		}
@@ -37,6 +40,35 @@ func Find() (int, error) {
 		return port, nil
 	}
 	return 0, errors.New("find a free port of 127.0.0.1: 200 tries")
+}
+
+// alone listens where nobody has even bound: see Hold.
+var alone = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+	return errors.Join(c.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 0)
+	}), err)
+}}
+
+// Hold keeps a TCP port of the loopback for a server that is down at times: Find
+// gives it to nobody until it is released. Connections to it are refused, and a
+// server that binds it with SO_REUSEADDR, as most do, gets it.
+func Hold(address string) (release func(), err error) {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("hold %s: %w", address, err)
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("hold %s: %w", address, err)
+	}
+	err = errors.Join(
+		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
+		syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}))
+	if err != nil {
+		_ = syscall.Close(fd)
+		return nil, fmt.Errorf("hold %s: %w", address, err)
+	}
+	return func() { _ = syscall.Close(fd) }, nil
 }
 
 // Address finds a port and returns it as HOST:PORT.

@@ -57,7 +57,8 @@ type Cluster struct {
 	client *api.Client
 	bin    string // directory of PostgreSQL's programs
 
-	prePromote string // empty: none
+	prePromote string   // empty: none
+	release    []func() // of the nodes' ports, which are theirs while they are down
 }
 
 // Option changes the configuration of all nodes.
@@ -162,6 +163,11 @@ func (c *Cluster) prepare(dir string, nodes int) (err error) {
 			if *address, err = freeport.Address(); err != nil {
 				return err
 			}
+			release, err := freeport.Hold(*address)
+			if err != nil {
+				return err
+			}
+			c.release = append(c.release, release)
 		}
 		c.Nodes = append(c.Nodes, n)
 		if err := n.prepare(); err != nil {
@@ -199,6 +205,9 @@ func (c *Cluster) own(path string) error {
 func (c *Cluster) Close() error {
 	for _, n := range c.Nodes {
 		n.close()
+	}
+	for _, release := range c.release {
+		release()
 	}
 	if c.dir == "" {
 		return nil

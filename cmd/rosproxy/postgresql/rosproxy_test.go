@@ -36,6 +36,11 @@ func startInstance(t *testing.T, name string, flags func(listen string) []string
 		if *address, err = freeport.Address(); err != nil {
 			t.Fatal(err)
 		}
+		release, err := freeport.Hold(*address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
 	}
 	i.args = append([]string{binary, "--admin-listen=" + i.admin, "--log-format=json"}, flags(i.listen)...)
 	t.Cleanup(i.stop)

@@ -109,6 +109,13 @@ func (c *Cluster) PassOn(key string, to netip.AddrPort) error {
 	return c.write("/v1/session/destroy/"+before, nil, nil)
 }
 
+// Keys are those below a prefix, by a consistent read.
+func (c *Cluster) Keys(prefix string) ([]string, error) {
+	var keys []string
+	err := c.call(http.MethodGet, "/v1/kv/"+prefix+"?keys&consistent", nil, &keys)
+	return keys, err
+}
+
 // holds reports whether a session is known to hold a key.
 func (c *Cluster) holds(key, session string) bool {
 	var found []struct{ Session string }

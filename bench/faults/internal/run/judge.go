@@ -45,6 +45,7 @@ func (r *round) judge() error {
 			return err
 		}
 	}
+	r.judgeReports()
 	for _, l := range r.labels {
 		if err := r.judgeHistory(l, seen.Ops[l.Name]); err != nil {
 			return err
@@ -78,6 +79,21 @@ func (r *round) judgeDropped(logs map[string][]tier.Line) {
 			}
 		}
 	}
+}
+
+// judgeReports looks whether there is one report for each process: one that was left by
+// a process that is gone, or by a lapse, would delay the next promotion by its TTL.
+func (r *round) judgeReports() {
+	began := time.Now()
+	var keys []string
+	var err error
+	if !r.await(func() bool {
+		keys, err = r.consul.Keys(reports)
+		return err == nil && len(keys) == len(r.instances)
+	}) {
+		r.violated("%v after all was well there are the reports %q, %v; want one for each instance", patience, keys, err)
+	}
+	r.result.Stale = time.Since(began)
 }
 
 // needless tells why a connection need not have been ended; empty: it had to be, or

@@ -38,6 +38,7 @@ type Result struct {
 	Packets    int // to masters
 	Gap        time.Duration
 	Await      time.Duration // that await-fence took
+	Stale      time.Duration // that reports of those who are gone were there when all was well
 	Violations []string
 }
 

@@ -53,6 +53,9 @@ func Run(ctx context.Context, o Options, out io.Writer) (*Table, error) {
 		if err != nil {
 			return t, err
 		}
+		if result.Stale > time.Second {
+			fmt.Fprintf(out, "         a report of a life that is over was there for %v when all was well\n", result.Stale.Round(time.Millisecond))
+		}
 		fmt.Fprintf(out, "         took %v; cut %d, carried %d, %d requests, await-fence %v, longest gap %v\n",
 			time.Since(start).Round(time.Millisecond), result.Cut, result.Carried, result.Requests, result.Await.Round(time.Millisecond), result.Gap.Round(time.Millisecond))
 	}

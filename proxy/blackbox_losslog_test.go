@@ -250,7 +250,7 @@ func TestMasterThatIsTheProxyItselfIsSaidToBeALoop(t *testing.T) {
 	}
 	r.set(own) // a loss goes on with it
 	r.set(r.two.addr)
-	r.log.wantChanges(t, elected(r.one.addr), failoverLine(r.one.addr, none, 2, 1, "reason", "loop"), backLine(r.two.addr))
+	r.log.wantChanges(t, elected(r.one.addr), failoverLine(r.one.addr, none, 2, 1, "reason", "loop"), backInEpoch(r.two.addr, 5))
 }
 
 // TestLiveConnectionsOfALossAreThoseThatReachedTheMaster: not the held, nor

@@ -159,8 +159,8 @@ func (n *inquiry) checkLabel(ctx context.Context, w *labelWatch) LabelCheck {
 
 // checkLeader follows a leader key as far as one look at each thing leads.
 func (n *inquiry) checkLeader(ctx context.Context, w *labelWatch, out *LabelCheck) error {
-	o := newOffice(w.config)
-	l := leader{key: w.leader.key, office: &o}
+	o := newMastership(w.config)
+	l := leader{key: w.leader.key, mastership: &o}
 	key, err := n.view(ctx, w.main.watch.question, "")
 	if err != nil {
 		return err

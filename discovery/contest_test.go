@@ -148,7 +148,7 @@ func (c *contest) show(v view) {
 		c.holder, c.held, c.proved = next, nil, false
 		return
 	}
-	if next != c.holder || c.office.state != Found && !v.entry.equal(c.held) {
+	if next != c.holder || c.mastership.state != Found && !v.entry.equal(c.held) {
 		c.term++
 		c.proved = false
 	}
@@ -165,23 +165,23 @@ func (c *contest) look() {
 			return k.host != "" && c.holder == 2 || k.host == "" && whose(k.addr) == c.holder
 		})
 	}
-	before, live := c.office.state, c.live
+	before, live := c.mastership.state, c.live
 	c.obey(c.leader.look(c.shown, c.evidence, c.now))
-	if c.shown.kind == unknown && c.office.state != before {
-		c.t.Fatalf("went from %q to %q by an unknown answer", before, c.office.state)
+	if c.shown.kind == unknown && c.mastership.state != before {
+		c.t.Fatalf("went from %q to %q by an unknown answer", before, c.mastership.state)
 	}
 	if c.live >= 0 && c.holder >= 0 && c.live != c.holder {
 		c.t.Fatalf("live connections go to %d while %d holds the key", c.live, c.holder)
 	}
-	if c.holder < 0 && c.held == nil && c.shown.kind != unknown && c.office.state == Found {
+	if c.holder < 0 && c.held == nil && c.shown.kind != unknown && c.mastership.state == Found {
 		c.t.Fatal("somebody is master while nobody holds the key")
 	}
 	if live >= 0 && c.live < 0 && live == c.holder {
 		c.t.Fatalf("cut from %d, who holds the key", live)
 	}
-	state := c.office.state
-	if o := c.leader.look(c.shown, c.evidence, c.now); o.do != nothing || c.office.state != state {
-		c.t.Fatalf("the same again: got order %+v, and %q after %q; want nothing", o, c.office.state, state)
+	state := c.mastership.state
+	if o := c.leader.look(c.shown, c.evidence, c.now); o.do != nothing || c.mastership.state != state {
+		c.t.Fatalf("the same again: got order %+v, and %q after %q; want nothing", o, c.mastership.state, state)
 	}
 	c.subscribe()
 }
@@ -219,12 +219,12 @@ func (c *contest) obey(o order) {
 		c.live = -1
 	case clearMaster:
 		c.lost = c.now
-		if c.live >= 0 && c.office.lost == CutLive && c.office.lostAfter == 0 {
+		if c.live >= 0 && c.mastership.lost == CutLive && c.mastership.lostAfter == 0 {
 			c.t.Fatal("kept live connections; want them cut at once")
 		}
 	}
-	if o.do != nothing && (o.do == setMaster) != (c.office.state == Found) {
-		c.t.Fatalf("got order %+v in state %q", o, c.office.state)
+	if o.do != nothing && (o.do == setMaster) != (c.mastership.state == Found) {
+		c.t.Fatalf("got order %+v in state %q", o, c.mastership.state)
 	}
 }
 
@@ -232,7 +232,7 @@ func (c *contest) obey(o order) {
 func (c *contest) resolve() {
 	c.hosts = map[string]netip.Addr{"pg3.example": c.address}
 	if !c.fenced {
-		c.obey(c.office.resolved(c.address, c.now))
+		c.obey(c.mastership.resolved(c.address, c.now))
 	}
 }
 
@@ -254,13 +254,13 @@ func (c *contest) answer() {
 
 func (c *contest) expire(by time.Duration) {
 	c.now = c.now.Add(by)
-	due := c.office.lost == CutLive && !c.lost.IsZero() && c.now.Sub(c.lost) >= c.office.lostAfter
+	due := c.mastership.lost == CutLive && !c.lost.IsZero() && c.now.Sub(c.lost) >= c.mastership.lostAfter
 	live := c.live
-	c.obey(c.office.expire(c.now))
+	c.obey(c.mastership.expire(c.now))
 	if live >= 0 && c.live < 0 && !due {
 		c.t.Fatal("cut before the master had been lost for long enough")
 	}
-	if due && c.live >= 0 && c.office.state != Found {
+	if due && c.live >= 0 && c.mastership.state != Found {
 		c.t.Fatal("kept live connections for longer than a master may be lost")
 	}
 }

@@ -22,7 +22,7 @@
 // answer goes, one at a time, to the watch of its question, and from there to the
 // labels that it changes something for, each with a goroutine of its own:
 //
-//	agent.ask -> watch.take -> view.after -> labelWatch.look -> service or leader -> office -> Sink
+//	agent.ask -> watch.take -> view.after -> labelWatch.look -> service or leader -> mastership -> Sink
 //	             indexFilter: does           elect: who is master
 //	             the answer count?           of those who claim to be?
 //
@@ -30,7 +30,7 @@
 // consistent read where an answer is no proof. A view is what a label knows by the
 // last answer that counted for it; a label always looks at the newest. elect is a
 // pure function of the candidates, so that every instance of a tier chooses the
-// same master; leader has the table of what follows from a leader key. office
+// same master; leader has the table of what follows from a leader key. mastership
 // turns that into orders. Where the winner is known by a host name, a resolver
 // looks that up; it does so beside the label, and for nobody but the winner. Then
 // the labelWatch, which alone calls the Sink for its label, carries the order out. There

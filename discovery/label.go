@@ -12,13 +12,13 @@ import (
 // alone calls the sink for it, so that those calls never overlap. It looks at
 // the newest view of what it subscribed to: there is no queue that could go stale.
 type labelWatch struct {
-	label  string
-	source *Consul
-	config Config // for this label
-	office office
-	choice service // by a service
-	leader *leader // by a leader key; nil: by a service
-	log    zerolog.Logger
+	label      string
+	source     *Consul
+	config     Config // for this label
+	mastership mastership
+	choice     service // by a service
+	leader     *leader // by a leader key; nil: by a service
+	log        zerolog.Logger
 
 	main    *subscription // to the service, or to the leader key
 	member  *subscription // to the member that holds the key; nil: not needed
@@ -49,20 +49,20 @@ type labelWatch struct {
 func newLabelWatch(l Label, s *Consul, lookup lookupFunc, log zerolog.Logger) *labelWatch {
 	c := s.config.Of(l).withDefaults()
 	w := &labelWatch{
-		label:    l.Name,
-		source:   s,
-		config:   c,
-		office:   newOffice(c),
-		log:      log.With().Str("label", l.Name).Logger(),
-		changed:  make(chan struct{}, 1),
-		resolver: newResolver(lookup, c.ResolveTimeout, backoff{first: c.Backoff, most: c.BackoffMax}),
-		prober:   newProber(),
-		redial:   make(chan struct{}, 1),
-		status:   LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
+		label:      l.Name,
+		source:     s,
+		config:     c,
+		mastership: newMastership(c),
+		log:        log.With().Str("label", l.Name).Logger(),
+		changed:    make(chan struct{}, 1),
+		resolver:   newResolver(lookup, c.ResolveTimeout, backoff{first: c.Backoff, most: c.BackoffMax}),
+		prober:     newProber(),
+		redial:     make(chan struct{}, 1),
+		status:     LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
 	}
-	w.choice = service{conflict: c.OnConflict, office: &w.office}
+	w.choice = service{conflict: c.OnConflict, mastership: &w.mastership}
 	if l.Leader != nil {
-		w.leader = &leader{key: *l.Leader, office: &w.office}
+		w.leader = &leader{key: *l.Leader, mastership: &w.mastership}
 		w.status.Source, w.status.Leader = SourceLeaderKey, &LeaderStatus{Key: l.Leader.Key}
 	}
 	return w
@@ -123,7 +123,7 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 		return
 	}
 	w.extend(sink)
-	if w.office.state == Unreachable && v.begun <= w.fencedRead {
+	if w.mastership.state == Unreachable && v.begun <= w.fencedRead {
 		w.publish()
 		return // reads went unanswered, and only a read ends that
 	}
@@ -137,8 +137,8 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 	o := w.choose(v)
 	w.apply(o, sink)
 	if w.reporter != nil {
-		if w.office.isNameless() { // the election of another cuts at once
-			w.apply(w.office.unseat(), sink)
+		if w.mastership.isNameless() { // the election of another cuts at once
+			w.apply(w.mastership.oustForSuccessor(), sink)
 		}
 		w.obey(o, v)
 	}
@@ -152,12 +152,12 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 func (w *labelWatch) isConfirmation(v view) bool {
 	last := w.last
 	w.last, last.begun, last.index = v, v.begun, v.index
-	return w.leader == nil && v == last && v.begun > 0 && w.office.state == Found && w.office.address.IsValid()
+	return w.leader == nil && v == last && v.begun > 0 && w.mastership.state == Found && w.mastership.address.IsValid()
 }
 
 // confirm tells the sink as of when the present master is known to be right.
 func (w *labelWatch) confirm(begun time.Duration, sink Sink) {
-	w.office.begun = begun
+	w.mastership.begun = begun
 	if begun > w.confirmed {
 		w.confirmed = begun
 		sink.Confirm(w.label, begun)
@@ -168,7 +168,7 @@ func (w *labelWatch) confirm(begun time.Duration, sink Sink) {
 // winner, when that is another one or its registration has changed, and the
 // REST API of a leader that is not ready.
 func (w *labelWatch) follow(ctx context.Context) {
-	c := w.office.winner
+	c := w.mastership.winner
 	if w.leader != nil {
 		url, term := w.leader.asksAPI()
 		w.prober.ask(ctx, url, term)
@@ -201,15 +201,15 @@ func (w *labelWatch) resolved(ctx context.Context, r lookupResult, sink Sink) {
 	}
 	addr := w.resolver.known[r.host]
 	w.reported.lookup(w.log, r, addr)
-	if w.office.winner.host == r.host {
-		w.apply(w.office.resolved(addr, r.at), sink)
+	if w.mastership.winner.host == r.host {
+		w.apply(w.mastership.resolved(addr, r.at), sink)
 	}
 	w.look(ctx, sink)
 }
 
 // retry takes the hint that dials to the master fail.
 func (w *labelWatch) retry(ctx context.Context) {
-	w.resolver.retry(ctx, w.office.winner.host, w.office.winner.port)
+	w.resolver.retry(ctx, w.mastership.winner.host, w.mastership.winner.port)
 	if w.member != nil {
 		w.member.watch.verifyAll()
 	}
@@ -227,7 +227,7 @@ func (w *labelWatch) apply(o order, sink Sink) {
 		w.publish()
 	case clearMaster, cutMaster:
 		w.publish()
-		sink.ClearMaster(w.label, Loss{State: w.office.state, Why: w.office.why, Cut: o.do == cutMaster})
+		sink.ClearMaster(w.label, Loss{State: w.mastership.state, Why: w.mastership.why, Cut: o.do == cutMaster})
 	default:
 		w.publish()
 	}

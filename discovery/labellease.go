@@ -14,7 +14,7 @@ const fenceGrace = 200 * time.Millisecond
 // fenceDue answers when the outage of now is long enough to be fenced, since
 // boot; 0: there is none, or the policy is another.
 func (w *labelWatch) fenceDue() time.Duration {
-	if w.config.OnOutage != Fence || w.office.state == Starting || w.office.state == Unreachable {
+	if w.config.OnOutage != Fence || w.mastership.state == Starting || w.mastership.state == Unreachable {
 		return 0
 	}
 	if first, _ := w.main.watch.outage.since(); first > 0 {
@@ -27,7 +27,7 @@ func (w *labelWatch) fenceDue() time.Duration {
 // outage is long enough that began with the first read unanswered since, or with
 // the next one. 0: an outage is not fenced, or is.
 func (w *labelWatch) outageLease() time.Duration {
-	if w.config.OnOutage != Fence || w.office.state == Unreachable {
+	if w.config.OnOutage != Fence || w.mastership.state == Unreachable {
 		return 0
 	}
 	first, answered := w.main.watch.outage.since()
@@ -67,7 +67,7 @@ func (w *labelWatch) wait() (time.Duration, bool) {
 	} else if due > 0 {
 		waits = append(waits, due-sinceBoot())
 	}
-	for _, at := range []time.Time{w.office.cutAt, w.reread} {
+	for _, at := range []time.Time{w.mastership.cutAt, w.reread} {
 		if !at.IsZero() {
 			waits = append(waits, time.Until(at))
 		}
@@ -91,7 +91,7 @@ func (w *labelWatch) expire(ctx context.Context, sink Sink) {
 		w.member.watch.verifyAll()
 		w.awaitMember()
 	}
-	w.apply(w.office.expire(now), sink)
+	w.apply(w.mastership.expire(now), sink)
 	due := w.fenceDue()
 	switch {
 	case due == 0 || sinceBoot() < due:
@@ -101,7 +101,7 @@ func (w *labelWatch) expire(ctx context.Context, sink Sink) {
 		w.main.watch.verifyAll()
 	case !now.Before(w.grace):
 		w.grace, w.fencedRead = time.Time{}, w.main.see().begun
-		w.apply(w.office.fence(), sink)
+		w.apply(w.mastership.fence(), sink)
 		w.follow(ctx)
 	}
 }
@@ -112,7 +112,7 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 	s := w.reporter.look(w.label, v.begun)
 	w.reportEnds = s.ends
 	if s.over {
-		w.apply(w.office.oust(Unreachable, reasonLease), sink)
+		w.apply(w.mastership.oust(Unreachable, reasonLease), sink)
 		w.reporter.leave(w.label)
 		w.left = sinceBoot()
 		w.lookedUp = candidate{} // the address that its host name stands for is forgotten
@@ -122,8 +122,8 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 	if !s.joined && v.kind != unknown && v.begun > w.left {
 		w.reporter.join(w.label, v.index, w.changed, w.main.watch.verifyAll)
 	}
-	if !s.mayServe && w.office.state == Found {
-		w.apply(w.office.oust(Unreachable, reasonLease), sink) // the report is another one
+	if !s.mayServe && w.mastership.state == Found {
+		w.apply(w.mastership.oust(Unreachable, reasonLease), sink) // the report is another one
 	}
 	return s.mayServe
 }
@@ -137,8 +137,8 @@ func (w *labelWatch) obey(o order, v view) {
 		return
 	}
 	master := ""
-	if w.office.state == Found {
-		master = w.office.address.String()
+	if w.mastership.state == Found {
+		master = w.mastership.address.String()
 	}
 	w.reporter.obey(w.label, v.index, master)
 }

@@ -7,7 +7,7 @@ import (
 
 // publish makes known what the label is, for snapshot.
 func (w *labelWatch) publish() {
-	status := LabelStatus{Label: w.label, State: w.office.state, Source: SourceService, Why: w.office.why}
+	status := LabelStatus{Label: w.label, State: w.mastership.state, Source: SourceService, Why: w.mastership.why}
 	switch {
 	case w.leader != nil:
 		status.Source, status.Leader = SourceLeaderKey, w.leader.status()

@@ -40,14 +40,14 @@ func (k *LeaderKey) validate() error {
 //	a value that names nobody, same session        unknown: nothing changes
 //	the same, with the lock ignored                unknown: nothing changes
 //	a value that names nobody, another session     cut at once: the lock has changed hands
-//	a master in office that is not ready           nothing: readiness is asked for once an election
-//	the member's address changes in office         a failover to the new address
+//	the present master is not ready any more       nothing: readiness is asked for once an election
+//	the present master's address changes           a failover to the new address
 //
 // A key that a restored snapshot brought back has a lower index: indexFilter
 // rules on that before anything gets here.
 type leader struct {
-	key    LeaderKey
-	office *office
+	key        LeaderKey
+	mastership *mastership
 
 	entry  *entry // the last that counted; nil: the key is absent, or was not read yet
 	holder string // who holds the key by it; empty: nobody
@@ -90,9 +90,9 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 		return l.install(key)
 	}
 	if l.master != "" && l.holder != l.master {
-		return l.office.oust(None, l.waitsFor())
+		return l.mastership.oust(None, l.waitsFor())
 	}
-	return l.office.lose(l.waitsFor(), now)
+	return l.mastership.lose(l.waitsFor(), now)
 }
 
 // install makes the holder master. While its host name is looked up, an earlier
@@ -100,9 +100,9 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 func (l *leader) install(key view) order {
 	another := l.holder != l.master
 	l.master = l.holder
-	o := l.office.elect(l.member.place, key.arrived, key.begun)
-	if another && l.office.isNameless() {
-		return l.office.unseat()
+	o := l.mastership.elect(l.member.place, key.arrived, key.begun)
+	if another && l.mastership.isNameless() {
+		return l.mastership.oustForSuccessor()
 	}
 	return o
 }
@@ -127,15 +127,15 @@ func (l *leader) follow(key view, now time.Time) (order, bool) {
 	if err != nil {
 		l.reject = &reject{who: "leader key " + quoted(l.key.Key), why: err.Error()}
 		if l.key.LockIgnored || l.held != nil && e.session == l.held.session {
-			if l.office.state != Found {
-				l.office.why = l.reject.String()
+			if l.mastership.state != Found {
+				l.mastership.why = l.reject.String()
 			}
 			return order{}, false // as good as unknown
 		}
 		l.begin("")
-		return l.office.oust(None, l.reject.String()), false
+		return l.mastership.oust(None, l.reject.String()), false
 	}
-	if name := strings.TrimSpace(e.value); name != l.holder || l.office.state != Found && !e.equal(l.held) {
+	if name := strings.TrimSpace(e.value); name != l.holder || l.mastership.state != Found && !e.equal(l.held) {
 		l.begin(name)
 	}
 	l.held = e
@@ -191,7 +191,7 @@ func placeAt(host, port string) (candidate, error) {
 // lose notes that nobody holds the key.
 func (l *leader) lose(why string, now time.Time) order {
 	l.begin("")
-	return l.office.lose(why, now)
+	return l.mastership.lose(why, now)
 }
 
 // begin starts the term of holder, of whom nothing is known yet; empty: of nobody.
@@ -294,6 +294,6 @@ func (l *leader) status() *LeaderStatus {
 	if e := l.entry; e != nil {
 		s.Holder, s.Locked, s.ModifyIndex = short(strings.ToValidUTF8(strings.TrimSpace(e.value), "\uFFFD")), e.session != "", e.modify
 	}
-	s.Ready = l.holder != "" && l.ready && l.office.state == Found
+	s.Ready = l.holder != "" && l.ready && l.mastership.state == Found
 	return s
 }

@@ -31,8 +31,8 @@ func (c *contest) step() {
 	case 9:
 		switch c.next() % 4 {
 		case 0:
-			if c.office.state != Starting {
-				c.obey(c.office.fence())
+			if c.mastership.state != Starting {
+				c.obey(c.mastership.fence())
 				c.live, c.fenced = -1, true
 			}
 		default:
@@ -83,10 +83,10 @@ func (c *contest) checkEnd() {
 	var want netip.AddrPort
 	switch i := c.holder; {
 	case e != nil && e.value == "/nonsense", i < 0: // nobody, or as good as unknown
-		if i >= 0 && c.office.state == Found {
+		if i >= 0 && c.mastership.state == Found {
 			return
 		}
-	case k.Format == PatroniFormat && c.members[i].kind != found && c.office.state == Found: // where it is was read earlier
+	case k.Format == PatroniFormat && c.members[i].kind != found && c.mastership.state == Found: // where it is was read earlier
 		return
 	case k.Format == PatroniFormat && c.members[i].kind != found && !c.leader.member.isPlaced():
 	case k.Ready == ReadyAPI && !c.ready[i] && !c.leader.ready, k.Ready == ReadyCatalog && !c.passing[i] && !c.leader.ready:
@@ -99,11 +99,11 @@ func (c *contest) checkEnd() {
 		}
 		want = netip.AddrPortFrom(address, uint16(5432+c.wayOf(i)))
 	}
-	if got := c.office.state; (got == Found) != want.IsValid() {
-		c.t.Fatalf("ended in state %q (%s); want the master %v. The key is %+v, its holder %d", got, c.office.why, want, c.key.entry, c.holder)
+	if got := c.mastership.state; (got == Found) != want.IsValid() {
+		c.t.Fatalf("ended in state %q (%s); want the master %v. The key is %+v, its holder %d", got, c.mastership.why, want, c.key.entry, c.holder)
 	}
-	if want.IsValid() && c.office.master.Address != want {
-		c.t.Fatalf("ended with the master %v; want %v", c.office.master.Address, want)
+	if want.IsValid() && c.mastership.master.Address != want {
+		c.t.Fatalf("ended with the master %v; want %v", c.mastership.master.Address, want)
 	}
 }
 
@@ -130,7 +130,7 @@ func FuzzLeader(f *testing.F) {
 			p.OnLost, p.LostAfter = LostPolicy(kind/12%2), time.Duration(kind/24%2)*5*time.Second
 		}
 		c.pursuit = *newPursuit(t, key, policy)
-		c.leader.office = &c.office
+		c.leader.mastership = &c.mastership
 		for len(c.in) > 0 {
 			c.step()
 		}

@@ -10,10 +10,10 @@ import (
 
 // pursuit moves a leader along, one view after another.
 type pursuit struct {
-	t      *testing.T
-	office office
-	leader leader
-	now    time.Time
+	t          *testing.T
+	mastership mastership
+	leader     leader
+	now        time.Time
 
 	key view
 	evidence
@@ -26,8 +26,8 @@ func newPursuit(t *testing.T, key LeaderKey, policy ...func(*Config)) *pursuit {
 		f(&c)
 	}
 	key.Key = "service/pg/leader"
-	p := &pursuit{t: t, office: newOffice(c), now: time.Unix(1e9, 0)}
-	p.leader = leader{key: key, office: &p.office}
+	p := &pursuit{t: t, mastership: newMastership(c), now: time.Unix(1e9, 0)}
+	p.leader = leader{key: key, mastership: &p.mastership}
 	return p
 }
 
@@ -60,7 +60,7 @@ func (p *pursuit) check(want string, o order) {
 		got += " " + o.master.Address.String()
 	}
 	if got != want {
-		p.t.Fatalf("got %q; want %q (%s)", got, want, p.office.why)
+		p.t.Fatalf("got %q; want %q (%s)", got, want, p.mastership.why)
 	}
 }
 
@@ -75,8 +75,8 @@ func (p *pursuit) ready(want string) {
 
 func (p *pursuit) why(want string) {
 	p.t.Helper()
-	if !strings.Contains(p.office.why, want) {
-		p.t.Errorf("got why %q; want %q in it", p.office.why, want)
+	if !strings.Contains(p.mastership.why, want) {
+		p.t.Errorf("got why %q; want %q in it", p.mastership.why, want)
 	}
 }
 
@@ -147,8 +147,8 @@ func TestLeaderIsMasterOnceItsAPISaysSo(t *testing.T) {
 	p.look("")
 	p.why("503")
 	p.ready("set 10.0.0.1:5432")
-	if p.office.why != "" || p.office.master.ServiceID != "pg1" {
-		t.Errorf("got why %q and master %+v; want pg1 in office", p.office.why, p.office.master)
+	if p.mastership.why != "" || p.mastership.master.ServiceID != "pg1" {
+		t.Errorf("got why %q and master %+v; want pg1 to be master", p.mastership.why, p.mastership.master)
 	}
 }
 
@@ -198,17 +198,17 @@ func TestSameHolderWithANewSessionIsNothing(t *testing.T) {
 	p := patroni(t)
 	p.keyIs(holding("pg1", "s2"), "")
 	p.keyIs(holding(" pg1\n", "s3"), "")
-	if p.office.state != Found {
-		t.Errorf("got state %q; want it found still", p.office.state)
+	if p.mastership.state != Found {
+		t.Errorf("got state %q; want it found still", p.mastership.state)
 	}
 }
 
 // TestNewSessionAfterAFenceMustBeReadyAgain: nobody could see what became of the lock.
 func TestNewSessionAfterAFenceMustBeReadyAgain(t *testing.T) {
 	p := patroni(t)
-	p.check("cut", p.office.fence())
+	p.check("cut", p.mastership.fence())
 	p.look("set 10.0.0.1:5432") // held as it was all the time
-	p.check("cut", p.office.fence())
+	p.check("cut", p.mastership.fence())
 	p.keyIs(holding("pg1", "s2"), "clear")
 	p.why("REST API")
 	p.ready("set 10.0.0.1:5432")
@@ -259,8 +259,8 @@ func TestReadinessIsNotAskedOfAMasterInOffice(t *testing.T) {
 	p.look("")
 	p.member = holding("nonsense", "")
 	p.look("")
-	if p.office.state != Found {
-		t.Errorf("got state %q; want it found still", p.office.state)
+	if p.mastership.state != Found {
+		t.Errorf("got state %q; want it found still", p.mastership.state)
 	}
 }
 
@@ -303,8 +303,8 @@ func TestMemberThatCannotBeOneIsNotFollowed(t *testing.T) {
 func TestUnknownKeyChangesNothing(t *testing.T) {
 	p := patroni(t)
 	p.keyIs(view{denied: "denied"}, "")
-	if p.office.state != Found {
-		t.Errorf("got state %q; want it found still", p.office.state)
+	if p.mastership.state != Found {
+		t.Errorf("got state %q; want it found still", p.mastership.state)
 	}
 }
 
@@ -316,7 +316,7 @@ func TestLeaderByAHostNameIsCutFromTheOldOneFirst(t *testing.T) {
 	if p.leader.status().Ready {
 		t.Error("got it said to be ready while its name is looked up; want that once it is master")
 	}
-	p.check("set 10.0.0.2:5432", p.office.resolved(netip.MustParseAddr("10.0.0.2"), p.now))
+	p.check("set 10.0.0.2:5432", p.mastership.resolved(netip.MustParseAddr("10.0.0.2"), p.now))
 }
 
 func TestNewLeaderByAHostNameCutsThoseWhoWereKept(t *testing.T) {
@@ -345,8 +345,8 @@ func TestLeaderIsReadyByTheCatalog(t *testing.T) {
 	for _, later := range []view{missing, {kind: found, claims: &claims{candidates: []candidate{master(1, 1)}}}} {
 		p.catalog = later
 		p.look("")
-		if p.office.state != Found || !p.leader.ready {
-			t.Errorf("got state %q, ready %t; want it in office, whatever the catalog says", p.office.state, p.leader.ready)
+		if p.mastership.state != Found || !p.leader.ready {
+			t.Errorf("got state %q, ready %t; want it to be master, whatever the catalog says", p.mastership.state, p.leader.ready)
 		}
 	}
 	if p.leader.asksCatalog() {
@@ -363,7 +363,7 @@ func TestLeaderByAHostNameIsReadyByTheCatalog(t *testing.T) {
 	}
 	p.hosts = map[string]netip.Addr{"sync-2.example": netip.MustParseAddr("10.0.0.2")}
 	p.look("")
-	p.check("set 10.0.0.2:7800", p.office.resolved(p.hosts["sync-2.example"], p.now))
+	p.check("set 10.0.0.2:7800", p.mastership.resolved(p.hosts["sync-2.example"], p.now))
 	q := newPursuit(t, LeaderKey{Ready: ReadyCatalog})
 	q.catalog = view{kind: found, claims: &claims{candidates: []candidate{{host: "sync-2.example", port: 7801}}}}
 	q.keyIs(holding("sync-2.example:7800", "s1"), "clear")
@@ -378,14 +378,14 @@ func TestLostAfterWaitsBeforeItCuts(t *testing.T) {
 	p := patroni(t, func(c *Config) { c.LostAfter = 10 * time.Second })
 	p.keyIs(missing, "clear")
 	lost := p.now
-	p.check("", p.office.expire(lost.Add(9*time.Second)))
+	p.check("", p.mastership.expire(lost.Add(9*time.Second)))
 	p.keyIs(holding("pg1", "s2"), "")
 	p.ready("set 10.0.0.1:5432") // back in time
-	if !p.office.cutAt.IsZero() {
-		t.Errorf("got a cut still due at %v; want none, or the label looks for it again and again", p.office.cutAt)
+	if !p.mastership.cutAt.IsZero() {
+		t.Errorf("got a cut still due at %v; want none, or the label looks for it again and again", p.mastership.cutAt)
 	}
-	p.check("", p.office.expire(lost.Add(time.Hour)))
+	p.check("", p.mastership.expire(lost.Add(time.Hour)))
 	p.keyIs(missing, "clear")
-	p.check("cut", p.office.expire(p.now.Add(10*time.Second)))
-	p.check("", p.office.expire(p.now.Add(11*time.Second)))
+	p.check("cut", p.mastership.expire(p.now.Add(10*time.Second)))
+	p.check("", p.mastership.expire(p.now.Add(11*time.Second)))
 }

@@ -167,7 +167,7 @@ func TestMastersAreNotProbedInOffice(t *testing.T) {
 	r.heard(0)
 	time.Sleep(100 * time.Millisecond)
 	if n := m.Probes(); n > before+maxProbes {
-		t.Errorf("got %d probes of a master in office; want none", n-before)
+		t.Errorf("got %d probes of the present master; want none", n-before)
 	}
 	r.calls("default clear", set1)
 }

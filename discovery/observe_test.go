@@ -106,7 +106,7 @@ func TestNewMasterElected(t *testing.T) {
 
 // TestReadThatNamedOneMasterConfirmsNoOther: each by what named it.
 func TestReadThatNamedOneMasterConfirmsNoOther(t *testing.T) {
-	o := newOffice(Config{})
+	o := newMastership(Config{})
 	if got := o.elect(master(1, 1), time.Time{}, 5).confirm; got != 5 {
 		t.Errorf("got %v confirmed; want 5", got)
 	}

@@ -5,7 +5,7 @@ package discovery
 type observer struct {
 	filter indexFilter
 	view   view
-	office
+	mastership
 	service
 }
 
@@ -18,8 +18,8 @@ type seenOrder struct {
 }
 
 func newObserver(c Config, agents int) *observer {
-	o := &observer{filter: newIndexFilter(agents, c.confirmedFor(), c.RegressAfter), office: newOffice(c)}
-	o.service = service{conflict: c.OnConflict, office: &o.office}
+	o := &observer{filter: newIndexFilter(agents, c.confirmedFor(), c.RegressAfter), mastership: newMastership(c)}
+	o.service = service{conflict: c.OnConflict, mastership: &o.mastership}
 	return o
 }
 

@@ -35,7 +35,7 @@ func (w *labelWatch) report() {
 	if c := w.choice.claims; c != nil {
 		w.reported.claims(w.log, c.rejects)
 		var failing []Failing
-		if w.office.state == None {
+		if w.mastership.state == None {
 			failing = c.failing
 		}
 		w.reported.checks(w.log, failing)
@@ -84,7 +84,7 @@ func (r *reported) checks(log zerolog.Logger, failing []Failing) {
 
 // leader says once of each leader that it is not master yet, and why.
 func (r *reported) leader(log zerolog.Logger, l *leader) {
-	if l.holder == "" || l.term == r.term || l.office.state == Found {
+	if l.holder == "" || l.term == r.term || l.mastership.state == Found {
 		return
 	}
 	r.term = l.term

@@ -45,7 +45,7 @@ func (r *reporter) isDead(p *api.KVPair) bool {
 // that was in one, and so has cut: until then await-fence must find it there.
 func (r *reporter) removeStale(ctx context.Context) {
 	r.mu.Lock()
-	for _, s := range r.seats {
+	for _, s := range r.labels {
 		if s.Life != r.beat.Life {
 			r.mu.Unlock()
 			return // its leaving is written, and then it is tried again

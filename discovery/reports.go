@@ -29,16 +29,16 @@ type reporter struct {
 	beat     fence.Beat
 	random   string // of this life
 	revision uint64 // of what the entry is to say
-	seats    map[string]*seat
+	labels   map[string]*reportedLabel
 	stale    []string // keys of earlier lives, to be taken away
 	trouble  string   // why the last write failed; empty: it did not
 	since    time.Time
 	turn     int // whose turn it is among the agents
 }
 
-// seat is one label of an entry.
-type seat struct {
-	fence.Seat
+// reportedLabel is one label of an entry.
+type reportedLabel struct {
+	fence.LabelLease
 	obeyed  uint64
 	master  string
 	changed chan struct{} // of the label
@@ -53,7 +53,7 @@ func newReporter(c Reports, dc string, agents []*agent, log zerolog.Logger) *rep
 		writes: rate.NewLimiter(20, 20),
 		beat:   fence.Beat{TTL: c.TTL},
 		random: newRandom(),
-		seats:  make(map[string]*seat),
+		labels: make(map[string]*reportedLabel),
 	}
 }
 
@@ -98,7 +98,7 @@ func (r *reporter) look(label string, begun time.Duration) standing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := sinceBoot()
-	s := r.seats[label]
+	s := r.labels[label]
 	if s == nil {
 		return standing{}
 	}
@@ -108,7 +108,7 @@ func (r *reporter) look(label string, begun time.Duration) standing {
 	if s.IsOver(now, r.beat) {
 		return standing{joined: true, over: true}
 	}
-	s.Seat = s.Look(begun)
+	s.LabelLease = s.Look(begun)
 	return standing{joined: true, mayServe: s.Read > 0, ends: s.Lease(r.beat)}
 }
 
@@ -120,9 +120,9 @@ func (r *reporter) join(label string, obeyed uint64, changed chan struct{}, veri
 		r.lapse()
 	}
 	r.revision++
-	s := &seat{obeyed: obeyed, changed: changed, verify: verify}
-	s.Seat = s.Join(r.beat.Life, r.revision)
-	r.seats[label] = s
+	s := &reportedLabel{obeyed: obeyed, changed: changed, verify: verify}
+	s.LabelLease = s.Join(r.beat.Life, r.revision)
+	r.labels[label] = s
 	signal(r.wake)
 }
 
@@ -131,8 +131,8 @@ func (r *reporter) join(label string, obeyed uint64, changed chan struct{}, veri
 func (r *reporter) leave(label string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.seats[label] != nil {
-		delete(r.seats, label)
+	if r.labels[label] != nil {
+		delete(r.labels, label)
 		r.revision++
 		signal(r.wake)
 	}
@@ -142,7 +142,7 @@ func (r *reporter) leave(label string) {
 func (r *reporter) obey(label string, index uint64, master string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.seats[label]
+	s := r.labels[label]
 	if s == nil || s.obeyed == index && s.master == master {
 		return
 	}
@@ -156,7 +156,7 @@ func (r *reporter) status(label string) *ReportStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := &ReportStatus{Key: r.key(), Error: r.trouble}
-	if s := r.seats[label]; s != nil {
+	if s := r.labels[label]; s != nil {
 		out.Obeyed, out.Lease = s.obeyed, s.Lease(r.beat)
 	}
 	return out
@@ -167,7 +167,7 @@ func (r *reporter) lapse() {
 	r.stale = append(r.stale, r.key())
 	r.beat = r.beat.Lapse()
 	r.random = newRandom()
-	for _, s := range r.seats {
+	for _, s := range r.labels {
 		signal(s.changed)
 	}
 	signal(r.wake)

@@ -142,7 +142,7 @@ func TestNobodyIsConnectedBeforeTheReportStands(t *testing.T) {
 	stood := time.Duration(0)
 	for _, p := range r.reporters {
 		p.mu.Lock()
-		stood = p.seats["default"].Stood
+		stood = p.labels["default"].Stood
 		p.mu.Unlock()
 	}
 	if confirmed := r.confirmed("default"); confirmed <= stood {

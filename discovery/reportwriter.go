@@ -57,7 +57,7 @@ func (r *reporter) run(ctx context.Context) {
 func (r *reporter) next() (wait time.Duration, idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.seats) == 0 && r.beat.Acked == r.revision {
+	if len(r.labels) == 0 && r.beat.Acked == r.revision {
 		return 0, true
 	}
 	return r.beat.Due(r.revision) - sinceBoot(), false
@@ -99,9 +99,9 @@ func (r *reporter) begin() (w fence.Write, key string, value []byte) {
 	r.beat = r.beat.Begin(now, r.revision)
 	e := fence.Entry{
 		Instance: r.config.Instance, PID: os.Getpid(), Boot: bootID(), TTL: r.config.TTL.Seconds(),
-		Beat: r.beat.Pending.Beat, Labels: make(map[string]fence.State, len(r.seats)),
+		Beat: r.beat.Pending.Beat, Labels: make(map[string]fence.State, len(r.labels)),
 	}
-	for label, s := range r.seats {
+	for label, s := range r.labels {
 		e.Labels[label] = fence.State{Obeyed: s.obeyed, Master: s.master}
 	}
 	return r.beat.Pending, r.key(), e.Encode()
@@ -165,7 +165,7 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 	r.beat = r.beat.ReadBack(now, index, beat)
 	if r.beat.Life != life {
 		r.stale, r.random = append(r.stale, old), newRandom()
-		for _, s := range r.seats {
+		for _, s := range r.labels {
 			signal(s.changed)
 		}
 		r.reportLocked(errors.New("the entry has been deleted, or changed by another, or its lease was over"))
@@ -174,9 +174,9 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 	if r.beat.Acked == acked && failed != nil {
 		return false
 	}
-	for _, s := range r.seats {
+	for _, s := range r.labels {
 		if before := s.Stood; before == 0 {
-			if s.Seat = s.Stand(now, r.beat); s.Stood > 0 {
+			if s.LabelLease = s.Stand(now, r.beat); s.Stood > 0 {
 				s.verify()
 			}
 		}

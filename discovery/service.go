@@ -8,8 +8,8 @@ import (
 // service chooses the master of a label among the instances of a service. It
 // does no I/O and reads no clock. One goroutine owns it.
 type service struct {
-	conflict ConflictPolicy
-	office   *office
+	conflict   ConflictPolicy
+	mastership *mastership
 
 	seen   int     // masters in the last view
 	claims *claims // of the last view; nil: there was none
@@ -20,7 +20,7 @@ func (s *service) look(v view, now time.Time) order {
 	switch v.kind {
 	case none:
 		s.seen, s.claims = 0, v.claims
-		return s.office.lose(whyFailing(v.claims.failing), now)
+		return s.mastership.lose(whyFailing(v.claims.failing), now)
 	case found:
 		s.claims = v.claims
 	default:
@@ -32,9 +32,9 @@ func (s *service) look(v view, now time.Time) order {
 	c := elect(v.claims.candidates)
 	s.seen = c.seen
 	if c.seen > 1 && s.conflict == Refuse {
-		return s.office.oust(Conflict, "")
+		return s.mastership.oust(Conflict, "")
 	}
-	return s.office.elect(c.winner, v.arrived, v.begun)
+	return s.mastership.elect(c.winner, v.arrived, v.begun)
 }
 
 // whyFailing says because of which checks there is no master; empty: of none.

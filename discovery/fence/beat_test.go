@@ -137,7 +137,7 @@ func TestRefusedWriteIsALapse(t *testing.T) {
 
 func TestLabelMayHaveConnectionsByAReadThatBeganAfterItsReportStood(t *testing.T) {
 	b := standing(t, time.Minute)
-	s := Seat{}.Join(b.Life, 2)
+	s := LabelLease{}.Join(b.Life, 2)
 	if got := s.Stand(time.Minute+time.Second, b); got.Stood != 0 {
 		t.Errorf("got %+v by a write of before; want it not to stand", got)
 	}
@@ -166,7 +166,7 @@ func TestLabelMayHaveConnectionsByAReadThatBeganAfterItsReportStood(t *testing.T
 
 func TestLeaseOfALabelIsThatOfTheOlderOfWriteAndRead(t *testing.T) {
 	b := standing(t, time.Minute)
-	s := Seat{Life: b.Life, Revision: 1, Stood: time.Second, Read: 30 * time.Second}
+	s := LabelLease{Life: b.Life, Revision: 1, Stood: time.Second, Read: 30 * time.Second}
 	if got, want := s.Lease(b), 38*time.Second; got != want {
 		t.Errorf("an old read: got a lease until %v; want %v", got, want)
 	}
@@ -181,19 +181,19 @@ func TestLeaseOfALabelIsThatOfTheOlderOfWriteAndRead(t *testing.T) {
 
 func TestLabelLapses(t *testing.T) {
 	b := standing(t, time.Minute)
-	joined := Seat{}.Join(b.Life, 2)
+	joined := LabelLease{}.Join(b.Life, 2)
 	stood := joined
 	stood.Stood = time.Minute
 	read := stood
 	read.Read = time.Minute + 1
 	for _, tc := range []struct {
-		what string
-		seat Seat
-		beat Beat
-		now  time.Duration
-		want bool
+		what  string
+		lease LabelLease
+		beat  Beat
+		now   time.Duration
+		want  bool
 	}{
-		{"it is out", Seat{}, b.Lapse(), time.Hour, false},
+		{"it is out", LabelLease{}, b.Lapse(), time.Hour, false},
 		{"it has joined", joined, b, time.Hour, false},
 		{"the entry has lapsed", joined, b.Lapse(), 0, true},
 		{"it stands", stood, b, time.Minute + 8*time.Second - 1, false},
@@ -201,7 +201,7 @@ func TestLabelLapses(t *testing.T) {
 		{"its lease goes on", read, b, time.Minute + 8*time.Second - 1, false},
 		{"its lease is over", read, b, time.Minute + 8*time.Second, true},
 	} {
-		if got := tc.seat.IsOver(tc.now, tc.beat); got != tc.want {
+		if got := tc.lease.IsOver(tc.now, tc.beat); got != tc.want {
 			t.Errorf("%s: got over %v; want %v", tc.what, got, tc.want)
 		}
 	}

@@ -27,15 +27,15 @@
 //  2. What an entry permits ends before others may take its process for dead: the
 //     lease is the TTL less a fifth, on CLOCK_BOOTTIME, from the older of two
 //     moments: when the last write began that succeeded, and when the label's last
-//     consistent read began that did (Seat.Lease). From the begin, since nobody
+//     consistent read began that did (LabelLease.Lease). From the begin, since nobody
 //     knows when Consul had the one or answered the other; the older, since an
 //     instance that can write but not read obeys nothing.
 //  3. A lapse comes before any answer: it cuts, and what was begun before it gives
-//     nothing (Beat.Answered, Seat.Look). An answer that is late would else extend
+//     nothing (Beat.Answered, LabelLease.Look). An answer that is late would else extend
 //     a lease that is over, over connections that await-fence has not waited for.
 //  4. No client is connected on a read that began before the report stood: after
 //     the answer to the first write that has the label, a consistent read that
-//     begins afterwards names the master (Seat.Admits). Else the election, and an
+//     begins afterwards names the master (LabelLease.Admits). Else the election, and an
 //     await-fence that finds no report, fall between the read and the write. The same
 //     after each lapse.
 //  5. The election of another holder cuts at once, whatever on-lost, lost-after and

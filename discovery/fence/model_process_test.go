@@ -24,7 +24,7 @@ func (m *model) process(s *state, i int, out emit) {
 		case !e.there || e.proc != uint8(i):
 		case e.gen < p.gen:
 			do("takes away the entry of a dead process", func(t *state, _ *process) { t.entries[j] = modelEntry{} })
-		case e.life < p.beat.Life && e.gen == p.gen && (p.seat.Revision == 0 || p.seat.Life == p.beat.Life || m.left):
+		case e.life < p.beat.Life && e.gen == p.gen && (p.label.Revision == 0 || p.label.Life == p.beat.Life || m.left):
 			do("takes away the entry of an earlier life", func(t *state, _ *process) { t.entries[j] = modelEntry{} })
 		}
 	}
@@ -69,7 +69,7 @@ func (m *model) labels(s *state, p *process, do func(string, func(*state, *proce
 		do("cuts, since the lease is over, and leaves", func(_ *state, p *process) {
 			p.act = idle
 			p.connected = p.connected && (m.cut || m.leave)
-			p.seat, p.said, p.read = Seat{}, 0, sight{} // one that began before does not count any more
+			p.label, p.said, p.read = LabelLease{}, 0, sight{} // one that began before does not count any more
 			p.rev++
 		})
 	case p.act == serve && p.by == electedB && p.connected && m.once:
@@ -91,7 +91,7 @@ func (m *model) labels(s *state, p *process, do func(string, func(*state, *proce
 }
 
 func (m *model) obey(p *process, election uint8) {
-	if p.seat.Revision == 0 || p.said == election || m.same && p.said == electedA && election == electedA2 {
+	if p.label.Revision == 0 || p.said == election || m.same && p.said == electedA && election == electedA2 {
 		return
 	}
 	p.said = election
@@ -108,13 +108,13 @@ func (m *model) lapse(t *state, p *process) {
 // read that began at begun; 0: to none.
 func (m *model) look(t *state, p *process, begun time.Duration) {
 	p.news = false
-	if p.beat.IsOver(t.now) && (p.fresh || p.seat.Revision > 0) {
+	if p.beat.IsOver(t.now) && (p.fresh || p.label.Revision > 0) {
 		m.lapse(t, p)
 	}
-	if p.seat.Revision == 0 {
+	if p.label.Revision == 0 {
 		if p.fresh {
 			p.rev++
-			p.seat, p.said = p.seat.Join(p.beat.Life, p.rev), p.knows
+			p.label, p.said = p.label.Join(p.beat.Life, p.rev), p.knows
 		}
 		return
 	}
@@ -122,8 +122,8 @@ func (m *model) look(t *state, p *process, begun time.Duration) {
 		p.act, p.fresh = oust, false
 		return
 	}
-	p.seat = p.seat.Look(begun)
-	if p.seat.Read == 0 {
+	p.label = p.label.Look(begun)
+	if p.label.Read == 0 {
 		return
 	}
 	p.act, p.by = serve, p.knows
@@ -137,18 +137,18 @@ func (m *model) look(t *state, p *process, begun time.Duration) {
 
 // isOut reports whether the label must cut and leave.
 func (m *model) isOut(now time.Duration, p *process) bool {
-	return p.seat.IsOver(now, p.beat) && !(m.olderRead && p.seat.Life == p.beat.Life && p.beat.Stands && !p.beat.IsOver(now))
+	return p.label.IsOver(now, p.beat) && !(m.olderRead && p.label.Life == p.beat.Life && p.beat.Stands && !p.beat.IsOver(now))
 }
 
 // leaseOf is the label's lease.
 func (m *model) leaseOf(p *process) time.Duration {
-	ends := p.seat.Lease(p.beat)
+	ends := p.label.Lease(p.beat)
 	switch {
 	case ends == 0:
 	case m.olderRead:
 		ends = p.beat.Ends()
 	case m.olderWrite:
-		ends = p.seat.Read + LeaseOf(modelTTL)
+		ends = p.label.Read + LeaseOf(modelTTL)
 	case m.fifth:
 		ends += modelTick
 	}
@@ -160,7 +160,7 @@ func (m *model) mayBegin(s *state, p *process) bool {
 	if p.beat.Doubtful {
 		return false
 	}
-	if !m.others && p.seat.Revision == 0 && p.beat.Acked == p.rev {
+	if !m.others && p.label.Revision == 0 && p.beat.Acked == p.rev {
 		return false
 	}
 	return p.beat.IsOver(s.now) || p.beat.Due(p.rev) <= s.now
@@ -206,7 +206,7 @@ func (m *model) begin(t *state, p *process, i, j int, left uint8) {
 	w := p.beat.Pending
 	p.beat = p.beat.Unanswered(w) // that it was made does not tell its index: it is read back in any case
 	t.writes[j] = modelWrite{there: true, key: key{uint8(i), p.gen, w.Life}, beat: w.Beat, cas: w.CAS, left: left}
-	if p.seat.Revision > 0 {
+	if p.label.Revision > 0 {
 		t.writes[j].content = content{true, p.said}
 	}
 }
@@ -230,8 +230,8 @@ func (m *model) readBack(t *state, p *process, i int) {
 		t.lapses--
 		return
 	}
-	if p.seat = p.seat.Stand(t.now, p.beat); m.after && p.seat.Stood > 0 {
-		p.seat.Read = max(p.seat.Read, p.seat.Stood)
+	if p.label = p.label.Stand(t.now, p.beat); m.after && p.label.Stood > 0 {
+		p.label.Read = max(p.label.Read, p.label.Stood)
 	}
 }
 
@@ -242,9 +242,9 @@ func (m *model) giveUp(t *state, p *process) {
 	if p.beat.Stands && over(p.beat.Begun) {
 		m.lapse(t, p)
 	}
-	if p.seat.Revision > 0 && p.seat.IsOver(t.now, p.beat) && p.seat.Read > 0 && t.now > p.lease {
+	if p.label.Revision > 0 && p.label.IsOver(t.now, p.beat) && p.label.Read > 0 && t.now > p.lease {
 		p.connected, p.act, p.by = false, idle, 0
-		p.seat, p.said, p.fresh, p.read = Seat{}, 0, false, sight{}
+		p.label, p.said, p.fresh, p.read = LabelLease{}, 0, false, sight{}
 		p.rev++
 	}
 }

@@ -77,8 +77,8 @@ type (
 		gen   uint8
 		beat  Beat
 		rev   uint64
-		seat  Seat
-		said  uint8 // seat's obeyed
+		label LabelLease
+		said  uint8 // label's obeyed
 		knows uint8 // the election that it acted upon last
 		fresh bool  // a consistent read was answered since the label left
 		news  bool  // something has happened that the label has not looked at
@@ -149,7 +149,7 @@ func (p *process) canonical(at func(*time.Duration), m *model) {
 	if !p.beat.Doubtful {
 		p.beat.Pending = Write{}
 	}
-	if p.seat.Life == p.beat.Life && p.beat.Stands && p.act != oust {
+	if p.label.Life == p.beat.Life && p.beat.Stands && p.act != oust {
 		p.lease = m.leaseOf(p) // it looks whenever that extends it: the longest is the worst
 	}
 	if !p.connected && p.act == idle {
@@ -158,19 +158,19 @@ func (p *process) canonical(at func(*time.Duration), m *model) {
 	if !m.urgent {
 		p.news = false // it may look at any time
 	}
-	if p.seat.Revision > 0 && p.act != oust {
+	if p.label.Revision > 0 && p.act != oust {
 		p.fresh = false // it counts when the label joins
 	}
 	if p.read.election < p.knows {
 		p.read = sight{} // it is older than what was acted on
 	}
-	if p.read.election != unread && (p.seat.Stood == 0 || p.read.begun <= p.seat.Stood) {
+	if p.read.election != unread && (p.label.Stood == 0 || p.read.begun <= p.label.Stood) {
 		p.read.begun = oldest // it permits nothing
 	}
-	if p.seat.Read > 0 && (p.read.begun == oldest || p.read.begun > p.seat.Stood || p.read.election == unread) {
-		p.seat.Stood = oldest // only who has read nothing since asks for it
+	if p.label.Read > 0 && (p.read.begun == oldest || p.read.begun > p.label.Stood || p.read.election == unread) {
+		p.label.Stood = oldest // only who has read nothing since asks for it
 	}
-	for _, t := range []*time.Duration{&p.beat.Begun, &p.beat.Pending.Begun, &p.seat.Stood, &p.seat.Read, &p.read.begun, &p.lease} {
+	for _, t := range []*time.Duration{&p.beat.Begun, &p.beat.Pending.Begun, &p.label.Stood, &p.label.Read, &p.read.begun, &p.lease} {
 		at(t)
 	}
 	if p.lease != 0 {
@@ -231,11 +231,11 @@ func (s *state) renumber() {
 		}
 		p.beat.Beats = beats.rank()
 		revisions := ranks{}
-		revisions.add(&p.rev, &p.beat.Acked, &p.beat.Pending.Revision, &p.seat.Revision)
+		revisions.add(&p.rev, &p.beat.Acked, &p.beat.Pending.Revision, &p.label.Revision)
 		revisions.rank()
 		life(&p.beat.Life)
-		if p.seat.Revision > 0 {
-			life(&p.seat.Life)
+		if p.label.Revision > 0 {
+			life(&p.label.Life)
 		}
 		if p.beat.Doubtful {
 			life(&p.beat.Pending.Life)

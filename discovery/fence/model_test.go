@@ -75,9 +75,9 @@ func (s *state) sum(buf []byte) ([2]uint64, []byte) {
 			continue
 		}
 		d := &p.beat
-		b = append(b, byte(d.Life), byte(d.Pending.Life), byte(p.seat.Life), p.said, p.knows, p.read.election, p.act, p.by)
-		num(d.Index, d.Acked, d.Beats, d.Pending.Beat, d.Pending.CAS, d.Pending.Revision, p.rev, p.seat.Revision)
-		at(d.Begun, d.Pending.Begun, p.seat.Stood, p.seat.Read, p.read.begun, p.lease)
+		b = append(b, byte(d.Life), byte(d.Pending.Life), byte(p.label.Life), p.said, p.knows, p.read.election, p.act, p.by)
+		num(d.Index, d.Acked, d.Beats, d.Pending.Beat, d.Pending.CAS, d.Pending.Revision, p.rev, p.label.Revision)
+		at(d.Begun, d.Pending.Begun, p.label.Stood, p.label.Read, p.read.begun, p.lease)
 	}
 	return [2]uint64{maphash.Bytes(seeds[0], b), maphash.Bytes(seeds[1], b)}, b
 }

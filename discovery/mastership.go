@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// office is the state machine of who is master of one label: elections and
+// mastership is the state machine of who is master of one label: elections and
 // losses go in, orders for the Sink come out. It does no I/O and reads no clock.
 // One goroutine owns it.
 //
 // The choice comes before the name: the winner of an election may be
 // registered by a host name, and is master once resolved says where that leads.
-type office struct {
+type mastership struct {
 	lost      LostPolicy
 	lostAfter time.Duration
 
@@ -48,13 +48,13 @@ const (
 	cutMaster   // live connections end
 )
 
-func newOffice(c Config) office {
-	return office{lost: c.OnLost, lostAfter: c.LostAfter, state: Starting}
+func newMastership(c Config) mastership {
+	return mastership{lost: c.OnLost, lostAfter: c.LostAfter, state: Starting}
 }
 
 // elect takes that c has been named by an answer that arrived at named, and by a
 // consistent read that began at begun; 0: by none yet.
-func (o *office) elect(c candidate, named time.Time, begun time.Duration) order {
+func (o *mastership) elect(c candidate, named time.Time, begun time.Duration) order {
 	if c != o.winner {
 		switch {
 		case c.host == "":
@@ -65,11 +65,11 @@ func (o *office) elect(c candidate, named time.Time, begun time.Duration) order 
 		o.winner, o.named, o.begun = c, named, 0
 	}
 	o.begun = max(o.begun, begun)
-	return o.seat()
+	return o.install()
 }
 
 // resolved takes what the winner's host name stands for since at.
-func (o *office) resolved(addr netip.Addr, at time.Time) order {
+func (o *mastership) resolved(addr netip.Addr, at time.Time) order {
 	if o.winner.host == "" || !addr.IsValid() {
 		return order{}
 	}
@@ -77,12 +77,12 @@ func (o *office) resolved(addr netip.Addr, at time.Time) order {
 		o.named = at // the name moved, nobody was elected
 	}
 	o.address = netip.AddrPortFrom(addr, o.winner.port)
-	return o.seat()
+	return o.install()
 }
 
-// seat makes the winner the master, once its address is known. A repeat is no
+// install makes the winner the master, once its address is known. A repeat is no
 // order; a new service id or node at the same address is one, though no failover.
-func (o *office) seat() order {
+func (o *mastership) install() order {
 	if !o.address.IsValid() {
 		return order{learnt: true}
 	}
@@ -100,7 +100,7 @@ func (o *office) seat() order {
 
 // lose takes at now that there is no master any more and nobody else elected:
 // what becomes of live connections is a matter of policy.
-func (o *office) lose(why string, now time.Time) order {
+func (o *mastership) lose(why string, now time.Time) order {
 	before := o.state
 	o.vacate(None, why)
 	switch {
@@ -119,7 +119,7 @@ func (o *office) lose(why string, now time.Time) order {
 
 // oust leaves the label without a master, and without live connections, because
 // of s.
-func (o *office) oust(s State, why string) order {
+func (o *mastership) oust(s State, why string) order {
 	told := o.cut && o.state == s
 	o.vacate(s, why)
 	o.cut, o.cutAt = true, time.Time{}
@@ -129,9 +129,9 @@ func (o *office) oust(s State, why string) order {
 	return order{learnt: true, do: cutMaster}
 }
 
-// unseat ousts a master whose successor is known but for the address that its
+// oustForSuccessor ousts a master whose successor is known but for the address that its
 // host name stands for.
-func (o *office) unseat() order {
+func (o *mastership) oustForSuccessor() order {
 	winner, named, begun := o.winner, o.named, o.begun
 	out := o.oust(None, fmt.Sprintf("the host name %s of the new master is looked up", quoted(winner.host)))
 	o.winner, o.named, o.begun = winner, named, begun
@@ -140,18 +140,18 @@ func (o *office) unseat() order {
 
 // isNameless reports whether another is to be master than the one to whom there are
 // live connections, and its host name has not been looked up yet.
-func (o *office) isNameless() bool {
+func (o *mastership) isNameless() bool {
 	live := o.state == Found || o.state == None && !o.cut
 	return live && o.winner.host != "" && !o.address.IsValid()
 }
 
-func (o *office) vacate(s State, why string) {
+func (o *mastership) vacate(s State, why string) {
 	o.winner, o.address, o.begun = candidate{}, netip.AddrPort{}, 0
 	o.state, o.why = s, why
 }
 
 // expire ends live connections when a lost master has been gone for long enough.
-func (o *office) expire(now time.Time) order {
+func (o *mastership) expire(now time.Time) order {
 	if o.cutAt.IsZero() || now.Before(o.cutAt) {
 		return order{}
 	}
@@ -161,7 +161,7 @@ func (o *office) expire(now time.Time) order {
 
 // fence leaves the label without a master because Consul cannot be asked.
 // There is nothing to fence before the first answer.
-func (o *office) fence() order {
+func (o *mastership) fence() order {
 	if o.state == Starting {
 		return order{}
 	}

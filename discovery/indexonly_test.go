@@ -118,20 +118,23 @@ func TestRealConsulsIndexRisesWithEveryChange(t *testing.T) {
 		return src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", masterTags), consistent: true, indexOnly: indexOnly, timeout: testTimeout})
 	}
 	last := ask(true)
-	for what, change := range map[string]func(){
-		"a tag":            func() { register(t, a, 1, "slave") },
-		"another instance": func() { register(t, a, 2, "slave") },
-		"its end": func() {
+	for _, change := range []struct { // in order: what ends has begun before
+		what string
+		make func()
+	}{
+		{"a tag", func() { register(t, a, 1, "slave") }},
+		{"another instance", func() { register(t, a, 2, "slave") }},
+		{"its end", func() {
 			retry(t, "deregister", func() error {
 				_, err := a.Client().Catalog().Deregister(&api.CatalogDeregistration{Node: worker(2, "").Node}, nil)
 				return err
 			})
-		},
+		}},
 	} {
-		change()
+		change.make()
 		now, whole := ask(true), ask(false)
 		if now.err != nil || now.index <= last.index || now.index != whole.index {
-			t.Errorf("after a change of %s: got index %d (%v), of the whole answer %d; want the same, and more than %d", what, now.index, now.err, whole.index, last.index)
+			t.Errorf("after a change of %s: got index %d (%v), of the whole answer %d; want the same, and more than %d", change.what, now.index, now.err, whole.index, last.index)
 		}
 		last = now
 	}

@@ -398,20 +398,22 @@ func TestPauseAndItsEndAreLogged(t *testing.T) {
 	r.pause(0)
 	r.resume()
 	r.resume()
-	if _, err := r.Pause("default", proxy.PauseOrder{By: "op", For: time.Millisecond}); err != nil {
+	if _, err := r.Pause("default", proxy.PauseOrder{By: "op", For: 50 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "the end of the pause", func() bool { return len(r.Pauses()) == 0 })
-	var got []string
-	for line := range strings.Lines(log.String()) {
+	want := `"message":"paused" "message":"resumed" "reason":"resumed" "message":"paused" "message":"resumed" "reason":"its time is over"`
+	waitEqual(t, "log", want, func() string { return pausesLogged(log.String()) })
+}
+
+// pausesLogged is what log says of the pauses of the label "default", in order.
+func pausesLogged(log string) string {
+	var out []string
+	for line := range strings.Lines(log) {
 		for _, m := range []string{`"message":"paused"`, `"message":"resumed"`, `"reason":"resumed"`, `"reason":"its time is over"`} {
 			if strings.Contains(line, m) && strings.Contains(line, `"level":"info"`) && strings.Contains(line, `"label":"default"`) {
-				got = append(got, m)
+				out = append(out, m)
 			}
 		}
 	}
-	want := `"message":"paused" "message":"resumed" "reason":"resumed" "message":"paused" "message":"resumed" "reason":"its time is over"`
-	if s := strings.Join(got, " "); s != want {
-		t.Errorf("log: got %s; want %s", s, want)
-	}
+	return strings.Join(out, " ")
 }

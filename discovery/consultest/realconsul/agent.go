@@ -28,6 +28,7 @@ type Option func(*options)
 type options struct {
 	config map[string]any
 	token  string // the management token; empty: no access control
+	wan    int    // port of the gossip between data centres; -1: there is none
 }
 
 // NoStreaming turns the streaming backend off, so that blocking queries are
@@ -83,7 +84,7 @@ func StartDev(t testing.TB, opts ...Option) *Agent {
 // newAgent makes an agent that is not running yet.
 func newAgent(t testing.TB, node string, config map[string]any, opts []Option) *Agent {
 	t.Helper()
-	o := options{config: map[string]any{}}
+	o := options{config: map[string]any{}, wan: -1}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -102,7 +103,7 @@ func newAgent(t testing.TB, node string, config map[string]any, opts []Option) *
 		"node_name": node, "bind_addr": host.String(), "client_addr": host.String(),
 		"ports": map[string]any{
 			"http": web.Port(), "server": rpc.Port(), "serf_lan": serf.Port(),
-			"serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
+			"serf_wan": o.wan, "dns": -1, "grpc": -1, "grpc_tls": -1,
 		},
 		"performance": map[string]any{"raft_multiplier": 1}, "disable_update_check": true, "leave_on_terminate": false,
 	})

@@ -1,6 +1,6 @@
-// Package realconsul runs the real Consul for tests: a dev agent, or a cluster
-// of servers with a client agent, on loopback addresses and with their data in
-// the test's own directory.
+// Package realconsul runs the real Consul for tests: a dev agent, a cluster
+// of servers with a client agent, or two data centres, on loopback addresses
+// and with their data in the test's own directory.
 //
 //	agent := realconsul.StartDev(t)
 //	c := agent.Client()

@@ -101,6 +101,7 @@ const (
 type ReportStatus struct {
 	Key    string        // of the entry
 	Obeyed uint64        // raft index
+	TTL    time.Duration // of the entry: each write of it is good for four fifths
 	Lease  time.Duration // when the right to have connections ends, since boot; 0: there is none
 	Error  string        // why the report cannot be written; empty: it can
 }

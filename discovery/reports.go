@@ -155,7 +155,7 @@ func (r *reporter) obey(label string, index uint64, master string) {
 func (r *reporter) status(label string) *ReportStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := &ReportStatus{Key: r.key(), Error: r.trouble}
+	out := &ReportStatus{Key: r.key(), TTL: r.config.TTL, Error: r.trouble}
 	if s := r.labels[label]; s != nil {
 		out.Obeyed, out.Lease = s.obeyed, s.Lease(r.beat)
 	}

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Labels    []LabelSnapshot // in the order of Config.Listeners
 	Accepting bool
 	Full      bool // as many client connections as MaxConns allows
+	MaxConns  int  // Config.MaxConns, or what its default has come to
 }
 
 // Active is the number of client connections of all labels.
@@ -89,7 +90,7 @@ const labelsPerPiece = 64
 // Overview is a Snapshot without what the shards count: Active, Held and the
 // rest of that stay zero. It waits for no shard.
 func (p *Proxy) Overview() Snapshot {
-	out := Snapshot{Accepting: p.serving.Load() && p.listeners.open.Load(), Full: p.slots.isFull()}
+	out := Snapshot{Accepting: p.serving.Load() && p.listeners.open.Load(), Full: p.slots.isFull(), MaxConns: int(p.slots.max)}
 	for i, lb := range p.labels {
 		out.Labels = append(out.Labels, p.describeLabel(lb, p.histories[i]))
 	}

@@ -120,7 +120,8 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	i.admin = admin.New(admin.Config{
 		Proxy: i.proxy, Pauser: i.pauses, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile, Hosts: c.Admin.Hosts,
 		Build: build(), Started: time.Now(), Generation: program.generation(),
-		Log: log.With().Str("component", "admin").Logger(),
+		FailedUpgrades: func() uint64 { return i.upgrader.Failed() }, // which is made below: it needs these endpoints
+		Log:            log.With().Str("component", "admin").Logger(),
 	})
 	i.endpoints = &upgrade.Endpoints{
 		Allowed:  i.takeover.Allowed(),

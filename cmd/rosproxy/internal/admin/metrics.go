@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -38,11 +39,16 @@ type collector struct {
 	dialSeconds   *prometheus.Desc
 	fenceSeconds  *prometheus.Desc
 	cutSeconds    *prometheus.Desc
+	paused        *prometheus.Desc
+	leaseSeconds  *prometheus.Desc
+	leaseTTL      *prometheus.Desc
 	consulUp      *prometheus.Desc
 	consulContact *prometheus.Desc
 	consulErrors  *prometheus.Desc
 	consulResets  *prometheus.Desc
 	refused       *prometheus.Desc
+	connsMax      *prometheus.Desc
+	upgradeFailed *prometheus.Desc
 	draining      *prometheus.Desc
 	build         *prometheus.Desc
 }
@@ -71,11 +77,16 @@ func newCollector(a *Server) *collector {
 		dialSeconds:   desc("dial_seconds", "Time to connect to the master, of dials that did.", "label"),
 		fenceSeconds:  desc("failover_fence_seconds", "From a new master's being set until no event loop serves the old one.", "label"),
 		cutSeconds:    desc("failover_cut_seconds", "From a new master's being set until the last old connection was closed.", "label"),
+		paused:        desc("paused", "1 while a pause holds the clients, or what comes after it.", "label"),
+		leaseSeconds:  desc("fence_lease_seconds", "What is left of the lease of the fence report: 0 when no client may be connected.", "label"),
+		leaseTTL:      desc("fence_ttl_seconds", "TTL of the fence report, four fifths of which are the longest lease.", "label"),
 		consulUp:      desc("consul_up", "Whether the last request to this Consul address was answered.", "address"),
 		consulContact: desc("consul_last_contact_seconds", "Time since the last good answer; no series before the first.", "address"),
 		consulErrors:  desc("consul_errors_total", "Answers not obtained or not understood.", "address"),
 		consulResets:  desc("consul_index_resets_total", "Times the raft index went backwards.", "address"),
 		refused:       desc("admin_refused_total", "Admin requests refused: wrong or no token, a Host that is not known, a page of another site.", "reason"),
+		connsMax:      desc("connections_max", "Most client connections, of all labels together."),
+		upgradeFailed: desc("upgrades_failed_total", "Upgrades that failed, after which this process went on serving or served again."),
 		draining:      desc("draining", "1 when the process is draining, drained or stopping."),
 		build:         desc("build_info", "Always 1; the labels tell the build.", "version", "revision", "goversion"),
 	}
@@ -119,7 +130,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	for _, d := range []*prometheus.Desc{
 		c.closed, c.bytes, c.master, c.seen, c.dialErrors, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
-		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.refused, c.draining, c.build,
+		c.paused, c.leaseSeconds, c.leaseTTL,
+		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.refused, c.connsMax, c.upgradeFailed, c.draining, c.build,
 	} {
 		ch <- d
 	}
@@ -128,22 +140,21 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	found := c.a.found()
-	for _, l := range c.a.data.Snapshot().Labels {
-		c.collectLabel(ch, l, found[l.Label].MastersSeen)
+	data := c.a.data.Snapshot()
+	for _, l := range data.Labels {
+		c.collectLabel(ch, l, found[l.Label])
 	}
 	c.collectConsul(ch)
 	for why := range numRefusals {
 		ch <- counterOf(c.refused, c.a.refusals.counts[why].Load(), why.String())
 	}
-	draining := 0.0
-	if c.a.lifecycle.Draining() {
-		draining = 1
-	}
-	ch <- gaugeOf(c.draining, draining)
+	ch <- gaugeOf(c.connsMax, float64(data.MaxConns))
+	ch <- counterOf(c.upgradeFailed, c.a.failedUpgrades())
+	ch <- gaugeOf(c.draining, oneIf(c.a.lifecycle.Draining()))
 	ch <- gaugeOf(c.build, 1, c.a.build.Version, c.a.build.Revision, c.a.build.Go)
 }
 
-func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnapshot, seen int) {
+func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnapshot, found discovery.LabelStatus) {
 	for _, m := range c.labels {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.read(l), l.Label)
 	}
@@ -152,7 +163,12 @@ func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnaps
 	}
 	ch <- counterOf(c.bytes, l.BytesUp, l.Label, "up")
 	ch <- counterOf(c.bytes, l.BytesDown, l.Label, "down")
-	ch <- gaugeOf(c.seen, float64(seen), l.Label)
+	ch <- gaugeOf(c.seen, float64(found.MastersSeen), l.Label)
+	ch <- gaugeOf(c.paused, oneIf(isPaused(l)), l.Label)
+	if r := found.Report; r != nil {
+		ch <- gaugeOf(c.leaseSeconds, r.LeaseLeft().Seconds(), l.Label)
+		ch <- gaugeOf(c.leaseTTL, r.TTL.Seconds(), l.Label)
+	}
 	if l.Master.Address.IsValid() {
 		// The id is somebody else's text; one bad byte in it must not cost the whole scrape.
 		ch <- gaugeOf(c.master, 1, l.Label, l.Master.Address.String(), strings.ToValidUTF8(l.Master.ServiceID, "?"))
@@ -168,17 +184,20 @@ func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnaps
 func (c *collector) collectConsul(ch chan<- prometheus.Metric) {
 	now := time.Now()
 	for _, s := range c.a.source.Agents() {
-		up := 0.0
-		if s.OK {
-			up = 1
-		}
-		ch <- gaugeOf(c.consulUp, up, s.Address)
+		ch <- gaugeOf(c.consulUp, oneIf(s.OK), s.Address)
 		if !s.LastContact.IsZero() {
 			ch <- gaugeOf(c.consulContact, now.Sub(s.LastContact).Seconds(), s.Address)
 		}
 		ch <- counterOf(c.consulErrors, s.Errors, s.Address)
 		ch <- counterOf(c.consulResets, s.IndexResets, s.Address)
 	}
+}
+
+func oneIf(holds bool) float64 {
+	if holds {
+		return 1
+	}
+	return 0
 }
 
 func gaugeOf(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {

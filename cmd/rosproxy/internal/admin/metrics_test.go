@@ -23,6 +23,8 @@ func TestMetricsAreTheContracts(t *testing.T) {
 	l.DialErrors = map[string]uint64{"ECONNREFUSED": 5, "other": 1}
 	l.Closed[proxy.Failover] = 8
 	l.MastersLost = 8
+	data.snapshot.MaxConns = 1000
+	a.failedUpgrades = func() uint64 { return 3 }
 	source.agents[0].LastContact = time.Time{}
 
 	var want strings.Builder
@@ -69,6 +71,9 @@ func TestMetricsAreTheContracts(t *testing.T) {
 		`rosproxy_consul_up{address="127.0.0.1:8500"} 1`,
 		`rosproxy_consul_errors_total{address="127.0.0.1:8500"} 4`,
 		`rosproxy_consul_index_resets_total{address="127.0.0.1:8500"} 1`,
+		`rosproxy_paused{label="default"} 0`,
+		`rosproxy_connections_max 1000`,
+		`rosproxy_upgrades_failed_total 3`,
 		`rosproxy_draining 0`,
 		`rosproxy_build_info{goversion="go1.26",revision="abc",version="v1.2.3"} 1`,
 	} {

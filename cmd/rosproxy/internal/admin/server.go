@@ -40,16 +40,17 @@ type MasterStatus interface {
 
 // Config of a Server.
 type Config struct {
-	Proxy      DataPlane
-	Pauser     Pauser
-	Source     MasterStatus
-	Lifecycle  *drain.Lifecycle
-	TokenFile  string   // of the bearer token; empty: none is asked for
-	Hosts      []string // names by which the endpoints may be asked where no token is; those of the loopback may always
-	Build      Build
-	Started    time.Time // when the process began
-	Generation int       // 1 for the first process, one more with each upgrade
-	Log        zerolog.Logger
+	Proxy          DataPlane
+	Pauser         Pauser
+	Source         MasterStatus
+	Lifecycle      *drain.Lifecycle
+	TokenFile      string   // of the bearer token; empty: none is asked for
+	Hosts          []string // names by which the endpoints may be asked where no token is; those of the loopback may always
+	Build          Build
+	Started        time.Time     // when the process began
+	Generation     int           // 1 for the first process, one more with each upgrade
+	FailedUpgrades func() uint64 // of this process; nil: there are none
+	Log            zerolog.Logger
 }
 
 // Build is what the build says of the program.
@@ -69,16 +70,17 @@ func (b Build) String() string {
 
 // Server is the admin and health endpoints.
 type Server struct {
-	data       DataPlane
-	pauser     Pauser
-	source     MasterStatus
-	lifecycle  *drain.Lifecycle
-	guard      guard
-	refusals   refusals
-	build      Build
-	started    time.Time
-	generation int
-	log        zerolog.Logger
+	data           DataPlane
+	pauser         Pauser
+	source         MasterStatus
+	lifecycle      *drain.Lifecycle
+	guard          guard
+	refusals       refusals
+	build          Build
+	started        time.Time
+	generation     int
+	failedUpgrades func() uint64
+	log            zerolog.Logger
 
 	shared func() http.Handler // one for all listeners, so that what it bounds is bounded once
 }
@@ -89,9 +91,12 @@ func New(c Config) *Server {
 	for _, h := range c.Hosts {
 		g.hosts = append(g.hosts, strings.ToLower(h))
 	}
+	if c.FailedUpgrades == nil {
+		c.FailedUpgrades = func() uint64 { return 0 }
+	}
 	s := &Server{
 		data: c.Proxy, pauser: c.Pauser, source: c.Source, lifecycle: c.Lifecycle, guard: g, refusals: refusals{log: c.Log},
-		build: c.Build, started: c.Started, generation: c.Generation, log: c.Log,
+		build: c.Build, started: c.Started, generation: c.Generation, failedUpgrades: c.FailedUpgrades, log: c.Log,
 	}
 	s.shared = sync.OnceValue(s.handler)
 	return s

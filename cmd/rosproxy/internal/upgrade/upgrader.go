@@ -56,12 +56,17 @@ type Upgrader struct {
 	log    zerolog.Logger
 	busy   atomic.Bool
 	wanted chan struct{} // holds one wish, of whoever set busy
+	failed atomic.Uint64
 }
 
 // NewUpgrader makes an Upgrader, which does nothing before Run.
 func NewUpgrader(c Config) *Upgrader {
 	return &Upgrader{c: c, log: c.Log, wanted: make(chan struct{}, 1)}
 }
+
+// Failed is how many upgrades have failed in this process: no other took over, or
+// the one that did has died and this process serves again.
+func (u *Upgrader) Failed() uint64 { return u.failed.Load() }
 
 // Ask starts an upgrade, or says in the log why not.
 func (u *Upgrader) Ask() {
@@ -130,6 +135,7 @@ func (u *Upgrader) upgrade(ctx context.Context) (*handover.Successor, error) {
 		ended = s.CallOff()
 		u.c.Pauses.takeBack()
 	}
+	u.failed.Add(1)
 	u.log.Error().Err(err).Str("ended", ended).Dur("duration_ms", time.Since(begun)).Msg("upgrade failed, going on as before")
 	u.c.Notifier.Reloaded("upgrade failed: " + err.Error())
 	return nil, err
@@ -240,6 +246,7 @@ func (u *Upgrader) watch(ctx context.Context, s *handover.Successor) {
 }
 
 func (u *Upgrader) reclaim(s *handover.Successor, how string) {
+	u.failed.Add(1)
 	died := u.log.Error().Int("pid", s.PID()).Str("ended", how)
 	if err := u.c.Lifecycle.Reclaim(); err != nil {
 		died.Err(err).Msg("the process that took over has failed, nobody accepts connections")

@@ -16,7 +16,7 @@ import (
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// The TLVs of the README's table.
+// The TLVs of the reference's table.
 const (
 	uniqueID = pires.PP2Type(0x05)
 	label    = pires.PP2Type(0xE0)

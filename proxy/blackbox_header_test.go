@@ -19,7 +19,7 @@ import (
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
-// headerTimeout is what the README promises.
+// headerTimeout is what the reference promises.
 const headerTimeout = 3 * time.Second
 
 const (

@@ -18,7 +18,7 @@ const (
 	nginxStream    = "/usr/lib/nginx/modules/ngx_stream_module.so"
 )
 
-// recipe is the path of a file that the README shows.
+// recipe is the path of a file that testdata/README.md shows.
 func recipe(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("../../../testdata", name))

@@ -15,5 +15,5 @@
 //	10.77.0.5  Consul       10.77.0.11  rosproxy a   10.77.0.22  master two
 //	                        10.77.0.12  rosproxy b
 //
-// The balancers run the files of testdata that the README shows.
+// The balancers run the files of testdata that testdata/README.md shows.
 package fleet

@@ -99,7 +99,7 @@ func (m *master) serve(c net.Conn) {
 	}
 }
 
-// checkTLVs looks for what the README says that rosproxy's header carries.
+// checkTLVs looks for what the reference says that rosproxy's header carries.
 func (m *master) checkTLVs(h *proxyproto.Header) error {
 	list, err := h.TLVs()
 	if err != nil {

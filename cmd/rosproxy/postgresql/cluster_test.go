@@ -13,7 +13,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 )
 
-// recipe is the configuration that the README shows.
+// recipe is the configuration that testdata/README.md shows.
 const recipe = "../../../testdata/config/patroni.yaml"
 
 const (

@@ -55,7 +55,7 @@ func startFenced(t *testing.T) *fenced {
 	return f
 }
 
-// prePromote writes the command that Patroni is given: the README's, and around it
+// prePromote writes the command that Patroni is given: the reference's, and around it
 // what tells in a file when that began, when it was over, and with which status.
 func (f *fenced) prePromote(t *testing.T) (command string) {
 	t.Helper()
@@ -90,10 +90,10 @@ exit $status
 	return command
 }
 
-// recommended is the README's pre_promote, of the binary under test.
+// recommended is the pre_promote of the reference, of the binary under test.
 func recommended(t *testing.T) string {
 	t.Helper()
-	const file, program = "../../../README.md", "/usr/local/bin/rosproxy "
+	const file, program = "../README.md", "/usr/local/bin/rosproxy "
 	readme, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

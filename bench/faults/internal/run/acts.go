@@ -21,7 +21,7 @@ func onAgent(a *consul.Agent, err error, do func(*consul.Agent) error) error {
 }
 
 // stoppedAtLeast is how long an instance that is stopped stands still: one that does
-// for less than a second may not notice, which is said in DESIGN and README.
+// for less than a second may not notice, as the reference says.
 const stoppedAtLeast = 2500 * time.Millisecond
 
 // leaseAtLeast is how long a lease goes on after the last moment when all was well: it

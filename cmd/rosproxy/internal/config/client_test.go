@@ -116,8 +116,8 @@ func TestVariablesOfClientCommandsAreNoTyposOfRun(t *testing.T) {
 	}
 }
 
-func TestReadmeNamesEveryClientCommandWithItsFlags(t *testing.T) {
-	b, err := os.ReadFile("../../../../README.md")
+func TestReferenceNamesEveryClientCommandWithItsFlags(t *testing.T) {
+	b, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestReadmeNamesEveryClientCommandWithItsFlags(t *testing.T) {
 	for _, c := range clientCommands {
 		row := regexp.MustCompile("(?m)^\\| `" + string(c.name) + "[ `].*$").FindString(section)
 		if row == "" {
-			t.Errorf("README has no row for %s", c.name)
+			t.Errorf("The reference has no row for %s", c.name)
 		}
 		k, err := kong.New(c.flags())
 		if err != nil {
@@ -138,7 +138,7 @@ func TestReadmeNamesEveryClientCommandWithItsFlags(t *testing.T) {
 				where = section
 			}
 			if f.Name != "help" && !strings.Contains(where, "--"+f.Name) {
-				t.Errorf("README does not name --%s of %s", f.Name, c.name)
+				t.Errorf("The reference does not name --%s of %s", f.Name, c.name)
 			}
 		}
 	}

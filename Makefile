@@ -1,8 +1,11 @@
 # Everything is built into bin, and kept there.
 
 GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# The version stands in the source; a revision without its tag is said beside it: 0.2.0+94d38a0
+RELEASE := $(shell sed -n 's/^var release = "\(.*\)"$$/\1/p' cmd/rosproxy/version.go)
+REVISION ?= $(shell [ "$$(git describe --tags --dirty 2>/dev/null)" = v$(RELEASE) ] || git describe --always --abbrev=7 --exclude '*' --dirty=.dirty 2>/dev/null)
+VERSION := $(RELEASE)$(if $(REVISION),+$(REVISION))
+LDFLAGS := -s -w -X main.revision=$(REVISION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # For one workload alone: make bench BENCH_FLAGS='-workload pingpong'

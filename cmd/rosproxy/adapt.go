@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
@@ -91,28 +88,4 @@ func (t target) ended() drain.Rest {
 		n.Cut += int(l.Closed[proxy.DrainDeadline] - l.ClosedQuiet)
 	}
 	return n
-}
-
-// version is set by the build: -ldflags "-X main.version=v1.2.3". Without it
-// the version of the module counts.
-var version string
-
-// build is what the build says of the program.
-func build() admin.Build {
-	b := admin.Build{Version: version, Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if ok {
-		if b.Version == "" {
-			b.Version = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				b.Revision = s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
-	if b.Version == "" {
-		b.Version = "(devel)"
-	}
-	return b
 }

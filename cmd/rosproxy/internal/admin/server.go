@@ -55,17 +55,13 @@ type Config struct {
 
 // Build is what the build says of the program.
 type Build struct {
-	Version  string
+	Version  string // with the revision, unless that has the version's tag
 	Revision string // of the source; empty: not known
 	Go       string
 }
 
 func (b Build) String() string {
-	s := b.Version
-	if b.Revision != "" {
-		s += " (" + b.Revision + ")"
-	}
-	return fmt.Sprintf("%s %s %s/%s", s, b.Go, runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("%s %s %s/%s", b.Version, b.Go, runtime.GOOS, runtime.GOARCH)
 }
 
 // Server is the admin and health endpoints.

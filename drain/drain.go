@@ -103,6 +103,10 @@ type Options struct {
 type Config struct {
 	Grace   time.Duration // 0: stop accepting at once
 	Timeout time.Duration // 0: cut at once
+
+	// OnEvent is called with each line of the log: event is always drain, fields are
+	// the line's, name and value in turn, not to be changed. It must not block.
+	OnEvent func(event, message string, fields []any)
 }
 
 // Lifecycle is the state machine. Run owns its state; the other methods may be

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // The transitions. All of them run on Run's goroutine, with its context.
@@ -53,8 +55,7 @@ func (l *Lifecycle) begin(ctx context.Context, o Options) {
 	l.phase, l.exit = Draining, o.Exit
 	l.started = time.Now()
 	l.deadline = l.started.Add(timeout)
-	l.log.Info().Dur("grace_ms", grace).Time("deadline", l.deadline).Bool("exit", l.exit).
-		Int("active", l.target.Active()).Msg("drain started")
+	l.tell(zerolog.InfoLevel, "drain started", "grace_ms", grace, "deadline", l.deadline, "exit", l.exit, "active", l.target.Active())
 	if grace = min(grace, timeout); grace <= 0 {
 		l.shutDown(ctx)
 		return
@@ -72,7 +73,7 @@ func (l *Lifecycle) addExit(exit bool) {
 	}
 	l.exit, l.succeeded = true, false
 	close(l.exiting)
-	l.log.Info().Msg("drain will end the process")
+	l.tell(zerolog.InfoLevel, "drain will end the process")
 	if l.phase == Drained {
 		l.stop()
 	}
@@ -96,11 +97,11 @@ func (l *Lifecycle) finish(r result) {
 	l.cancel = nil
 	l.phase = Drained
 	l.show()
-	e := l.log.Info()
+	level, fields := zerolog.InfoLevel, []any{"duration_ms", time.Since(l.started), "closed", r.rest.Closed, "cut", r.rest.Cut}
 	if r.err != nil && !errors.Is(r.err, context.DeadlineExceeded) {
-		e = l.log.Error().Err(r.err)
+		level, fields = zerolog.ErrorLevel, append([]any{"error", r.err}, fields...)
 	}
-	e.Dur("duration_ms", time.Since(l.started)).Int("closed", r.rest.Closed).Int("cut", r.rest.Cut).Msg("drain finished")
+	l.tell(level, "drain finished", fields...)
 	if l.exit {
 		l.stop()
 	}
@@ -142,12 +143,20 @@ func (l *Lifecycle) undo(ctx context.Context) error {
 func (l *Lifecycle) resume(ctx context.Context, reopen func() error) error {
 	l.callOff()
 	if err := reopen(); err != nil {
-		l.log.Error().Err(err).Msg("drain could not be undone")
+		l.tell(zerolog.ErrorLevel, "drain could not be undone", "error", err)
 		l.phase = Draining
 		l.shutDown(ctx)
 		return err
 	}
 	l.serve()
-	l.log.Info().Dur("duration_ms", time.Since(l.started)).Msg("drain undone")
+	l.tell(zerolog.InfoLevel, "drain undone", "duration_ms", time.Since(l.started))
 	return nil
+}
+
+// tell writes a line of the log, for whoever asks later what has happened as well.
+func (l *Lifecycle) tell(level zerolog.Level, message string, fields ...any) {
+	l.log.WithLevel(level).Fields(fields).Msg(message)
+	if l.config.OnEvent != nil {
+		l.config.OnEvent("drain", message, fields)
+	}
 }

@@ -41,6 +41,12 @@ type Config struct {
 	// OnPause is called when the pause of a label begins, and when it ends: then
 	// its clients wait for Confirm. It must not block.
 	OnPause func()
+	// OnEvent is called with each line of the log that says what became of a label's
+	// master or pause: event is failover, lost, back, pause or resume, message the
+	// line's, and fields are the line's, name and value in turn, not to be changed.
+	// Of a cut it is called when that is done. SetMaster and Lose wait for it, so
+	// it must not block.
+	OnEvent func(event, message string, fields []any)
 }
 
 // MaxReleaseRate is the highest Config.ReleaseRate.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // SetMaster makes m the master of label.
@@ -219,19 +221,20 @@ func isOfThisHost(ip netip.Addr) bool {
 // logFailover writes the line of c. lost is not nil when the master had been
 // lost before, and the connections to it kept.
 func (p *Proxy) logFailover(c Cut, lost *loss) {
-	e := p.log.Info().Str("label", c.Label).Str("id", c.ID).Str("from", c.From).Str("to", c.To).
-		Uint64("epoch", c.Epoch).Int("dropped", c.Dropped).Int("carried", c.Carried).
-		Int64("fence_us", c.Fence.Microseconds()).Float64("cut_ms", milliseconds(c.Duration))
+	fields := []any{
+		"label", c.Label, "id", c.ID, "from", c.From, "to", c.To, "epoch", c.Epoch, "dropped", c.Dropped, "carried", c.Carried,
+		"fence_us", c.Fence.Microseconds(), "cut_ms", milliseconds(c.Duration),
+	}
 	if c.Detect > 0 {
-		e = e.Float64("detect_ms", milliseconds(c.Detect))
+		fields = append(fields, "detect_ms", milliseconds(c.Detect))
 	}
 	if c.Reason != "" {
-		e = e.Str("reason", c.Reason)
+		fields = append(fields, "reason", c.Reason)
 	}
 	if lost != nil && c.To == "" {
-		e = e.Float64("lost_ms", p.sinceMillis(lost))
+		fields = append(fields, "lost_ms", p.sinceMillis(lost))
 	}
-	e.Msg("failover")
+	p.tell(zerolog.InfoLevel, eventFailover, "failover", fields...)
 }
 
 func newID() string {

@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/netip"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // Loss says how a label loses its master without getting another one.
@@ -84,11 +86,11 @@ func (p *Proxy) logLost(lb *label, lost *loss, live int, reason string) {
 	if !lb.current.Load().address.IsValid() {
 		connections = "cut"
 	}
-	e := p.log.Warn().Str("label", lb.name).Stringer("master", lost.master).Str("connections", connections).Int("live", live)
+	fields := []any{"label", lb.name, "master", lost.master.String(), "connections", connections, "live", live}
 	if reason != "" {
-		e = e.Str("reason", reason)
+		fields = append(fields, "reason", reason)
 	}
-	e.Msg("master lost")
+	p.tell(zerolog.WarnLevel, eventLost, "master lost", fields...)
 }
 
 // logBack tells that lb has the master of e again; lost is nil when it had lost
@@ -97,11 +99,11 @@ func (p *Proxy) logBack(lb *label, e *epoch, lost *loss, c Cut) {
 	if lost == nil {
 		return
 	}
-	line := p.log.Info().Str("label", lb.name).Stringer("master", e.address).Float64("lost_ms", p.sinceMillis(lost))
+	fields := []any{"label", lb.name, "master", e.address.String(), "lost_ms", p.sinceMillis(lost)}
 	if c.Epoch != 0 && c.ID == "" {
-		line = line.Uint64("epoch", c.Epoch).Int("carried", c.Carried)
+		fields = append(fields, "epoch", c.Epoch, "carried", c.Carried)
 	}
-	line.Msg("master back")
+	p.tell(zerolog.InfoLevel, eventBack, "master back", fields...)
 }
 
 // sinceMillis is how long l has lasted.

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/rosproxy/rosproxy/proxy/pausing"
 )
 
@@ -161,8 +163,8 @@ func (p *Proxy) pauseError(s pausing.State, err error) error {
 }
 
 func (p *Proxy) logPaused(lb *label, s pausing.State) {
-	p.log.Info().Str("label", lb.name).Str("by", s.By).Time("until", p.wallTime(s.Until)).Bool("close_quiet", s.CloseQuiet).
-		Int64("live", lb.live.Load()).Msg("paused")
+	p.tell(zerolog.InfoLevel, eventPause, "paused",
+		"label", lb.name, "by", s.By, "until", p.wallTime(s.Until), "close_quiet", s.CloseQuiet, "live", lb.live.Load())
 }
 
 // now is the clock's time as package pausing has it.

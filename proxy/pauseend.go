@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/rosproxy/rosproxy/proxy/pausing"
 )
 
@@ -36,8 +38,8 @@ func (p *Proxy) endPause(lb *label, why string, end func(pausing.State) pausing.
 	if !before.Lasts() || after.Lasts() {
 		return
 	}
-	p.log.Info().Str("label", lb.name).Str("by", before.By).Str("reason", why).Int64("held", lb.held.Load()).
-		Float64("paused_ms", milliseconds(after.Ended-before.Began)).Msg("resumed")
+	p.tell(zerolog.InfoLevel, eventResume, "resumed",
+		"label", lb.name, "by", before.By, "reason", why, "held", lb.held.Load(), "paused_ms", milliseconds(after.Ended-before.Began))
 	if lb.revalidate == 0 {
 		p.confirmPause(lb, after.Ended+1)
 		return

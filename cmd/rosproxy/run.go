@@ -16,6 +16,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/systemd"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
@@ -68,6 +69,7 @@ type instance struct {
 	source    discovery.Source
 	proxy     *proxy.Proxy
 	lifecycle *drain.Lifecycle
+	events    *events.Recent
 	admin     *admin.Server
 	endpoints *upgrade.Endpoints
 	takeover  *upgrade.Takeover
@@ -95,7 +97,7 @@ func run(ctx context.Context, c config.Config, source discovery.Source, program 
 // open opens every socket and makes everything that serve runs. An error
 // leaves nothing open.
 func open(ctx context.Context, c config.Config, source discovery.Source, program Program, log zerolog.Logger) (*instance, error) {
-	i := &instance{program: program, source: source, log: log.With().Str("component", "main").Logger()}
+	i := &instance{program: program, source: source, events: &events.Recent{}, log: log.With().Str("component", "main").Logger()}
 	i.log.Info().Stringer("version", build()).Int("pid", os.Getpid()).Int("generation", program.generation()).Msg("starting")
 	for _, w := range c.Warnings {
 		i.log.Warn().Msg(w)
@@ -109,17 +111,18 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 	}
 	c.Proxy.Reserved = c.Descriptors(c.Proxy.Shards) + limits.Descriptors()
 	c.Proxy = withHints(c, source)
+	c.Proxy.OnEvent, c.Drain.OnEvent = i.events.Add, i.events.Add
 	endpoints, err := i.openSockets(ctx, c, limits, log)
 	if err != nil {
 		return nil, err
 	}
-	i.takeover = upgrade.NewTakeover(program.Predecessor, i.log)
+	i.takeover = upgrade.NewTakeover(program.Predecessor, i.events, i.log)
 	i.pauses = upgrade.NewPauses(i.proxy, program.Predecessor, i.log)
 	i.lifecycle = drain.New(c.Drain, target{i.proxy}, log)
 	i.notifier = systemd.NewNotifier(program.Notify, i.log)
 	i.admin = admin.New(admin.Config{
 		Proxy: i.proxy, Pauser: i.pauses, Source: source, Lifecycle: i.lifecycle, TokenFile: c.Admin.TokenFile, Hosts: c.Admin.Hosts,
-		Build: build(), Started: time.Now(), Generation: program.generation(),
+		Events: i.events, Build: build(), Started: time.Now(), Generation: program.generation(),
 		FailedUpgrades: func() uint64 { return i.upgrader.Failed() }, // which is made below: it needs these endpoints
 		Log:            log.With().Str("component", "admin").Logger(),
 	})
@@ -137,7 +140,7 @@ func open(ctx context.Context, c config.Config, source discovery.Source, program
 		Executable: program.Executable, Args: program.argv(), Env: program.Env, Watched: program.Watchdog > 0,
 		Parent: program.Parent, Predecessor: program.Predecessor, Generation: program.generation(), Timeout: c.UpgradeTimeout,
 		Proxy: i.proxy, Pauses: i.pauses, Endpoints: i.endpoints, Lifecycle: i.lifecycle, Notifier: i.notifier,
-		Allowed: i.takeover.Allowed(), Log: i.log,
+		Allowed: i.takeover.Allowed(), Events: i.events, Log: i.log,
 	})
 	return i, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
@@ -44,8 +45,9 @@ type Config struct {
 	Pauser         Pauser
 	Source         MasterStatus
 	Lifecycle      *drain.Lifecycle
-	TokenFile      string   // of the bearer token; empty: none is asked for
-	Hosts          []string // names by which the endpoints may be asked where no token is; those of the loopback may always
+	TokenFile      string         // of the bearer token; empty: none is asked for
+	Hosts          []string       // names by which the endpoints may be asked where no token is; those of the loopback may always
+	Events         *events.Recent // nil: none are shown
 	Build          Build
 	Started        time.Time     // when the process began
 	Generation     int           // 1 for the first process, one more with each upgrade
@@ -72,6 +74,7 @@ type Server struct {
 	lifecycle      *drain.Lifecycle
 	guard          guard
 	refusals       refusals
+	events         *events.Recent
 	build          Build
 	started        time.Time
 	generation     int
@@ -92,7 +95,7 @@ func New(c Config) *Server {
 	}
 	s := &Server{
 		data: c.Proxy, pauser: c.Pauser, source: c.Source, lifecycle: c.Lifecycle, guard: g, refusals: refusals{log: c.Log},
-		build: c.Build, started: c.Started, generation: c.Generation, failedUpgrades: c.FailedUpgrades, log: c.Log,
+		events: c.Events, build: c.Build, started: c.Started, generation: c.Generation, failedUpgrades: c.FailedUpgrades, log: c.Log,
 	}
 	s.shared = sync.OnceValue(s.handler)
 	return s

@@ -28,6 +28,7 @@ func (a *Server) status(now time.Time) api.Status {
 		Generation: a.generation,
 		Labels:     []api.LabelStatus{},
 		Consul:     []api.ConsulStatus{},
+		Events:     a.recentEvents(),
 	}
 	found := a.found()
 	for _, l := range a.data.Snapshot().Labels {

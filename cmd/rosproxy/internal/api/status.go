@@ -15,6 +15,7 @@ type Status struct {
 	Generation int            `json:"generation"` // 1 for the first process, one more with each upgrade
 	Labels     []LabelStatus  `json:"labels"`
 	Consul     []ConsulStatus `json:"consul"` // empty with static masters
+	Events     []Event        `json:"events"` // the last 50, the oldest first
 }
 
 // LabelStatus is one label of a Status.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
 	"github.com/rosproxy/rosproxy/drain/handover"
 	"github.com/rosproxy/rosproxy/proxy"
 )
@@ -24,12 +25,13 @@ type Takeover struct {
 	predecessor *handover.Predecessor // nil: none
 	allowed     chan struct{}         // closed when this process may serve
 	settled     chan struct{}         // closed when connections are accepted, by this process alone
+	events      *events.Recent
 	log         zerolog.Logger
 }
 
 // NewTakeover makes the Takeover of a process with that predecessor; nil: it has none.
-func NewTakeover(p *handover.Predecessor, log zerolog.Logger) *Takeover {
-	t := &Takeover{predecessor: p, allowed: make(chan struct{}), settled: make(chan struct{}), log: log}
+func NewTakeover(p *handover.Predecessor, recent *events.Recent, log zerolog.Logger) *Takeover {
+	t := &Takeover{predecessor: p, allowed: make(chan struct{}), settled: make(chan struct{}), events: recent, log: log}
 	if p == nil {
 		close(t.allowed)
 	}
@@ -96,7 +98,7 @@ func (t *Takeover) Settle(ctx context.Context, p *proxy.Proxy) error {
 			return fmt.Errorf("take over: %w", err)
 		}
 		p.Rearm()
-		t.log.Info().Int("pid", t.predecessor.PID).Msg("took over from the old process")
+		t.events.Tell(t.log, zerolog.InfoLevel, event, "took over from the old process", "pid", t.predecessor.PID)
 	}
 	close(t.settled)
 	return nil

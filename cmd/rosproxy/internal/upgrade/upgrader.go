@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/drain/handover"
@@ -20,6 +21,9 @@ import (
 // maxConfirmTime is how long a successor that was told to serve has to say that
 // it does, where --upgrade-timeout is longer.
 const maxConfirmTime = 10 * time.Second
+
+// event is the name of what is told of an upgrade.
+const event = "upgrade"
 
 // Notifier is told how an upgrade goes.
 type Notifier interface {
@@ -46,6 +50,7 @@ type Config struct {
 	Lifecycle *drain.Lifecycle
 	Notifier  Notifier
 	Allowed   <-chan struct{} // closed when this process serves
+	Events    *events.Recent  // nil: nobody asks for them
 	Log       zerolog.Logger
 }
 
@@ -71,7 +76,7 @@ func (u *Upgrader) Failed() uint64 { return u.failed.Load() }
 // Ask starts an upgrade, or says in the log why not.
 func (u *Upgrader) Ask() {
 	if err := u.refusal(); err != nil {
-		u.log.Warn().Err(err).Msg("upgrade refused")
+		u.c.Events.Tell(u.log, zerolog.WarnLevel, event, "upgrade refused", "error", err)
 		return
 	}
 	u.wanted <- struct{}{}
@@ -126,17 +131,17 @@ func (u *Upgrader) upgrade(ctx context.Context) (*handover.Successor, error) {
 	s, err := u.start()
 	ended := ""
 	if err == nil {
-		u.log.Info().Str("program", u.c.Executable).Int("pid", s.PID()).Int("generation", u.c.Generation+1).Msg("upgrade started")
+		u.c.Events.Tell(u.log, zerolog.InfoLevel, event, "upgrade started", "program", u.c.Executable, "pid", s.PID(), "generation", u.c.Generation+1)
 		u.c.Pauses.prepare(s)
 		if err = u.handOver(ctx, s); err == nil {
-			u.log.Info().Int("pid", s.PID()).Dur("duration_ms", time.Since(begun)).Msg("handed over to the new process")
+			u.c.Events.Tell(u.log, zerolog.InfoLevel, event, "handed over to the new process", "pid", s.PID(), "duration_ms", time.Since(begun))
 			return s, nil
 		}
 		ended = s.CallOff()
 		u.c.Pauses.takeBack()
 	}
 	u.failed.Add(1)
-	u.log.Error().Err(err).Str("ended", ended).Dur("duration_ms", time.Since(begun)).Msg("upgrade failed, going on as before")
+	u.c.Events.Tell(u.log, zerolog.ErrorLevel, event, "upgrade failed, going on as before", "error", err, "ended", ended, "duration_ms", time.Since(begun))
 	u.c.Notifier.Reloaded("upgrade failed: " + err.Error())
 	return nil, err
 }
@@ -247,15 +252,14 @@ func (u *Upgrader) watch(ctx context.Context, s *handover.Successor) {
 
 func (u *Upgrader) reclaim(s *handover.Successor, how string) {
 	u.failed.Add(1)
-	died := u.log.Error().Int("pid", s.PID()).Str("ended", how)
 	if err := u.c.Lifecycle.Reclaim(); err != nil {
-		died.Err(err).Msg("the process that took over has failed, nobody accepts connections")
+		u.c.Events.Tell(u.log, zerolog.ErrorLevel, event, "the process that took over has failed, nobody accepts connections", "pid", s.PID(), "ended", how, "error", err)
 		u.c.Predecessor.Close() // for one before this one to try
 		u.closeReleased()
 		return
 	}
 	u.c.Pauses.takeBack()
-	died.Msg("the process that took over has failed, serving again")
+	u.c.Events.Tell(u.log, zerolog.ErrorLevel, event, "the process that took over has failed, serving again", "pid", s.PID(), "ended", how)
 	if err := u.c.Endpoints.Reclaim(); err != nil {
 		u.log.Error().Err(err).Msg("admin endpoints not served again")
 	}

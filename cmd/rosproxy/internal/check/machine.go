@@ -24,6 +24,7 @@ const (
 	lowFiles      = 4096  // fewer than this is what a shell gives, not a service
 	lowBacklog    = 1024  // a reconnect storm after a failover overflows less
 	lowPipePages  = 16384 // the kernel's default
+	timeWait      = 60    // seconds: TCP_TIMEWAIT_LEN of the kernel
 	procSomaxconn = "/proc/sys/net/core/somaxconn"
 	procPipePages = "/proc/sys/fs/pipe-user-pages-soft"
 	procPortRange = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -72,6 +73,8 @@ func checkPorts(r *report, conns int) {
 		r.warn("ports: %v", err)
 	case reuse == 0:
 		r.warn("ports: net.ipv4.tcp_tw_reuse is 0; a port whose connection was closed from here first is not used again for a minute, 1 is better")
+	case reuse == 2:
+		r.ok("ports: net.ipv4.tcp_tw_reuse is 2, for the loopback alone; to a master elsewhere there are ports for %d connections a second that clients close first, 1 is better", n/timeWait)
 	default:
 		r.ok("ports: net.ipv4.tcp_tw_reuse is %d", reuse)
 	}

@@ -1,5 +1,5 @@
-// Package documents has no code of its own, only tests: what the documents of
-// this repository say is held against the repository and the program. Links
-// lead somewhere, recipes are the files that other tests run, and commands are
-// run.
+// Package documents reads the documents of this repository, for tests alone:
+// what they say is held against the repository and the program. Its own tests
+// see to it that links lead somewhere, that recipes are the files that other
+// tests run, that commands are run, and that every line of the log is explained.
 package documents

@@ -2,7 +2,6 @@ package documents
 
 import (
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,16 +10,6 @@ import (
 
 // root is the repository, seen from here.
 const root = "../../.."
-
-// read returns a file of the repository.
-func read(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 // documents names every Markdown file of the repository.
 func documents(t *testing.T) []string {
@@ -52,7 +41,7 @@ func documents(t *testing.T) []string {
 
 func TestReadmeIsShort(t *testing.T) {
 	const most = 250
-	if n := strings.Count(read(t, "README.md"), "\n"); n > most {
+	if n := strings.Count(Read(t, "README.md"), "\n"); n > most {
 		t.Errorf("README.md: got %d lines; want %d at most: the rest belongs into the documents that its map names", n, most)
 	}
 }

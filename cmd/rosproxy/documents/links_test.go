@@ -15,7 +15,7 @@ var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 func TestEveryRelativeLinkLeadsSomewhere(t *testing.T) {
 	checked := 0
 	for _, name := range documents(t) {
-		for _, m := range link.FindAllStringSubmatch(prose(read(t, name)), -1) {
+		for _, m := range link.FindAllStringSubmatch(prose(Read(t, name)), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}
@@ -41,7 +41,7 @@ func broken(t *testing.T, from, target string) string {
 	if _, err := os.Stat(filepath.Join(root, to)); err != nil || strings.HasPrefix(to, "..") {
 		return "there is no " + to
 	}
-	if anchored && !anchors(read(t, to))[anchor] {
+	if anchored && !anchors(Read(t, to))[anchor] {
 		return "no heading of " + to + " is called so"
 	}
 	return ""
@@ -99,7 +99,7 @@ func TestHeadingsOfADocumentDiffer(t *testing.T) {
 			continue
 		}
 		seen := map[string]bool{}
-		for line := range strings.Lines(prose(read(t, name))) {
+		for line := range strings.Lines(prose(Read(t, name))) {
 			if line[0] != '#' {
 				continue
 			}

@@ -15,11 +15,11 @@ import (
 func entries(t *testing.T, heading string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	for _, row := range rows(section(t, operations, heading)) {
+	for _, row := range Rows(Section(t, Operations, heading)) {
 		if len(row) != 3 || row[1] == "" || row[2] == "" {
 			t.Errorf("%s: want what is seen, where to look and what to do; got %q", heading, row)
 		}
-		for _, what := range quotes(row[0]) {
+		for _, what := range Quotes(row[0]) {
 			if all[what] {
 				t.Errorf("%s has %q twice", heading, what)
 			}
@@ -30,15 +30,15 @@ func entries(t *testing.T, heading string) map[string]bool {
 }
 
 func TestOperationsSaysWhatToDoAboutEveryWarningAndError(t *testing.T) {
-	text := section(t, operations, "## When the log says")
+	text := Section(t, Operations, "## When the log says")
 	_, config, _ := strings.Cut(text, "### About the configuration")
 	listed := map[string]bool{}
-	for _, row := range rows(strings.TrimSuffix(text, config)) {
-		if len(row) != 3 || len(quotes(row[0])) != 1 || row[1] == "" || row[2] == "" {
+	for _, row := range Rows(strings.TrimSuffix(text, config)) {
+		if len(row) != 3 || len(Quotes(row[0])) != 1 || row[1] == "" || row[2] == "" {
 			t.Errorf("want a message, where to look and what to do; got %q", row)
 			continue
 		}
-		listed[quotes(row[0])[0]] = true
+		listed[Quotes(row[0])[0]] = true
 	}
 	logs := map[string]bool{}
 	for _, l := range logCalls(t) {
@@ -47,20 +47,20 @@ func TestOperationsSaysWhatToDoAboutEveryWarningAndError(t *testing.T) {
 		}
 		logs[l.message] = true
 		if !isListed(listed, l.message) {
-			t.Errorf("%s does not say what to do about %q (%s)", operations, l.message, l.where)
+			t.Errorf("%s does not say what to do about %q (%s)", Operations, l.message, l.where)
 		}
 	}
 	for message := range listed {
 		if !logs[strings.TrimSuffix(message, "...")] {
-			t.Errorf("%s has %q, which is no warning and no error", operations, message)
+			t.Errorf("%s has %q, which is no warning and no error", Operations, message)
 		}
 	}
 }
 
 func TestOperationsExplainsEveryWarningAboutTheConfiguration(t *testing.T) {
 	var documented []string
-	for _, row := range rows(section(t, operations, "### About the configuration, at start")) {
-		documented = append(documented, quotes(row[0])...)
+	for _, row := range Rows(Section(t, Operations, "### About the configuration, at start")) {
+		documented = append(documented, Quotes(row[0])...)
 	}
 	warnings := configWarnings(t)
 	if len(warnings) < 6 {
@@ -69,12 +69,12 @@ func TestOperationsExplainsEveryWarningAboutTheConfiguration(t *testing.T) {
 	for _, w := range warnings {
 		parts := verb.Split(strings.Join(w, "%v"), -1)
 		if !slices.ContainsFunc(documented, func(d string) bool { return hasAll(d, parts) }) {
-			t.Errorf("%s does not explain the warning of %q", operations, w)
+			t.Errorf("%s does not explain the warning of %q", Operations, w)
 		}
 	}
 	for _, d := range documented {
 		if !slices.ContainsFunc(warnings, func(w []string) bool { return hasAll(strings.Join(w, " "), strings.Split(d, "...")) }) {
-			t.Errorf("%s explains %q, which nothing warns of", operations, d)
+			t.Errorf("%s explains %q, which nothing warns of", Operations, d)
 		}
 	}
 }
@@ -125,12 +125,12 @@ func TestOperationsExplainsEveryCloseReason(t *testing.T) {
 	for r := range proxy.NumReasons {
 		reason := proxy.Reason(r).String()
 		if !listed[reason] {
-			t.Errorf("%s does not explain the reason %s", operations, reason)
+			t.Errorf("%s does not explain the reason %s", Operations, reason)
 		}
 		delete(listed, reason)
 	}
 	for left := range listed {
-		t.Errorf("%s explains %q, which is no reason", operations, left)
+		t.Errorf("%s explains %q, which is no reason", Operations, left)
 	}
 }
 
@@ -142,12 +142,12 @@ func TestOperationsExplainsWhyAHealthCheckFails(t *testing.T) {
 	}
 	for _, reason := range reasons {
 		if !listed[reason] {
-			t.Errorf("%s does not explain %q", operations, reason)
+			t.Errorf("%s does not explain %q", Operations, reason)
 		}
 		delete(listed, reason)
 	}
 	for left := range listed {
-		t.Errorf("%s explains %q, which no health check says", operations, left)
+		t.Errorf("%s explains %q, which no health check says", Operations, left)
 	}
 }
 

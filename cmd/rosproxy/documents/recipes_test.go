@@ -18,7 +18,7 @@ var (
 func TestRecipesAreShownAsTheTestsRunThem(t *testing.T) {
 	shown := map[string]bool{}
 	for _, document := range documents(t) {
-		text := read(t, document)
+		text := Read(t, document)
 		for _, at := range recipeName.FindAllStringSubmatchIndex(text, -1) {
 			name := text[at[2]:at[3]]
 			shown[name] = true

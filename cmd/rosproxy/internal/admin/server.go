@@ -122,9 +122,9 @@ const (
 // methods are the handlers of one path.
 type methods map[string]http.HandlerFunc
 
-// handler is the mux: the endpoints, and the same JSON errors around all of them.
-func (a *Server) handler() http.Handler {
-	routes := map[string]methods{
+// routes are the endpoints.
+func (a *Server) routes() map[string]methods {
+	return map[string]methods{
 		pathHealthz:     {"GET": a.serveHealth},
 		pathReadyz:      {"GET": a.serveReady},
 		pathHealth:      {"GET": a.serveReady},
@@ -134,6 +134,11 @@ func (a *Server) handler() http.Handler {
 		"/drain":        {"GET": a.serveDrain, "POST": a.serveStartDrain, "DELETE": a.serveUndoDrain},
 		pathConnections: {"GET": newBounded(a.serveConnections).ServeHTTP, "DELETE": a.serveKill},
 	}
+}
+
+// handler is the mux: the endpoints, and the same JSON errors around all of them.
+func (a *Server) handler() http.Handler {
+	routes := a.routes()
 	// A page in somebody's browser must not be able to drain the proxy on its machine.
 	foreign := http.NewCrossOriginProtection()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -2,14 +2,10 @@ package config
 
 import (
 	"io"
-	"os"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/alecthomas/kong"
 )
 
 func TestClientCommandsKnowOnlyTheirOwnFlags(t *testing.T) {
@@ -113,33 +109,5 @@ func TestVariablesOfClientCommandsAreNoTyposOfRun(t *testing.T) {
 	env := []string{"ROSPROXY_ADMIN=127.0.0.1:1", "ROSPROXY_JSON=true", "ROSPROXY_LABEL=a"}
 	if got, want := mustParse(t, nil, env).Warnings, []string{"ROSPROXY_LABEL is set, but there is no such flag"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q; want %q", got, want)
-	}
-}
-
-func TestReferenceNamesEveryClientCommandWithItsFlags(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(b), "\n## Client commands\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	for _, c := range clientCommands {
-		row := regexp.MustCompile("(?m)^\\| `" + string(c.name) + "[ `].*$").FindString(section)
-		if row == "" {
-			t.Errorf("The reference has no row for %s", c.name)
-		}
-		k, err := kong.New(c.flags())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range k.Model.Flags {
-			where := row
-			if !f.Tag.Has(tagOnce) {
-				where = section
-			}
-			if f.Name != "help" && !strings.Contains(where, "--"+f.Name) {
-				t.Errorf("The reference does not name --%s of %s", f.Name, c.name)
-			}
-		}
 	}
 }

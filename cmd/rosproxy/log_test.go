@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"testing"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
 
@@ -34,4 +36,29 @@ func TestStuckReaderOfTheLogHoldsUpNothing(t *testing.T) {
 	eventually(t, "the lines that had to wait", func() bool {
 		return len(p.log.lines(t, "connection closed")) >= clients && len(p.log.lines(t, "failover")) == 1
 	})
+}
+
+// TestReaderOfTheLogThatGoesAwayEndsNothing: a write to a pipe that nobody reads is
+// the end of most programs, by SIGPIPE.
+func TestReaderOfTheLogThatGoesAwayEndsNothing(t *testing.T) {
+	w := startWorker(t, "one")
+	g := prepareGenerations(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	read.Close()
+	c := g.command("--static-master=" + w.l.Addr().String())
+	c.Stderr = write
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	g.cmd, g.first = c, c.Process.Pid
+	for range 3 { // each is lines in the log
+		s := g.awaitStatus("its endpoints", func(s api.Status) bool { return s.PID == g.first })
+		client := dialProxy(t, s.Labels[0].Listen)
+		client.greetedBy(w)
+		client.Close()
+	}
 }

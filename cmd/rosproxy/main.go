@@ -37,8 +37,9 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	// Without this a reader of stderr that went away would end the proxy with it.
-	signal.Ignore(syscall.SIGPIPE)
+	// Without this a reader of stderr that went away would end the proxy with it. To
+	// ignore the signal would have every process ignore it that is started from here.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	p := Program{
 		Args:       os.Args[1:],
 		Stdout:     os.Stdout,

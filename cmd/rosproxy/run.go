@@ -17,6 +17,7 @@ import (
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/hook"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/listen"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/systemd"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
@@ -70,6 +71,7 @@ type instance struct {
 	proxy     *proxy.Proxy
 	lifecycle *drain.Lifecycle
 	events    *events.Recent
+	hook      *hook.Runner // nil: no command is run for what becomes of masters
 	admin     *admin.Server
 	endpoints *upgrade.Endpoints
 	takeover  *upgrade.Takeover
@@ -99,6 +101,7 @@ func run(ctx context.Context, c config.Config, source discovery.Source, program 
 func open(ctx context.Context, c config.Config, source discovery.Source, program Program, log zerolog.Logger) (*instance, error) {
 	i := &instance{program: program, source: source, events: &events.Recent{}, log: log.With().Str("component", "main").Logger()}
 	i.log.Info().Stringer("version", build()).Int("pid", os.Getpid()).Int("generation", program.generation()).Msg("starting")
+	i.openHook(c, log)
 	for _, w := range c.Warnings {
 		i.log.Warn().Msg(w)
 	}
@@ -206,6 +209,7 @@ func (i *instance) serve(ctx context.Context) error {
 		defer stopWork() // nobody could see or drain a proxy without its endpoints, and a balancer would go on with what it was told last
 		return i.endpoints.Run(answeringCtx)
 	})
+	hooked := i.startHook(workCtx)
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return i.source.Run(workCtx, sink{i.proxy}) })
 	work.Go(func() error { return i.serveClients(workCtx) })
@@ -221,7 +225,9 @@ func (i *instance) serve(ctx context.Context) error {
 		return i.notifier.Watchdog(workCtx, i.takeover.Settled(), i.program.Watchdog, i.proxy.Heartbeat)
 	})
 	worked := work.Wait()
-	i.withdraw()
+	stopWork()
+	i.withdraw() // while commands of the hook end
+	<-hooked
 	stopAnswering()
 	return i.close(worked, answering.Wait(), ctx.Err() != nil)
 }

@@ -256,6 +256,20 @@ func TestCheckWarnsOfATokenFileThatOthersRead(t *testing.T) {
 	wantLine(t, out, "warn token file")
 }
 
+func TestCheckHasTheShellReadTheCommandWithoutRunningIt(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	_, out := checked(t, "--static-master=127.0.0.1:1", "--on-failover=echo >"+ran)
+	wantLine(t, out, "ok   on-failover: the shell understands the command")
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("check has run the command")
+	}
+	if ok, out := checked(t, "--static-master=127.0.0.1:1", "--on-failover=if true"); ok {
+		t.Errorf("got all well of half a command:\n%s", out)
+	} else {
+		wantLine(t, out, "FAIL on-failover: exit status 2: ")
+	}
+}
+
 func TestCheckWarnsOfOddConfiguration(t *testing.T) {
 	_, out := run(t, []string{"--static-master=127.0.0.1:1"}, []string{"ROSPROXY_DRAIN_GRASE=1s"})
 	wantLine(t, out, "warn configuration: ROSPROXY_DRAIN_GRASE is set, but there is no such flag")

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/hook"
 )
 
 func TestClientCommandsKnowOnlyTheirOwnFlags(t *testing.T) {
@@ -109,5 +111,15 @@ func TestVariablesOfClientCommandsAreNoTyposOfRun(t *testing.T) {
 	env := []string{"ROSPROXY_ADMIN=127.0.0.1:1", "ROSPROXY_JSON=true", "ROSPROXY_LABEL=a"}
 	if got, want := mustParse(t, nil, env).Warnings, []string{"ROSPROXY_LABEL is set, but there is no such flag"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+func TestVariablesOfAHookAreNoTyposOfWhatItRuns(t *testing.T) {
+	var env []string
+	for _, name := range hook.Variables() {
+		env = append(env, name+"=failover")
+	}
+	if got := mustParse(t, nil, env).Warnings; len(got) != 0 {
+		t.Errorf("got the warnings %q; want none", got)
 	}
 }

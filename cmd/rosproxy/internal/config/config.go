@@ -23,6 +23,7 @@ type Config struct {
 	Admin      Admin
 	AgentCheck Endpoint // zero: agent checks are not answered
 	Log        Log
+	OnFailover string // command of sh, run for what becomes of masters; empty: none
 	// UpgradeTimeout is what a new process has to become ready.
 	UpgradeTimeout time.Duration
 	Warnings       []string // what is odd about it, but no fault
@@ -74,10 +75,14 @@ func (c Config) Descriptors(shards int) int {
 	const (
 		base       = 32 // standard files, the log, Go's poller, name look-ups, an upgrade's line
 		ofShard    = 4
-		ofListener = 2 // and the copy for a successor
-		ofAgent    = 8 // a Consul address: checks, connections that are being closed
+		ofListener = 2  // and the copy for a successor
+		ofHook     = 32 // commands of --on-failover that run at a time: their stderr, and what starts them
+		ofAgent    = 8  // a Consul address: checks, connections that are being closed
 	)
 	n := base + ofShard*shards + ofListener*(len(c.Proxy.Listeners)+2)
+	if c.OnFailover != "" {
+		n += ofHook
+	}
 	if asking := c.Asking(); len(asking.Labels) > 0 {
 		n += max(len(asking.Addresses), 1)*ofAgent + asking.Connections()
 	}
@@ -91,7 +96,7 @@ const unlabelled = "default"
 func load(s settings) (Config, error) {
 	var c Config
 	for _, load := range []func(settings, *Config) error{
-		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, loadReports, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadLog,
+		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, loadReports, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadHook, loadLog,
 	} {
 		if err := load(s, &c); err != nil {
 			return Config{}, err

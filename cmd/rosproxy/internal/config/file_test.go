@@ -140,6 +140,7 @@ fence-ttl: 7s
 instance: p7
 verify-every: 3s
 on-conflict: refuse
+on-failover: echo x
 hold-timeout: 0
 hold-max: 7
 release-rate: 7

@@ -57,6 +57,7 @@ type grammar struct {
 	FenceTTL         string   `name:"fence-ttl" default:"20s" placeholder:"D" help:"TTL of the reports, 5s to 1h: a dead instance delays a promotion by it, and without Consul connections end a fifth before it (${default})."`
 	Instance         string   `placeholder:"NAME" help:"Name of this instance in the reports (the host name)."`
 	VerifyEvery      string   `default:"1500ms" placeholder:"D" help:"Between two consistent reads of one question at one Consul address (${default})."`
+	OnFailover       string   `placeholder:"COMMAND" help:"Command of sh, run for each failover, lost, back, pause and activation, with the facts in ROSPROXY_EVENT, _LABEL, _ID, _FROM, _TO, _EPOCH, _DROPPED, _REASON (none)."`
 	OnConflict       string   `listener:"one" default:"newest" placeholder:"newest|refuse" help:"Two instances claim to be master: take the newest, or none (${default})."`
 	HoldTimeout      string   `listener:"one" default:"10s" placeholder:"D" help:"How long a new connection waits for a master that accepts it; 0: reset at once (${default})."`
 	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/hook"
 )
 
 // settings answers the text of each flag and where it came from: the command
@@ -175,7 +177,11 @@ func (s settings) stray() []string {
 	for flag := range s.flags {
 		known[envName(flag)] = true
 	}
-	for _, variable := range clientVariables() {
+	ours := clientVariables()
+	if s.env[hook.VariableEvent] != "" { // a command of --on-failover runs us
+		ours = append(ours, hook.Variables()...)
+	}
+	for _, variable := range ours {
 		known[variable] = true
 	}
 	var stray []string

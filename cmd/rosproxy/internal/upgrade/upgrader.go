@@ -62,6 +62,7 @@ type Upgrader struct {
 	busy   atomic.Bool
 	wanted chan struct{} // holds one wish, of whoever set busy
 	failed atomic.Uint64
+	handed atomic.Bool // another process serves
 }
 
 // NewUpgrader makes an Upgrader, which does nothing before Run.
@@ -72,6 +73,9 @@ func NewUpgrader(c Config) *Upgrader {
 // Failed is how many upgrades have failed in this process: no other took over, or
 // the one that did has died and this process serves again.
 func (u *Upgrader) Failed() uint64 { return u.failed.Load() }
+
+// HandedOver reports whether another process serves in the place of this one.
+func (u *Upgrader) HandedOver() bool { return u.handed.Load() }
 
 // Ask starts an upgrade, or says in the log why not.
 func (u *Upgrader) Ask() {
@@ -211,6 +215,7 @@ func (u *Upgrader) handOver(ctx context.Context, s *handover.Successor) error {
 	if err := u.c.Lifecycle.Succeed(func() (err error) { left, err = u.c.Proxy.Release(); return err }); err != nil {
 		return fmt.Errorf("leave the listeners to the new process: %w", err)
 	}
+	u.handed.Store(true)
 	u.c.Notifier.Succeeded(s.PID()) // before its own word to systemd, which listens to one process alone
 	if err := u.c.Endpoints.Release(); err != nil {
 		u.log.Error().Err(err).Msg("admin endpoints could not be served again should the new process die")
@@ -258,6 +263,7 @@ func (u *Upgrader) reclaim(s *handover.Successor, how string) {
 		u.closeReleased()
 		return
 	}
+	u.handed.Store(false)
 	u.c.Pauses.takeBack()
 	u.c.Events.Tell(u.log, zerolog.ErrorLevel, event, "the process that took over has failed, serving again", "pid", s.PID(), "ended", how)
 	if err := u.c.Endpoints.Reclaim(); err != nil {

@@ -19,7 +19,7 @@ FAULTS_FLAGS ?=
 FUZZ_SMOKE ?= 20000x
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo demo-patroni consul balancers patroni bench faults lint fuzz fuzz-smoke clean
+.PHONY: build test demo demo-patroni consul balancers patroni prometheus bench faults lint fuzz fuzz-smoke clean
 
 .NOTPARALLEL: # two targets that install at once would be in each other's way
 
@@ -27,10 +27,11 @@ build: ## bin/rosproxy, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rosproxy ./cmd/rosproxy
 
 # The longest packages come first, so that none of them is left for the end alone.
-test: balancers patroni lint bin/consul build ## everything that must hold
+test: balancers patroni prometheus lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./proxy ./cmd/rosproxy/postgresql ./cmd/rosproxy ./...
 	cd bench && $(GO) test -race ./...
 	cd bench/faults && $(GO) test -race -timeout 10m ./...
+	cd testdata/prometheus && $(GO) test ./...
 	$(MAKE) --no-print-directory fuzz-smoke
 
 demo: build ## the main job, watched: election, failover, rejoin, upgrade
@@ -52,6 +53,7 @@ bin/consul: testdata/consul/go.mod testdata/consul/go.sum
 BALANCERS := /usr/sbin/haproxy=haproxy /usr/sbin/nginx=nginx /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream \
   /usr/bin/systemd-analyze=systemd /sbin/ip=iproute2
 PATRONI := /usr/bin/patroni=patroni /usr/lib/python3/dist-packages/consul=python3-consul /usr/lib/postgresql/*/bin/postgres=postgresql
+PROMETHEUS := /usr/bin/prometheus=prometheus
 
 # Nothing of this starts: in runlevel 1 the packages start no services (invoke-rc.d), and with
 # create_main_cluster = false, which is there only for as long as it takes, PostgreSQL gets no cluster.
@@ -72,6 +74,9 @@ balancers: ## HAProxy, nginx, iproute2 and systemd from Debian's packages, for t
 patroni: ## Patroni, its client of Consul and PostgreSQL from Debian's packages, for tests and demo: only what is absent
 	$(call install-absent,$(PATRONI))
 
+prometheus: ## Prometheus and promtool from Debian's package, for the tests: only if absent
+	$(call install-absent,$(PROMETHEUS))
+
 bench: bin/consul ## rosproxy against HAProxy, nginx, io.Copy and no proxy; writes bench/RESULTS.md
 	cd bench && $(GO) build -trimpath -o ../bin/bench .
 	bin/bench run $(BENCH_FLAGS)
@@ -82,12 +87,13 @@ faults: bin/consul build ## failovers under faults, one after the other, judged;
 	bin/faults $(FAULTS_FLAGS)
 
 lint: ## gofmt, go vet, staticcheck
-	@unformatted=$$(gofmt -l cmd proxy discovery drain bench); \
+	@unformatted=$$(gofmt -l cmd proxy discovery drain bench testdata); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt these:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	cd bench/faults && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd testdata/prometheus && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 fuzz-smoke:
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=$(FUZZ_SMOKE)

@@ -57,7 +57,7 @@ func (d dashboard) expressions() (all []string) {
 
 // substituted is a query as Grafana sends it when all of each variable is chosen.
 func substituted(query string) string {
-	return strings.NewReplacer("$job", ".*", "$instance", ".*", "$label", ".*", "$__rate_interval", "5s", "$__range", "30s", "[1m]", "[5s]").Replace(query)
+	return strings.NewReplacer("$job", ".*", "$instance", ".*", "$label", ".*", "$__rate_interval", "5s", "$__range", "2m", "[1m]", "[5s]").Replace(query)
 }
 
 // hasData reports whether a result has a number that can be drawn.

@@ -62,8 +62,12 @@ func start(t *testing.T, log string, args ...string) *minder.Process {
 	}
 	t.Cleanup(func() {
 		p.Close()
+		text := read(t, log)
+		if strings.Contains(text, "DATA RACE") {
+			t.Errorf("%s: a data race:\n%s", args[0], text)
+		}
 		if t.Failed() {
-			t.Logf("%s:\n%s", args[0], tail(read(t, log)))
+			t.Logf("%s:\n%s", args[0], tail(text))
 		}
 	})
 	return p
@@ -80,7 +84,7 @@ func cleanEnv() []string {
 			env = append(env, e)
 		}
 	}
-	return env
+	return append(env, "GORACE=exitcode=66 atexit_sleep_ms=0") // a second each, else
 }
 
 // adminAddress is where the log says that the endpoints are; empty: not yet.

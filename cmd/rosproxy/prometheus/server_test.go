@@ -120,12 +120,12 @@ func (s *server) query(query string) (found []series, err error) {
 	return data.Result, err
 }
 
-// queryRange is what a panel asks that shows the last half minute.
+// queryRange is what a panel asks that shows the last two minutes.
 func (s *server) queryRange(query string) (found []series, err error) {
 	var data struct{ Result []series }
 	now := time.Now()
 	err = s.ask("/api/v1/query_range", url.Values{
-		"query": {query}, "step": {"1"}, "start": {unix(now.Add(-30 * time.Second))}, "end": {unix(now)},
+		"query": {query}, "step": {"1"}, "start": {unix(now.Add(-2 * time.Minute))}, "end": {unix(now)},
 	}, &data)
 	return data.Result, err
 }

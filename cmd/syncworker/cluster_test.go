@@ -21,13 +21,17 @@ import (
 // onEveryConsul runs a test with the double and with the real Consul.
 func onEveryConsul(t *testing.T, test func(t *testing.T, c *cluster)) {
 	t.Run("double", func(t *testing.T) {
-		s := consultest.NewServer()
-		t.Cleanup(s.Close)
-		test(t, newCluster(t, s.Addr, s.Client()))
+		test(t, newClusterWith(t, func() (string, *api.Client) {
+			s := consultest.NewServer()
+			t.Cleanup(s.Close)
+			return s.Addr, s.Client()
+		}))
 	})
 	t.Run("consul", func(t *testing.T) {
-		a := realconsul.StartDev(t)
-		test(t, newCluster(t, a.Addr, a.Client()))
+		test(t, newClusterWith(t, func() (string, *api.Client) {
+			a := realconsul.StartDev(t)
+			return a.Addr, a.Client()
+		}))
 	})
 }
 
@@ -40,6 +44,15 @@ type cluster struct {
 	addrs  map[string]string
 	dir    string
 	logs   []string
+
+	newConsul func() (addr string, client *api.Client) // one more of the same kind
+}
+
+func newClusterWith(t *testing.T, newConsul func() (string, *api.Client)) *cluster {
+	addr, client := newConsul()
+	c := newCluster(t, addr, client)
+	c.newConsul = newConsul
+	return c
 }
 
 func newCluster(t *testing.T, addr string, client *api.Client) *cluster {
@@ -202,4 +215,13 @@ func (c *cluster) wantRecords(id string, n int) {
 			c.t.Errorf("worker %s lacks record %d of %d, which was acknowledged", id, i, n)
 		}
 	}
+}
+
+// another is a group in another data centre, whose Consul is of the same kind.
+func (c *cluster) another() *cluster {
+	c.t.Helper()
+	addr, client := c.newConsul()
+	o := newCluster(c.t, addr, client)
+	o.newConsul = c.newConsul
+	return o
 }

@@ -37,8 +37,11 @@ type registry struct {
 	ttl     time.Duration // of the check
 }
 
-func newConsulClient(addr string) (*api.Client, error) {
+// newConsulClient asks the agent at addr for what is in a data centre; empty: in
+// the agent's own.
+func newConsulClient(addr, datacenter string) (*api.Client, error) {
 	c := api.DefaultConfig()
+	c.Datacenter = datacenter
 	switch host := os.Getenv("CONSUL_HOST"); {
 	case addr != "":
 		c.Address = addr

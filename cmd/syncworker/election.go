@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,8 +25,9 @@ const (
 // A takeover goes in this order, so that clients never see a wrong master:
 // take the lock, stop following, swap in the next epoch, accept writes,
 // register role=master; and, where proxies report what they have obeyed,
-// acknowledge only when all of them have let go of the old master. A master that lost its lock goes the other way: stop
-// acknowledging first, then register as a spare.
+// acknowledge only when all of them have let go of the old master. A master that
+// lost its lock goes the other way: stop acknowledging first, then register as a
+// spare.
 type election struct {
 	registry *registry
 	lease    *lease
@@ -36,6 +38,8 @@ type election struct {
 	reports  reports
 	log      zerolog.Logger
 
+	restoring *restoring // nil: no backup was given
+
 	changed chan struct{} // something that a step may act on
 
 	session    string // empty: to be opened
@@ -43,14 +47,20 @@ type election struct {
 	registered string // role in Consul; empty: not known
 	view       view
 	readAt     time.Time // when view was read
+	last       inSync    // the last set that was there
+	joined     bool      // the group is one that this worker may be in; see conflict
+	renewing   uint64    // epoch of the term that ended for a newer backup; 0: none did
 	term       *term     // nil unless master
+	since      uint64    // index of the set that made this worker, which was not registered as master, the master
 	replica    *replica  // nil unless following
 	trouble    string    // last error logged, so that it is logged once
 }
 
-// run takes part until ctx ends, and hands over then.
-func (e *election) run(ctx context.Context) {
-	e.changed = make(chan struct{}, 1)
+// run takes part until ctx ends, or the group turns out to be none for this
+// worker, and hands over then.
+func (e *election) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	watched := make(chan struct{})
 	go e.watch(ctx, watched)
 	ticker := time.NewTicker(retryEvery)
@@ -59,6 +69,12 @@ func (e *election) run(ctx context.Context) {
 	for {
 		err := e.step(ctx, stale)
 		stale = err != nil
+		if errors.Is(err, errNotRestored) {
+			cancel()
+			<-watched
+			e.leave()
+			return err
+		}
 		e.note(ctx, err)
 		var over <-chan struct{}
 		if e.term != nil {
@@ -68,7 +84,7 @@ func (e *election) run(ctx context.Context) {
 		case <-ctx.Done():
 			<-watched
 			e.leave()
-			return
+			return nil
 		case <-e.changed:
 			stale = true
 		case <-over:
@@ -124,6 +140,9 @@ func (e *election) step(ctx context.Context, stale bool) error {
 		e.stepDown("lock is lost")
 		e.doubtful = true
 	}
+	if err := e.renew(ctx); err != nil {
+		return err
+	}
 	return e.act(ctx)
 }
 
@@ -132,20 +151,24 @@ func (e *election) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if v.index > 0 {
+		e.last = v.inSync
+	}
 	e.view, e.readAt = v, time.Now()
-	return nil
+	return e.conflict(v)
 }
 
 // act does what decide says.
 func (e *election) act(ctx context.Context) error {
-	whole := e.replica != nil && e.replica.whole()
-	switch decide(e.view, e.session, e.self, whole) {
+	switch decide(e.view, e.session, e.candidate()) {
 	case lead:
 		return e.lead(ctx)
 	case runForMaster:
 		return e.runFor(ctx, e.registry.masterKey())
 	case runForSlave:
 		return e.runFor(ctx, e.registry.slaveKey())
+	case awaitVacancy:
+		return e.register(ctx, "spare")
 	case followAsSlave:
 		e.follow(ctx, true)
 		return e.register(ctx, "slave")
@@ -153,170 +176,6 @@ func (e *election) act(ctx context.Context) error {
 		e.follow(ctx, false)
 		return e.register(ctx, "spare")
 	}
-}
-
-// haveSession opens a session where there is none, or it is gone.
-func (e *election) haveSession(ctx context.Context) error {
-	if e.session != "" && e.doubtful {
-		lives, err := e.registry.sessionLives(ctx, e.session)
-		if err != nil {
-			return err
-		}
-		if !lives {
-			e.log.Warn().Str("session", e.session).Msg("session is gone")
-			e.session = ""
-		}
-	}
-	e.doubtful = false
-	if e.session != "" {
-		return nil
-	}
-	s, err := e.registry.openSession(ctx)
-	if err != nil {
-		return err
-	}
-	e.session = s
-	return nil
-}
-
-// runFor tries to take a lock; the next step sees what came of it.
-func (e *election) runFor(ctx context.Context, key string) error {
-	got, err := e.registry.acquire(ctx, key, e.session)
-	if err != nil {
-		e.doubtful = true
-		return err
-	}
-	if err := e.read(ctx); err != nil {
-		return err
-	}
-	if got {
-		return e.act(ctx)
-	}
-	return nil
-}
-
-// lead makes this worker, which holds the lock, the master.
-func (e *election) lead(ctx context.Context) error {
-	if e.term == nil {
-		if !e.view.mayLead(e.self) {
-			e.log.Warn().Msg("copy is incomplete: lock is given back")
-			return e.registry.release(ctx, e.registry.masterKey(), e.session)
-		}
-		if err := e.takeOver(ctx); err != nil {
-			return err
-		}
-	}
-	if e.term == nil {
-		return nil
-	}
-	if err := e.register(ctx, "master"); err != nil {
-		return err
-	}
-	e.awaitReports()
-	if e.view.slave.session != e.session {
-		return nil
-	}
-	if err := e.registry.release(ctx, e.registry.slaveKey(), e.session); err != nil {
-		return err
-	}
-	e.view.slave = lock{} // read again at the next step
-	return nil
-}
-
-// takeOver begins this worker's term.
-func (e *election) takeOver(ctx context.Context) error {
-	// Before the swap: from it on the former master must get no
-	// acknowledgement from here any more.
-	e.stopFollowing()
-	next := inSync{Epoch: e.view.inSync.Epoch + 1, Members: []member{e.self}}
-	now, index, err := e.registry.swap(ctx, next, e.view.index)
-	if err != nil {
-		return err
-	}
-	e.view.inSync, e.view.index = now, index
-	if !now.equal(next) {
-		return nil // somebody was faster; the next step looks again
-	}
-	e.term = newTerm(ctx, now, index, e.self, e.store, e.lease, e.registry, e.alone, e.log)
-	if e.reports.prefix != "" {
-		e.term.fenced = make(chan struct{})
-	}
-	e.server.term.Store(e.term)
-	e.log.Info().Uint64("epoch", now.Epoch).Int("records", e.store.size()).Msg("elected master")
-	return nil
-}
-
-// stepDown ends this worker's term, if it has one. When it returns
-// nothing is acknowledged any more.
-func (e *election) stepDown(why string) {
-	if e.term == nil {
-		return
-	}
-	e.server.term.Store(nil)
-	e.term.close()
-	e.log.Warn().Uint64("epoch", e.term.epoch).Str("why", why).Msg("stepped down")
-	e.term = nil
-}
-
-// follow follows the master that holds the lock, or the one that held it last:
-// that connection may be broken, and is not used to decide anything.
-func (e *election) follow(ctx context.Context, asSlave bool) {
-	master := e.view.master.holder.Address
-	if master == "" || master == e.registry.address.String() {
-		return
-	}
-	epoch := e.view.inSync.Epoch
-	if r := e.replica; r != nil && r.master == master && r.asSlave == asSlave && max(r.epoch, r.copied.Load()) >= epoch {
-		return
-	}
-	e.stopFollowing()
-	e.replica = &replica{
-		master: master, asSlave: asSlave, epoch: epoch, self: e.self, store: e.store, news: e.changed,
-		log: e.log.With().Str("master", e.view.master.holder.ID).Bool("as_slave", asSlave).Logger(),
-	}
-	e.replica.start(ctx)
-	e.server.replica.Store(e.replica)
-}
-
-func (e *election) stopFollowing() {
-	if e.replica == nil {
-		return
-	}
-	e.server.replica.Store(nil)
-	e.replica.stop()
-	e.replica = nil
-}
-
-// register makes role the one registered.
-func (e *election) register(ctx context.Context, role string) error {
-	if e.registered == role {
-		return nil
-	}
-	sent := time.Now()
-	if err := e.registry.register(ctx, role); err != nil {
-		e.registered = ""
-		return err
-	}
-	e.lease.begin(sent)
-	e.registered = role
-	e.log.Info().Str("role", role).Msg("registered")
-	return nil
-}
-
-// leave hands over: a lock that is given back can be taken at once.
-func (e *election) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	e.stepDown("told to stop")
-	e.stopFollowing()
-	e.note(ctx, e.registry.deregister(ctx))
-	if e.session == "" {
-		return
-	}
-	for _, key := range []string{e.registry.masterKey(), e.registry.slaveKey()} {
-		e.note(ctx, e.registry.release(ctx, key, e.session))
-	}
-	e.note(ctx, e.registry.closeSession(ctx, e.session))
 }
 
 // note logs err once, and once that it is over.

@@ -27,11 +27,15 @@ func (tm *term) feed(conn net.Conn, in *bufio.Reader, f *follower, asSlave bool)
 	return context.Cause(ctx)
 }
 
-// send writes the log from its beginning, and on as it grows.
+// send writes the log from its beginning, and on as it grows. What was read from
+// the store counts only while the term lasts: after it, another copy may be there.
 func (tm *term) send(ctx context.Context, conn net.Conn) error {
 	log, _ := tm.store.after(0)
-	batch := fmt.Appendf(nil, "COPY %d %d\n", tm.epoch, len(log))
+	batch := fmt.Appendf(nil, "COPY %d %d %s\n", tm.epoch, len(log), tm.history)
 	for position := 0; ; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		for _, r := range log {
 			batch = appendRecord(batch, r)
 			if len(batch) >= bufSize {

@@ -24,7 +24,7 @@ func (e *election) awaitReports() {
 		return
 	}
 	e.term.awaited = true
-	tm, since := e.term, e.view.index
+	tm, since := e.term, e.since
 	tm.fencing.Go(func() {
 		for began := time.Now(); ; {
 			n, err := e.awaitFence(tm.ctx, since)

@@ -19,6 +19,8 @@ func (tm *term) keepInSync() {
 	defer ticker.Stop()
 	for {
 		switch f, alone := tm.wanted(); {
+		case tm.written():
+			tm.leavePristine()
 		case f != nil:
 			tm.admit(f)
 		case alone:
@@ -52,6 +54,34 @@ func (tm *term) lateLocked() bool {
 	return tm.alone > 0 && len(tm.waiting) > 0 && time.Since(tm.waiting[0].since) >= tm.alone
 }
 
+// written reports whether a client has written into a history that still is pristine.
+func (tm *term) written() bool {
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	return tm.pristine && len(tm.waiting) > 0
+}
+
+// leavePristine has the set say that there is more in the history than the
+// backup: from then on no other backup may take the place of that one.
+func (tm *term) leavePristine() {
+	next := tm.inSync
+	next.Pristine = false
+	if !tm.writeDown(next) {
+		return
+	}
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	tm.pristine = false
+	tm.advanceLocked()
+}
+
+// untouched reports whether no client's record was acknowledged in the history.
+func (tm *term) untouched() bool {
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	return tm.pristine
+}
+
 // admit puts f into the in-sync set in place of whoever was there.
 //
 // The order is what makes an incomplete copy impossible: first nothing is
@@ -73,7 +103,7 @@ func (tm *term) admit(f *follower) {
 		}
 		return caughtUp
 	})
-	if settled && caughtUp && tm.writeDown(f.member) {
+	if settled && caughtUp && tm.writeDown(tm.among(f.member)) {
 		tm.log.Info().Str("slave", f.member.ID).Int("records", target).Msg("slave is in sync")
 		tm.require(f)
 	}
@@ -81,17 +111,23 @@ func (tm *term) admit(f *follower) {
 
 // goAlone takes the slave out of the in-sync set and acknowledges without it.
 func (tm *term) goAlone() {
-	if tm.writeDown() {
+	if tm.writeDown(tm.among()) {
 		tm.log.Warn().Dur("waited", tm.alone).Msg("no slave: acknowledging alone")
 		tm.require(nil)
 	}
 }
 
-// writeDown makes self and others the in-sync set; it answers false when the
-// term is over. It never gives up half-way: a write whose outcome is unknown
-// may still take effect, until a later one is known to have.
-func (tm *term) writeDown(others ...member) bool {
-	next := inSync{Epoch: tm.epoch, Members: append([]member{tm.self}, others...)}
+// among is the set with other members beside the master.
+func (tm *term) among(others ...member) inSync {
+	next := tm.inSync
+	next.Members = append([]member{tm.self}, others...)
+	return next
+}
+
+// writeDown makes next the in-sync set; it answers false when the term is over.
+// It never gives up half-way: a write whose outcome is unknown may still take
+// effect, until a later one is known to have.
+func (tm *term) writeDown(next inSync) bool {
 	for !tm.inSync.equal(next) {
 		now, index, err := tm.arbiter.swap(tm.ctx, next, tm.index)
 		switch {
@@ -100,8 +136,8 @@ func (tm *term) writeDown(others ...member) bool {
 			if !tm.await(nil) {
 				return false
 			}
-		case now.Epoch != tm.epoch:
-			tm.log.Warn().Uint64("by_epoch", now.Epoch).Msg("deposed")
+		case !now.sameTerm(tm.inSync):
+			tm.log.Warn().Uint64("by_epoch", now.Epoch).Str("of_history", now.History).Msg("deposed")
 			tm.end(errDeposed)
 			return false
 		default:

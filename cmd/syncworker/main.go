@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -31,7 +32,14 @@ import (
 	"github.com/rosproxy/rosproxy/discovery"
 )
 
-// options are the command line.
+// commandLine is what the program is to do.
+type commandLine struct {
+	Run    options       `cmd:"" default:"withargs" help:"Run a worker."`
+	Backup backupOptions `cmd:"" help:"Write a backup of the master of a group."`
+	Verify verifyOptions `cmd:"" help:"Read a backup as a restore would, and say how far it goes."`
+}
+
+// options are those of a worker.
 type options struct {
 	Label       string        `env:"SYNC_LABEL" default:"default" help:"Group of workers that elects one master."`
 	ID          string        `env:"SYNC_ID" required:"" help:"Name of this worker in its group; keep it when the worker is redeployed."`
@@ -41,11 +49,20 @@ type options struct {
 	CheckTTL    time.Duration `name:"check-ttl" default:"2s" help:"A worker silent for this long has failed."`
 	AloneAfter  time.Duration `default:"5s" help:"A master without a slave acknowledges alone when a record has waited this long; 0: never."`
 	FenceReport string        `placeholder:"PREFIX" help:"A new master acknowledges nothing before every rosproxy that reports below this Consul KV prefix has let go of the old one (none)."`
+	Restore     string        `placeholder:"FILE" help:"Begin the group with this backup, unless it has begun with one of the same history already."`
+	RestoreOver string        `placeholder:"HISTORY" help:"The backup takes the place of a group of this history, once that has no master."`
+	WarmSpare   bool          `help:"With --restore: wait for the backup, and begin anew with each newer one, until a client writes."`
 	LogFormat   string        `enum:"json,console" default:"json" help:"json or console."`
 }
 
 // Validate names the first option that cannot work; kong calls it.
 func (o *options) Validate() error {
+	switch {
+	case o.RestoreOver != "" && !isWord(o.RestoreOver):
+		return fmt.Errorf("--restore-over %q: want a history, as backup, verify and STATUS name it", o.RestoreOver)
+	case o.Restore == "" && (o.RestoreOver != "" || o.WarmSpare):
+		return errors.New("--restore-over and --warm-spare need --restore FILE")
+	}
 	for name, v := range map[string]string{"--label": o.Label, "--id": o.ID} {
 		if !isWord(v) {
 			return fmt.Errorf("%s %q: want 1 to %d letters, digits, '.', '_' or '-'", name, v, maxWord)
@@ -69,14 +86,14 @@ func main() { os.Exit(command(os.Args[1:])) }
 
 // command runs the program and answers its exit status.
 func command(args []string) int {
-	var o options
-	parser, err := kong.New(&o, kong.Name("syncworker"),
-		kong.Description("A simulated sync worker: elects a master through Consul and replicates synchronously."))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "syncworker:", err)
-		return 2
+	var line commandLine
+	var chosen *kong.Context
+	parser, err := kong.New(&line, kong.Name("syncworker"),
+		kong.Description("A simulated sync worker: elects a master through Consul, replicates synchronously, is backed up and restored."))
+	if err == nil {
+		chosen, err = parser.Parse(args)
 	}
-	if _, err := parser.Parse(args); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "syncworker:", err)
 		return 2
 	}
@@ -84,7 +101,18 @@ func command(args []string) int {
 	defer stop()
 	// After the first signal the handler is gone, so that a second one ends at once.
 	context.AfterFunc(ctx, stop)
+	switch verb, _, _ := strings.Cut(chosen.Command(), " "); verb {
+	case "backup":
+		return line.Backup.run(ctx)
+	case "verify":
+		return line.Verify.run()
+	default:
+		return line.Run.run(ctx)
+	}
+}
 
+// run runs a worker.
+func (o options) run(ctx context.Context) int {
 	log := newLogger(o.LogFormat).With().Str("label", o.Label).Str("id", o.ID).Logger()
 	w, err := newWorker(o, log)
 	if err == nil {

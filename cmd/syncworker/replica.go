@@ -17,7 +17,7 @@ import (
 //
 // and the master answers with a full copy, and then every record as it comes:
 //
-//	COPY <epoch> <count>
+//	COPY <epoch> <count> <history>
 //	<client> <n>           <count> lines, and on without end
 //
 // The follower says how far it is, the first time when the copy is complete:
@@ -34,6 +34,7 @@ const (
 type replica struct {
 	master  string // address
 	asSlave bool
+	history string // the one that is followed
 	epoch   uint64 // the earliest that is followed
 	self    member
 	store   *store
@@ -77,6 +78,10 @@ func (r *replica) follow(ctx context.Context) {
 
 // once follows over one connection until it ends.
 func (r *replica) once(ctx context.Context) error {
+	if n, history := r.store.holds(); n > 0 && history != "" && history != r.history {
+		return fmt.Errorf("the group is of history %s, and the %d records here are of %s: they stay until this worker is started anew",
+			r.history, n, history)
+	}
 	d := net.Dialer{Timeout: linkDialTimeout}
 	conn, err := d.DialContext(ctx, "tcp", r.master)
 	if err != nil {
@@ -89,7 +94,7 @@ func (r *replica) once(ctx context.Context) error {
 	if r.asSlave {
 		kind = "slave"
 	}
-	if err := r.say(conn, fmt.Sprintf("REPLICATE %s %s %s\n", r.self.ID, r.self.Incarnation, kind)); err != nil {
+	if err := say(conn, fmt.Sprintf("REPLICATE %s %s %s\n", r.self.ID, r.self.Incarnation, kind)); err != nil {
 		return err
 	}
 	in := bufio.NewReaderSize(conn, bufSize)
@@ -104,31 +109,24 @@ func (r *replica) once(ctx context.Context) error {
 // complete: should the master die half-way, the store is what it was.
 func (r *replica) copyAll(in *bufio.Reader) (position int, err error) {
 	began := time.Now()
-	line, err := readLine(in)
+	h, err := readCopyHead(in)
+	switch {
+	case err != nil:
+		return 0, err
+	case h.history != r.history:
+		return 0, fmt.Errorf("master is of history %s, want %s", h.history, r.history)
+	case h.epoch < r.epoch:
+		return 0, fmt.Errorf("master is of epoch %d, want %d", h.epoch, r.epoch)
+	}
+	log, err := readCopy(in, h)
 	if err != nil {
-		return 0, fmt.Errorf("read from master: %w", err)
+		return 0, err
 	}
-	var epoch uint64
-	var count int
-	if _, err := fmt.Sscanf(line, "COPY %d %d", &epoch, &count); err != nil || count < 0 {
-		return 0, fmt.Errorf("master answered %q", line)
-	}
-	if epoch < r.epoch {
-		return 0, fmt.Errorf("master is of epoch %d, want %d", epoch, r.epoch)
-	}
-	var log []record
-	for len(log) < count {
-		rec, err := readRecord(in)
-		if err != nil {
-			return 0, fmt.Errorf("copy record %d of %d: %w", len(log)+1, count, err)
-		}
-		log = append(log, rec)
-	}
-	r.store.replace(log)
-	r.copied.Store(epoch)
+	r.store.replace(log, h.history)
+	r.copied.Store(h.epoch)
 	nudge(r.news)
-	r.log.Info().Uint64("epoch", epoch).Int("records", count).Dur("took_ms", time.Since(began)).Msg("full copy complete")
-	return count, nil
+	r.log.Info().Uint64("epoch", h.epoch).Int("records", h.count).Dur("took_ms", time.Since(began)).Msg("full copy complete")
+	return h.count, nil
 }
 
 // keepUp stores what the master sends from position on, and acknowledges it
@@ -140,7 +138,7 @@ func (r *replica) keepUp(ctx context.Context, conn net.Conn, in *bufio.Reader, p
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := r.say(conn, fmt.Sprintf("ACK %d\n", position)); err != nil {
+			if err := say(conn, fmt.Sprintf("ACK %d\n", position)); err != nil {
 				return err
 			}
 		}
@@ -153,16 +151,6 @@ func (r *replica) keepUp(ctx context.Context, conn net.Conn, in *bufio.Reader, p
 			return fmt.Errorf("record %d of the master is at %d here: copy again", position, p)
 		}
 	}
-}
-
-func (r *replica) say(conn net.Conn, line string) error {
-	if err := conn.SetWriteDeadline(time.Now().Add(linkWriteTimeout)); err != nil {
-		return fmt.Errorf("write to master: %w", err)
-	}
-	if _, err := conn.Write([]byte(line)); err != nil {
-		return fmt.Errorf("write to master: %w", err)
-	}
-	return nil
 }
 
 func readRecord(in *bufio.Reader) (record, error) {

@@ -56,9 +56,9 @@ func readString(t *testing.T, in *bufio.Reader) string {
 // startReplica follows master with a store that holds before.
 func startReplica(t *testing.T, master string, epoch uint64, before ...record) *replica {
 	t.Helper()
-	r := &replica{master: master, asSlave: true, epoch: epoch, self: slaveA, store: newStore(),
+	r := &replica{master: master, asSlave: true, history: "h", epoch: epoch, self: slaveA, store: newStore(),
 		log: zerolog.New(zerolog.NewTestWriter(t))}
-	r.store.replace(before)
+	r.store.replace(before, "h")
 	r.start(t.Context())
 	t.Cleanup(r.stop)
 	return r
@@ -71,7 +71,7 @@ func TestIncompleteCopyIsNotTakenOver(t *testing.T) {
 	before := []record{{"old", 1}, {"old", 2}}
 	r := startReplica(t, m.ln.Addr().String(), 1, before...)
 	conn, in, _ := m.accept()
-	fmt.Fprint(conn, "COPY 1 3\nc 1\nc 2\n")
+	fmt.Fprint(conn, "COPY 1 3 h\nc 1\nc 2\n")
 	conn.(*net.TCPConn).CloseWrite()
 	if rest, _ := io.ReadAll(in); len(rest) != 0 {
 		t.Errorf("follower said %q about an incomplete copy; want nothing", rest)
@@ -83,7 +83,7 @@ func TestIncompleteCopyIsNotTakenOver(t *testing.T) {
 	if want := "REPLICATE 2 b slave"; hello != want {
 		t.Errorf("follower began with %q; want %q", hello, want)
 	}
-	fmt.Fprint(conn, "COPY 1 3\nc 1\nc 2\nc 3\n")
+	fmt.Fprint(conn, "COPY 1 3 h\nc 1\nc 2\nc 3\n")
 	if got, want := readString(t, in), "ACK 3"; got != want {
 		t.Errorf("follower said %q; want %q", got, want)
 	}
@@ -96,7 +96,7 @@ func TestMasterOfAnEarlierEpochIsNotFollowed(t *testing.T) {
 	m := newScripted(t)
 	r := startReplica(t, m.ln.Addr().String(), 7, record{"old", 1})
 	conn, in, _ := m.accept()
-	fmt.Fprint(conn, "COPY 6 1\nc 1\n")
+	fmt.Fprint(conn, "COPY 6 1 h\nc 1\n")
 	if rest, _ := io.ReadAll(in); len(rest) != 0 {
 		t.Errorf("follower said %q to a master of an earlier epoch; want nothing", rest)
 	}
@@ -105,11 +105,76 @@ func TestMasterOfAnEarlierEpochIsNotFollowed(t *testing.T) {
 	}
 }
 
+func TestMasterOfAnotherHistoryIsNotFollowed(t *testing.T) {
+	m := newScripted(t)
+	r := startReplica(t, m.ln.Addr().String(), 1, record{"old", 1})
+	conn, in, _ := m.accept()
+	fmt.Fprint(conn, "COPY 9 1 other\nc 1\n")
+	if rest, _ := io.ReadAll(in); len(rest) != 0 {
+		t.Errorf("follower said %q to a master of another history; want nothing", rest)
+	}
+	if got := r.store.all(); !slices.Equal(got, []record{{"old", 1}}) {
+		t.Errorf("store got %v; want it untouched", got)
+	}
+}
+
+func TestRecordsOfAnotherHistoryStayAsTheyAre(t *testing.T) {
+	m := newScripted(t)
+	r := startReplica(t, m.ln.Addr().String(), 1)
+	m.accept()
+	r.stop()
+	r.store.replace([]record{{"old", 1}}, "former")
+	r.start(t.Context())
+	m.ln.(*net.TCPListener).SetDeadline(time.Now().Add(10 * redialEvery)) //nolint:errcheck // a listener takes one
+	if conn, err := m.ln.Accept(); err == nil {
+		conn.Close()
+		t.Error("a worker with records of another history asked for a copy; want it to keep them")
+	}
+	if got := r.store.all(); !slices.Equal(got, []record{{"old", 1}}) {
+		t.Errorf("store got %v; want it untouched", got)
+	}
+}
+
+// TestFeedEndsWithItsTerm: what the store holds afterwards is another copy, and must
+// not go on where the former ended.
+func TestFeedEndsWithItsTerm(t *testing.T) {
+	for name, before := range map[string][]record{"at once": nil, "later": {{"c", 1}, {"c", 2}}} {
+		t.Run(name, func(t *testing.T) {
+			tm := startTerm(t, &fakeArbiter{}, 0)
+			tm.store.replace(before, "h")
+			here, there := net.Pipe()
+			defer there.Close()
+			ended := make(chan error, 1)
+			in := bufio.NewReader(there)
+			start := func() { go func() { ended <- tm.send(tm.ctx, here) }() }
+			if before != nil {
+				start()
+				for range 1 + len(before) {
+					readString(t, in)
+				}
+			}
+			// The term ends and the store changes before the feed gets to run.
+			tm.store.mu.Lock()
+			tm.end(errDeposed)
+			tm.store.log = []record{{"x", 1}, {"x", 2}, {"x", 3}}
+			tm.store.wakeLocked()
+			tm.store.mu.Unlock()
+			if before == nil {
+				start()
+			}
+			go func() { <-ended; here.Close() }()
+			if rest, _ := io.ReadAll(in); len(rest) != 0 {
+				t.Errorf("after its term a feed said %q; want nothing", rest)
+			}
+		})
+	}
+}
+
 func TestFollowerThatStoppedAcknowledgesNothing(t *testing.T) {
 	m := newScripted(t)
 	r := startReplica(t, m.ln.Addr().String(), 1)
 	conn, in, _ := m.accept()
-	fmt.Fprint(conn, "COPY 1 0\n")
+	fmt.Fprint(conn, "COPY 1 0 h\n")
 	readString(t, in)
 	r.stop()
 	fmt.Fprint(conn, "c 1\n")
@@ -125,7 +190,7 @@ func TestRecordOutOfPlaceStartsANewCopy(t *testing.T) {
 	m := newScripted(t)
 	startReplica(t, m.ln.Addr().String(), 1)
 	conn, in, _ := m.accept()
-	fmt.Fprint(conn, "COPY 1 1\nc 1\n")
+	fmt.Fprint(conn, "COPY 1 1 h\nc 1\n")
 	readString(t, in)
 	fmt.Fprint(conn, "c 1\n") // cannot be the second
 	io.Copy(io.Discard, in)

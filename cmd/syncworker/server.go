@@ -154,8 +154,9 @@ func (s *server) dump(out *bufio.Writer) {
 }
 
 func (s *server) status(out io.Writer) {
-	role, epoch, whole, slave := "none", uint64(0), false, ""
+	role, epoch, whole, slave, pristine := "none", uint64(0), false, "", false
 	if tm := s.term.Load(); tm != nil {
+		pristine = tm.untouched()
 		role, epoch, whole, slave = "master", tm.epoch, true, tm.inSyncSlave()
 	} else if r := s.replica.Load(); r != nil {
 		role, whole = "spare", r.whole()
@@ -163,8 +164,9 @@ func (s *server) status(out io.Writer) {
 			role = "slave"
 		}
 	}
-	fmt.Fprintf(out, "STATUS id=%s role=%s epoch=%d records=%d complete=%t in-sync=%s\n",
-		s.id, role, epoch, s.store.size(), whole, slave)
+	records, history := s.store.holds()
+	fmt.Fprintf(out, "STATUS id=%s role=%s epoch=%d records=%d complete=%t in-sync=%s history=%s pristine=%t\n",
+		s.id, role, epoch, records, whole, slave, history, pristine)
 }
 
 // replicate feeds a follower until its connection ends.

@@ -18,10 +18,11 @@ type record struct {
 // A log only ever grows at its end, or is replaced as a whole by a complete
 // copy: a slice handed out stays valid, and a store is at no moment incomplete.
 type store struct {
-	mu    sync.Mutex
-	log   []record
-	at    map[record]int // position, from 1
-	grown chan struct{}  // closed, and made anew, when the log changes
+	mu      sync.Mutex
+	history string // that the records are of; empty: of none
+	log     []record
+	at      map[record]int // position, from 1
+	grown   chan struct{}  // closed, and made anew, when the log changes
 }
 
 func newStore() *store {
@@ -73,16 +74,30 @@ func (s *store) size() int {
 	return len(s.log)
 }
 
-// replace makes the complete copy log the content of the store.
-func (s *store) replace(log []record) {
+// replace makes the complete copy log, of that history, the content of the store.
+func (s *store) replace(log []record, history string) {
 	at := make(map[record]int, len(log))
 	for i, r := range log {
 		at[r] = i + 1
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log, s.at = log, at
+	s.log, s.at, s.history = log, at, history
 	s.wakeLocked()
+}
+
+// enter says that what the store holds is of that history.
+func (s *store) enter(history string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = history
+}
+
+// holds answers how many records the store has, and of which history.
+func (s *store) holds() (records int, history string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.log), s.history
 }
 
 func (s *store) wakeLocked() {

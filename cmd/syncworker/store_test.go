@@ -35,7 +35,7 @@ func TestStoreSliceSurvivesGrowthAndReplacement(t *testing.T) {
 	s.put(record{"a", 1})
 	log, _ := s.after(0)
 	s.put(record{"a", 2})
-	s.replace([]record{{"b", 1}})
+	s.replace([]record{{"b", 1}}, "h")
 	if !slices.Equal(log, []record{{"a", 1}}) {
 		t.Errorf("slice handed out before got %v; want a 1", log)
 	}

@@ -23,6 +23,7 @@ type arbiter interface {
 // acknowledged: when every follower that could take over has it.
 type term struct {
 	epoch   uint64
+	history string // of the records that it adds to
 	self    member
 	store   *store
 	lease   *lease
@@ -51,6 +52,9 @@ type term struct {
 	// required are the followers without which nothing is acknowledged: all
 	// that the in-sync set names or may come to name by a write under way.
 	required map[*follower]bool
+	// pristine: the set says that no client's record is in the history, and so
+	// none may be acknowledged.
+	pristine bool
 	named    *follower // the one that the set names; nil: none
 	slave    *follower // the newest that came as slave; nil: none, or gone
 	open     bool      // a slave is in sync, or the wait for one was given up
@@ -80,10 +84,10 @@ type waiter struct {
 func newTerm(ctx context.Context, now inSync, index uint64, self member, st *store, le *lease, ar arbiter,
 	alone time.Duration, log zerolog.Logger) *term {
 	tm := &term{
-		epoch: now.Epoch, self: self, store: st, lease: le, arbiter: ar, alone: alone,
+		epoch: now.Epoch, history: now.History, self: self, store: st, lease: le, arbiter: ar, alone: alone,
 		log:    log.With().Uint64("epoch", now.Epoch).Logger(),
 		done:   make(chan struct{}),
-		inSync: now, index: index,
+		inSync: now, index: index, pristine: now.Pristine,
 		news:     make(chan struct{}, 1),
 		required: make(map[*follower]bool),
 	}
@@ -141,13 +145,16 @@ func (tm *term) begin(r record) (waiter, error) {
 	w := waiter{position: tm.store.put(r), since: time.Now(), ready: make(chan struct{})}
 	tm.waiting = append(tm.waiting, w)
 	tm.advanceLocked()
+	if tm.pristine {
+		nudge(tm.news)
+	}
 	return w, nil
 }
 
 // advanceLocked moves commit as far as the required followers allow, and
 // releases the waiters up to there.
 func (tm *term) advanceLocked() {
-	if !tm.open {
+	if !tm.open || tm.pristine {
 		return
 	}
 	to := tm.store.size()

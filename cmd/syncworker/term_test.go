@@ -63,7 +63,7 @@ func startTerm(t *testing.T, a *fakeArbiter, alone time.Duration) *term {
 	t.Helper()
 	l := &lease{ttl: time.Hour}
 	l.begin(time.Now())
-	a.now, a.index = inSync{Epoch: 1, Members: []member{master}}, 1
+	a.now, a.index = inSync{Epoch: 1, Members: []member{master}, History: "h"}, 1
 	tm := newTerm(t.Context(), a.now, a.index, master, newStore(), l, a, alone, zerolog.New(zerolog.NewTestWriter(t)))
 	t.Cleanup(tm.close)
 	return tm

@@ -47,6 +47,15 @@ func (l *lock) decode(p *api.KVPair) error {
 type inSync struct {
 	Epoch   uint64   `json:"epoch"`
 	Members []member `json:"members"` // the master first
+	// History names the data, of which every master is the next keeper. A group
+	// that starts empty begins one, and so does one that starts from a backup:
+	// what the former group writes after the backup is none of its records.
+	// Positions and epochs of different histories do not compare.
+	History  string `json:"history"`
+	Restored *point `json:"restored,omitempty"` // the backup that the history began with; nil: empty
+	// Pristine: nothing but the backup is in the history. It is taken away
+	// before the first record of a client is acknowledged.
+	Pristine bool `json:"pristine,omitempty"`
 }
 
 // member is one run of a worker. A worker that was restarted is empty, so its
@@ -57,14 +66,62 @@ type member struct {
 }
 
 func (s inSync) equal(o inSync) bool {
-	return s.Epoch == o.Epoch && slices.Equal(s.Members, o.Members)
+	sameOrigin := s.Restored == o.Restored || s.Restored != nil && o.Restored != nil && *s.Restored == *o.Restored
+	return s.Epoch == o.Epoch && s.History == o.History && s.Pristine == o.Pristine && sameOrigin && slices.Equal(s.Members, o.Members)
 }
 
-// mayLead reports whether m has a complete copy. Where nothing was ever written
-// down there is no data yet, and an empty copy is complete.
-func (v view) mayLead(m member) bool {
-	return v.index == 0 || slices.Contains(v.inSync.Members, m)
+// sameTerm reports whether both are sets of one master's one time in office. The
+// epoch alone does not say so: a Consul that was wiped counts from 1 again.
+func (s inSync) sameTerm(o inSync) bool {
+	return s.Epoch == o.Epoch && s.History == o.History && len(s.Members) > 0 && len(o.Members) > 0 && s.Members[0] == o.Members[0]
 }
+
+// candidate is what a worker brings to the election.
+type candidate struct {
+	member
+	history string // that its records are of; empty: it has none, or those of a backup that began nothing yet
+	whole   bool   // it has a full copy of the master that it follows now
+	last    inSync // the last set that it has seen
+	backup  *point // the backup that --restore gave it; nil: none
+	over    string // the history that the backup may replace; empty: none
+}
+
+// mayLead reports whether c has a complete copy, or one that a group may begin
+// with. Where nothing is written down there is no data yet, and an empty copy is
+// complete: unless the worker has seen a set, which means that Consul was wiped.
+// Then the last one that it saw has to do.
+func (v view) mayLead(c candidate) bool {
+	switch {
+	case v.begins(c):
+		return true
+	case v.index == 0:
+		return c.last.Epoch == 0 || slices.Contains(c.last.Members, c.member)
+	default:
+		return slices.Contains(v.inSync.Members, c.member)
+	}
+}
+
+// begins reports whether the label's group may begin with c's backup: where there
+// is none, in place of the one that the backup is to replace, and where a group
+// began with a backup of the same history and no client has written since.
+func (v view) begins(c candidate) bool {
+	switch {
+	case c.backup == nil:
+		return false
+	case v.index == 0:
+		return c.history == "" && c.last.Epoch == 0
+	default:
+		return v.replaced(c) || v.inSync.Pristine && v.inSync.descends(c.backup)
+	}
+}
+
+// replaced reports whether the label's group is the one that c's backup is to replace.
+func (v view) replaced(c candidate) bool {
+	return v.index > 0 && c.backup != nil && c.over != "" && v.inSync.History == c.over
+}
+
+// descends reports whether the group began with a backup of the history that b is of.
+func (s inSync) descends(b *point) bool { return s.Restored != nil && s.Restored.History == b.History }
 
 // step is what a worker should do next.
 type step int
@@ -75,19 +132,21 @@ const (
 	runForSlave               // the slave lock is vacant, and this worker has the master's copy
 	followAsSlave             // the slave lock is this worker's
 	followAsSpare             // anything else
+	awaitVacancy              // the group that this worker's backup is to replace has a master yet
 )
 
-// decide says what the worker me, whose session is session, has to do; whole
-// reports whether it has a full copy of the master that it follows now.
-func decide(v view, session string, me member, whole bool) step {
+// decide says what the worker c, whose session is session, has to do.
+func decide(v view, session string, c candidate) step {
 	switch {
 	case v.master.session == session:
 		return lead
-	case v.master.session == "" && v.mayLead(me):
+	case v.master.session == "" && v.mayLead(c):
 		return runForMaster
+	case v.replaced(c):
+		return awaitVacancy
 	case v.slave.session == session:
 		return followAsSlave
-	case v.slave.session == "" && whole:
+	case v.slave.session == "" && c.whole:
 		return runForSlave
 	default:
 		return followAsSpare

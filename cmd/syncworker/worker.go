@@ -26,7 +26,7 @@ type worker struct {
 
 // newWorker opens the worker's port; nothing is accepted before run.
 func newWorker(o options, log zerolog.Logger) (*worker, error) {
-	client, err := newConsulClient(o.ConsulAddr)
+	client, err := newConsulClient(o.ConsulAddr, "")
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,11 @@ func newWorker(o options, log zerolog.Logger) (*worker, error) {
 	}
 	st, le := newStore(), &lease{ttl: o.CheckTTL}
 	srv := &server{id: o.ID, store: st, log: log, conns: make(map[net.Conn]bool)}
+	changed := make(chan struct{}, 1)
+	var fromBackup *restoring
+	if o.Restore != "" {
+		fromBackup = &restoring{path: o.Restore, replaces: o.RestoreOver, warm: o.WarmSpare, log: log, news: changed}
+	}
 	return &worker{
 		listener: ln,
 		server:   srv,
@@ -54,6 +59,7 @@ func newWorker(o options, log zerolog.Logger) (*worker, error) {
 		log:      log,
 		election: &election{
 			registry: reg, lease: le, store: st, server: srv, alone: o.AloneAfter, log: log, self: self,
+			restoring: fromBackup, changed: changed,
 			reports: reports{prefix: o.FenceReport, consul: o.ConsulAddr},
 		},
 	}, nil
@@ -77,8 +83,18 @@ func (w *worker) run(ctx context.Context) error {
 	g.Go(func() error { w.heartbeat(ctx); return nil })
 	g.Go(func() error {
 		defer stopServing() // last: until then clients hear who is not master
-		w.election.run(ctx)
-		return nil
+		if r := w.election.restoring; r != nil {
+			if err := r.first(ctx); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			if r.warm {
+				g.Go(func() error { r.follow(ctx); return nil })
+			}
+		}
+		return w.election.run(ctx)
 	})
 	err := g.Wait()
 	w.log.Info().Msg("worker stopped")

@@ -51,7 +51,7 @@ bin/consul: testdata/consul/go.mod testdata/consul/go.sum
 
 # What is run beside rosproxy: a file of each of Debian's packages, and its name.
 BALANCERS := /usr/sbin/haproxy=haproxy /usr/sbin/nginx=nginx /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream \
-  /usr/bin/systemd-analyze=systemd /sbin/ip=iproute2
+  /usr/bin/systemd-analyze=systemd /sbin/ip=iproute2 /usr/bin/curl=curl
 PATRONI := /usr/bin/patroni=patroni /usr/lib/python3/dist-packages/consul=python3-consul /usr/lib/postgresql/*/bin/postgres=postgresql
 PROMETHEUS := /usr/bin/prometheus=prometheus
 
@@ -68,7 +68,7 @@ install-absent = @missing=; for b in $(1); do ls $${b%%=*} >/dev/null 2>&1 || mi
   mkdir -p $(dir $(NO_CLUSTER)) && echo 'create_main_cluster = false' >$(NO_CLUSTER) && \
   { $(APT_INSTALL) $$missing || { apt-get update -q && $(APT_INSTALL) $$missing; }; }
 
-balancers: ## HAProxy, nginx, iproute2 and systemd from Debian's packages, for the tests: only what is absent
+balancers: ## HAProxy, nginx, iproute2, curl and systemd from Debian's packages, for the tests: only what is absent
 	$(call install-absent,$(BALANCERS))
 
 patroni: ## Patroni, its client of Consul and PostgreSQL from Debian's packages, for tests and demo: only what is absent

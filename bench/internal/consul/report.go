@@ -40,8 +40,10 @@ func (c *Servers) Load(ctx context.Context, during time.Duration) (l Load, err e
 	if err := errors.Join(err, err2); err != nil {
 		return l, err
 	}
-	if now, err := c.Leader(ctx); err != nil || now != leader {
-		return l, fmt.Errorf("the leader has changed meanwhile (%w)", err)
+	if now, err := c.Leader(ctx); err != nil {
+		return l, err
+	} else if now != leader {
+		return l, errors.New("the leader has changed meanwhile")
 	}
 	return Load{
 		Leader:  (cpuAfter - cpu).Seconds() / took * 100,

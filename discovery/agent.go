@@ -165,6 +165,23 @@ func (a *agent) getKey(ctx context.Context, q query, o *api.QueryOptions) (answe
 	return understoodKey(meta, e), nil
 }
 
+// fetch reads the JSON at path into out. The status is 0 when there was no answer.
+func (a *agent) fetch(ctx context.Context, dc, path string, out any) (status int, err error) {
+	var x exchange
+	o := &api.QueryOptions{Datacenter: dc, Token: a.token.get()}
+	_, err = a.client.Raw().Query(path, out, o.WithContext(x.in(ctx)))
+	var refused api.StatusError
+	switch {
+	case err == nil:
+		return x.status, nil
+	case errors.As(err, &refused):
+		return x.status, refusal(refused.Code, refused.Body, "agent:read").err
+	case x.status == 0:
+		return 0, a.trouble(ctx, err)
+	}
+	return x.status, errors.New("the answer to " + path + " is not Consul's")
+}
+
 // statusOf is that of an answer that Consul's client takes for an error; 0: there was none.
 func statusOf(err error) int {
 	var status api.StatusError

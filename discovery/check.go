@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/consul/api"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -19,8 +18,10 @@ type AgentCheck struct {
 	Version string        // Consul's; empty when unknown: a token without agent:read may not see it
 	Leader  string        // address of the cluster's leader; empty when there is none or it is unknown
 	Labels  []LabelCheck  // one a label, in the order of the configuration; none when the address gave no answer at all
-	Reports []ReportCheck // one for each prefix below which labels report
-	Err     error         // nil: the address answers and may be read for every label. Else what is wrong and what to do
+	Reports []ReportCheck // one for each data centre and prefix below which labels report
+	// Datacenters are those in which the master of a label may be, where there are several.
+	Datacenters []DatacenterCheck
+	Err         error // nil: the address answers and may be read for every label. Else what is wrong and what to do
 }
 
 // LabelCheck is what a Consul address says of one label.
@@ -28,7 +29,7 @@ type LabelCheck struct {
 	Label   string
 	Leader  *LeaderStatus // of a leader key; nil: the label is asked for by its service, or there was no answer
 	Masters []Master      // who claims to be master, the winner first; Address is not valid where its name did not resolve
-	Why     string        // with a leader key: why there is no master
+	Why     string        // with a leader key or several data centres: why there is no master
 	Invalid []string      // claims that cannot be followed, and why
 	Failing []Failing     // who would claim to be master if its checks passed
 	Err     error         // nil: the answer can be trusted, an empty list of masters too. Else as AgentCheck.Err
@@ -82,6 +83,7 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 		}
 	}
 	c.Reports = s.checkReports(ctx, a)
+	c.Datacenters = one.checkDatacenters(ctx)
 	return c
 }
 
@@ -132,7 +134,12 @@ func (n *inquiry) checkLabel(ctx context.Context, w *labelWatch) LabelCheck {
 		l.Err = n.checkLeader(ctx, w, &l)
 		return l
 	}
-	v, err := n.view(ctx, w.main.watch.question, w.main.label)
+	i, why, err := n.interestOf(ctx, w)
+	if err != nil || why != "" {
+		l.Err, l.Why = err, why
+		return l
+	}
+	v, err := n.view(ctx, i.question, i.label)
 	if err != nil {
 		l.Err = err
 		return l
@@ -161,15 +168,21 @@ func (n *inquiry) checkLabel(ctx context.Context, w *labelWatch) LabelCheck {
 func (n *inquiry) checkLeader(ctx context.Context, w *labelWatch, out *LabelCheck) error {
 	o := newMastership(w.config)
 	l := leader{key: w.leader.key, mastership: &o}
-	key, err := n.view(ctx, w.main.watch.question, "")
+	i, why, err := n.interestOf(ctx, w)
+	if err != nil || why != "" {
+		out.Why = why
+		return err
+	}
+	key, err := n.view(ctx, i.question, "")
 	if err != nil {
 		return err
 	}
+	dc := i.question.datacenter
 	now := time.Now()
 	var e evidence
 	l.look(key, e, now)
 	if e.memberKey = l.memberKey(); e.memberKey != "" {
-		if e.member, err = n.view(ctx, aboutKey(w.config.Datacenter, e.memberKey), ""); err != nil {
+		if e.member, err = n.view(ctx, aboutKey(dc, e.memberKey), ""); err != nil {
 			return err
 		}
 		l.look(key, e, now)
@@ -180,7 +193,7 @@ func (n *inquiry) checkLeader(ctx context.Context, w *labelWatch, out *LabelChec
 		l.takeProbe(term, explain(p.probe(ctx, url)))
 	}
 	if l.asksCatalog() {
-		if e.catalog, err = n.view(ctx, w.catalogQuestion(), ""); err != nil {
+		if e.catalog, err = n.view(ctx, w.catalogQuestion(dc), ""); err != nil {
 			return err
 		}
 	}
@@ -222,21 +235,9 @@ func (n *inquiry) lookUpAll(ctx context.Context, w *labelWatch, host string) ([]
 	return lookupAll(ctx, w.resolver.lookup, host)
 }
 
-// fetch reads the JSON at path into out. The status is 0 when there was no answer.
+// fetch reads the JSON at path into out, in the time of one consistent read.
 func (s *Consul) fetch(ctx context.Context, a *agent, path string, out any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.VerifyTimeout)
 	defer cancel()
-	var x exchange
-	o := &api.QueryOptions{Datacenter: s.config.Datacenter, Token: a.token.get()}
-	_, err = a.client.Raw().Query(path, out, o.WithContext(x.in(ctx)))
-	var refused api.StatusError
-	switch {
-	case err == nil:
-		return x.status, nil
-	case errors.As(err, &refused):
-		return x.status, refusal(refused.Code, refused.Body, "agent:read").err
-	case x.status == 0:
-		return 0, a.trouble(ctx, err)
-	}
-	return x.status, errors.New("the answer to " + path + " is not Consul's")
+	return a.fetch(ctx, s.config.Datacenter, path, out)
 }

@@ -1,10 +1,14 @@
 package discovery
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/datacenter"
 )
 
 // OutagePolicy says what becomes of a master while Consul cannot be asked.
@@ -35,6 +39,18 @@ const (
 	CutLive                    // they end after Config.LostAfter
 )
 
+// RemotePolicy says what is done about a master that is in another data centre.
+type RemotePolicy int
+
+// The policies for a master elsewhere.
+const (
+	ForwardRemote RemotePolicy = iota // clients are connected to it
+	HoldRemote                        // they are held, and the label is unready: a warm spare
+)
+
+// DefaultDatacenterKey is what Config.DatacenterKey is by default.
+const DefaultDatacenterKey = "rosproxy/datacenter"
+
 // Config says what to watch in Consul. It is fixed for the life of a source.
 // The zero value of every field but Service and Labels is a sensible default.
 type Config struct {
@@ -43,12 +59,17 @@ type Config struct {
 	Labels     []Label  // at least one; unique names
 	Addresses  []string // HOST:PORT, http(s)://HOST:PORT[/PREFIX] or unix:///PATH; all are watched. Empty: CONSUL_HTTP_ADDR, else CONSUL_HOST and CONSUL_PORT, else 127.0.0.1:8500
 	Datacenter string   // the data centre to ask; empty: the agent's own
-	OnOutage   OutagePolicy
-	FenceAfter time.Duration // with Fence: how long consistent reads may go unanswered, from the first one on; at least 1s; 0: 30s
-	OnConflict ConflictPolicy
-	OnLost     LostPolicy
-	LostAfter  time.Duration // with CutLive: how long the master must be gone; 0: at once
-	Reports    *Reports      // what was obeyed is reported; nil: it is not
+	// Datacenters are those in one of which the master may be, two at least, in
+	// place of Datacenter; an entry of the KV store says in which. None: there is one.
+	Datacenters   []string
+	DatacenterKey string // of that entry, in each of them; empty: DefaultDatacenterKey
+	RemoteMaster  RemotePolicy
+	OnOutage      OutagePolicy
+	FenceAfter    time.Duration // with Fence: how long consistent reads may go unanswered, from the first one on; at least 1s; 0: 30s
+	OnConflict    ConflictPolicy
+	OnLost        LostPolicy
+	LostAfter     time.Duration // with CutLive: how long the master must be gone; 0: at once
+	Reports       *Reports      // what was obeyed is reported; nil: it is not
 
 	Wait           time.Duration // one long poll, at most; 0: 10s
 	VerifyEvery    time.Duration // between two consistent reads of one question at one address, about; 0: 1.5s
@@ -111,7 +132,15 @@ func (c Config) validate() error {
 	if c.FenceAfter > 0 && c.FenceAfter < time.Second {
 		return fmt.Errorf("a time of %v before an outage is fenced is less than 1s", c.FenceAfter)
 	}
+	if c.DatacenterKey != "" {
+		if err := CheckDatacenterKey(c.DatacenterKey); err != nil {
+			return fmt.Errorf("the key of the active data centre %s: %w", quoted(c.DatacenterKey), err)
+		}
+	}
 	for _, l := range c.Labels {
+		if err := c.Of(l).validatePlaces(); err != nil {
+			return fmt.Errorf("label %q: %w", l.Name, err)
+		}
 		if err := c.Of(l).Reports.validate(); err != nil {
 			return fmt.Errorf("label %q: %w", l.Name, err)
 		}
@@ -138,7 +167,10 @@ func (c Config) Of(l Label) Config {
 		c.Tags = l.Tags
 	}
 	if l.Datacenter != "" {
-		c.Datacenter = l.Datacenter
+		c.Datacenter, c.Datacenters = l.Datacenter, nil
+	}
+	if len(l.Datacenters) > 0 {
+		c.Datacenters = l.Datacenters
 	}
 	if l.Reports != nil {
 		c.Reports = l.Reports
@@ -156,6 +188,46 @@ func (c Config) Of(l Label) Config {
 // ever (prometheus#3353).
 func (c Config) pollTimeout() time.Duration { return c.Wait*17/16 + 2*time.Second }
 
+// datacenterKey is the key of the entry that names the active data centre.
+func (c Config) datacenterKey() string { return cmp.Or(c.DatacenterKey, DefaultDatacenterKey) }
+
+// CheckDatacenterKey says what is wrong with the key of that entry: nil when
+// nothing is.
+func CheckDatacenterKey(key string) error { return CheckLeaderKey(key, AddressFormat) }
+
+// places are the data centres in which the master of a label with this
+// configuration may be.
+func (c Config) places() []string {
+	if len(c.Datacenters) > 0 {
+		return c.Datacenters
+	}
+	return []string{c.Datacenter}
+}
+
+// validatePlaces says what is wrong with the data centres of one label.
+func (c Config) validatePlaces() error {
+	if len(c.Datacenters) == 0 {
+		return nil
+	}
+	if len(c.Datacenters) == 1 {
+		return errors.New("one data centre is not several")
+	}
+	if c.Reports == nil {
+		return errors.New("several data centres need fence reports")
+	}
+	seen := make(map[string]bool)
+	for _, dc := range c.Datacenters {
+		if err := datacenter.CheckName(dc); err != nil {
+			return fmt.Errorf("data centre %s: %w", quoted(dc), err)
+		}
+		if seen[dc] || dc != strings.ToLower(dc) {
+			return fmt.Errorf("data centre %s is named twice, or not in lower case", quoted(dc))
+		}
+		seen[dc] = true
+	}
+	return nil
+}
+
 // confirmedFor is how long a consistent read confirms the index of its
 // address: long enough for the next one, and one that fails, to have come back.
 func (c Config) confirmedFor() time.Duration { return 2*c.VerifyEvery + c.VerifyTimeout }
@@ -167,23 +239,4 @@ func (c Config) TagsOf(l Label) []string {
 		tags = append(tags, "label="+l.Name)
 	}
 	return tags
-}
-
-// Connections is how many connections to Consul a source has open at a time,
-// at most, besides those that are being closed.
-func (c Config) Connections() int {
-	questions, polls := c.Questions(), c.Questions()
-	for _, l := range c.Labels {
-		if l.Leader == nil {
-			continue
-		}
-		if l.Leader.Format == PatroniFormat {
-			questions++ // the member's
-		}
-		if l.Leader.Ready == ReadyCatalog {
-			questions, polls = questions+1, polls+1
-		}
-	}
-	atOne := polls + questions + min(maxExtra, (maxReads-1)*questions) // the long polls, the reads beside them, and those that overtake others
-	return atOne * max(len(c.Addresses), 1)
 }

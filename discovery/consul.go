@@ -15,6 +15,9 @@ type Consul struct {
 	agents    []*agent
 	labels    []*labelWatch
 	reporters map[reporterKey]*reporter
+	active    *activeWatch // nil: there is one data centre
+	needs     map[question]needs
+	reaches   map[string]*reach // by data centre, where there are several
 	log       zerolog.Logger
 
 	mu      sync.Mutex
@@ -43,21 +46,41 @@ func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error)
 		return nil, err
 	}
 	log = log.With().Str("component", "discovery").Logger()
-	s := &Consul{config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter)}
+	s := &Consul{
+		config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter),
+		needs: make(map[question]needs), reaches: make(map[string]*reach),
+	}
 	if s.agents, err = newAgents(c.Addresses, env, lookup, log); err != nil {
 		return nil, err
 	}
+	s.active = newActiveWatch(s)
 	interests := interestsOf(c)
 	for i, l := range c.Labels {
-		w := newLabelWatch(l, s, lookup, log)
-		w.main = s.subscribe(interests[i], w.changed)
-		s.labels = append(s.labels, w)
+		s.note(interests[i], c.Of(l))
 	}
-	for _, l := range s.labels {
-		l.main.watch.serves(l.config, l.main)
-		l.reporter = s.reporterOf(l.config)
+	for i, l := range c.Labels {
+		s.labels = append(s.labels, newLabelWatch(l, interests[i], s, lookup, log))
+	}
+	if s.active != nil {
+		s.active.subscribe()
 	}
 	return s, nil
+}
+
+// note takes that a label with the configuration c may want to know i, before
+// anything is asked.
+func (s *Consul) note(i interest, c Config) {
+	for _, dc := range c.places() {
+		q := i.in(dc).question
+		s.needs[q] = s.needs[q].of(c)
+	}
+	for _, dc := range c.Datacenters {
+		q := aboutKey(dc, c.datacenterKey())
+		s.needs[q] = s.needs[q].of(c)
+		if s.reaches[dc] == nil {
+			s.reaches[dc] = newReach(dc, s.active.changed, s.log)
+		}
+	}
 }
 
 // newAgents makes one of each address; without any, of that of the environment.
@@ -91,16 +114,39 @@ func newAgents(addresses []string, env environment, lookup lookupFunc, log zerol
 // reporterKey tells apart the entries that a process keeps.
 type reporterKey struct{ datacenter, prefix string }
 
-// reporterOf is who reports for a label with the configuration c; nil: nobody.
-func (s *Consul) reporterOf(c Config) *reporter {
-	if c.Reports == nil {
-		return nil
-	}
-	key := reporterKey{c.Datacenter, c.Reports.Prefix}
+// reporterOf is who reports in dc for a label with the configuration c. It is
+// called before Run.
+func (s *Consul) reporterOf(c Config, dc string) *reporter {
+	key := reporterKey{dc, c.Reports.Prefix}
 	if s.reporters[key] == nil {
-		s.reporters[key] = newReporter(*c.Reports, c.Datacenter, s.agents, s.log)
+		s.reporters[key] = newReporter(*c.Reports, dc, s.agents, s.log)
 	}
 	return s.reporters[key]
+}
+
+// setOwn takes which data centre is the agents' own: that another one cannot be
+// read is no trouble of theirs.
+func (s *Consul) setOwn(own string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.reaches {
+		r.setOwn(own)
+	}
+	for _, w := range s.watches {
+		if w.isRemote() {
+			for _, a := range s.agents {
+				a.health.forget(w.id)
+			}
+		}
+	}
+}
+
+// Datacenters implements Source.
+func (s *Consul) Datacenters() *DatacentersStatus {
+	if s.active == nil {
+		return nil
+	}
+	return s.active.status()
 }
 
 // Withdraw implements Source.
@@ -130,6 +176,9 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 	for _, l := range s.labels {
 		running.Go(func() { l.run(ctx, sink) })
 	}
+	if s.active != nil {
+		running.Go(func() { s.active.run(ctx) })
+	}
 	running.Wait()
 	for _, a := range s.agents {
 		a.http.CloseIdleConnections()
@@ -150,20 +199,22 @@ func (s *Consul) start(w *watch) {
 }
 
 // subscribe begins to ask the question of i, unless that is being asked already.
-// changed gets an element, if it has none, whenever there is something new.
-func (s *Consul) subscribe(i interest, changed chan struct{}) *subscription {
+// changed gets an element, if it has none, whenever there is something new for a
+// label with the configuration c; the zero one takes no part in reports and fencing.
+func (s *Consul) subscribe(i interest, c Config, changed chan struct{}) *subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.watches[i.question]
 	if w == nil {
 		s.made++
-		w = newWatch(s.made, i.question, s.config, s.agents, s.log)
+		w = newWatch(s.made, i.question, s.config, s.needs[i.question], s.agents, s.log)
+		w.reach, w.isEntry = s.reaches[i.question.datacenter], i.question.key == s.config.datacenterKey()
 		s.watches[i.question] = w
 		if s.running != nil {
 			s.start(w)
 		}
 	}
-	out := &subscription{label: i.label, changed: changed}
+	out := &subscription{label: i.label, changed: changed, fences: c.OnOutage == Fence, reports: c.Reports != nil}
 	w.join(out)
 	return out
 }

@@ -38,7 +38,7 @@ type Sink interface {
 
 // Loss says why a label has no master.
 type Loss struct {
-	State State  // None, Conflict or Unreachable
+	State State  // any but Starting and Found
 	Why   string // for people, in one line; empty: State says it all
 	Cut   bool   // live connections must end; else they stay, since nothing better exists yet
 }
@@ -64,6 +64,8 @@ type Source interface {
 	Withdraw(ctx context.Context)
 	Labels() []LabelStatus // one a label, in the order of the configuration
 	Agents() []AgentStatus // one a Consul address; none for a static source
+	// Datacenters is what is known of the active one; nil: there are not several.
+	Datacenters() *DatacentersStatus
 }
 
 // State of a label as its source sees it.
@@ -76,6 +78,8 @@ const (
 	None        State = "no master"          // Consul says there is none
 	Conflict    State = "conflict"           // two claim to be master, and the policy is refuse
 	Unreachable State = "consul unreachable" // for longer than fence-after, and the policy is fence
+	Inactive    State = "no active data centre"
+	Standby     State = "standby" // the active data centre is another one, and the policy is to hold
 )
 
 // LabelStatus is what a source knows of one label.
@@ -130,6 +134,22 @@ func (f Failing) String() string {
 	return fmt.Sprintf("%s on %s: check %s is %s", quoted(f.ServiceID), quoted(f.Node), quoted(f.Check), f.Status)
 }
 
+// DatacentersStatus is what a source knows of which of several data centres is active.
+type DatacentersStatus struct {
+	Own    string // of the agents; empty: not known yet
+	Active string // empty: nobody is, or it is not known who
+	Term   uint64 // the highest that was read; 0: none
+	Why    string // there is no active one, for people; empty: there is
+	All    []DatacenterStatus
+}
+
+// DatacenterStatus is one of several data centres.
+type DatacenterStatus struct {
+	Name  string
+	Up    bool   // its entry can be read
+	Error string // why not
+}
+
 // AgentStatus is what a source knows of one Consul address.
 type AgentStatus struct {
 	Address     string
@@ -149,12 +169,13 @@ type Label struct {
 	// instance of the service that carries the master's tags will do.
 	Tagged bool
 
-	Service    string     // empty: Config.Service
-	Tags       []string   // empty: Config.Tags
-	Datacenter string     // empty: Config.Datacenter
-	Leader     *LeaderKey // not nil: it says who is master, and not the service
-	Policy     *Policy    // nil: that of Config
-	Reports    *Reports   // nil: those of Config
+	Service     string     // empty: Config.Service
+	Tags        []string   // empty: Config.Tags
+	Datacenter  string     // empty: Config.Datacenter, or Config.Datacenters
+	Datacenters []string   // none: Config.Datacenters, or Config.Datacenter
+	Leader      *LeaderKey // not nil: it says who is master, and not the service
+	Policy      *Policy    // nil: that of Config
+	Reports     *Reports   // nil: those of Config
 }
 
 // LeaderKey is an entry of Consul's KV store that the leader holds: whoever

@@ -76,7 +76,7 @@ func TestShortAnswersAreAlwaysReadWhole(t *testing.T) {
 
 // TestIndexAloneConfirmsTheLastWholeRead, and nothing else.
 func TestIndexAloneConfirmsTheLastWholeRead(t *testing.T) {
-	w := newWatch(1, question{service: "sync"}, quick().withDefaults(), []*agent{{health: newHealth("", nopLog)}}, nopLog)
+	w := newWatch(1, question{service: "sync"}, quick().withDefaults(), needs{}, []*agent{{health: newHealth("", nopLog)}}, nopLog)
 	s := &subscription{changed: make(chan struct{}, 1)}
 	w.join(s)
 	index := func(n uint64) answer { return read(answer{kind: found, indexOnly: true, index: n}) }

@@ -20,24 +20,26 @@ type labelWatch struct {
 	leader     *leader // by a leader key; nil: by a service
 	log        zerolog.Logger
 
-	main    *subscription // to the service, or to the leader key
-	member  *subscription // to the member that holds the key; nil: not needed
-	catalog *subscription // to the instances among which the leader must be; nil: not needed
-	changed chan struct{} // holds one element while one of them has something new
+	interest interest      // what main tells, in whichever data centre
+	main     *subscription // to the service, or to the leader key; nil: no data centre is to be asked
+	member   *subscription // to the member that holds the key; nil: not needed
+	catalog  *subscription // to the instances among which the leader must be; nil: not needed
+	changed  chan struct{} // holds one element while one of them has something new
 
-	resolver   *resolver
-	lookedUp   candidate // whose host name the resolver was given
-	prober     *prober
-	reporter   *reporter     // nil: what is obeyed is not reported
-	reportEnds time.Duration // when the report's lease ends, since boot; 0: there is none
-	left       time.Duration // when the label left the report: it joins on a read that begins afterwards
-	redial     chan struct{} // holds one hint at most: dials to the master fail
+	place   place         // where the master is, as far as that is known
+	reports *labelReports // nil: what is obeyed is not reported
+
+	resolver *resolver
+	lookedUp candidate // whose host name the resolver was given
+	prober   *prober
+	redial   chan struct{} // holds one hint at most: dials to the master fail
 
 	last       view          // of main, that was looked at
 	confirmed  time.Duration // what the sink was told last
 	lease      time.Duration // the same; 0: nothing
 	grace      time.Time     // when an outage that is long enough is fenced; zero: there is none
 	fencedRead time.Duration // main's newest read when an outage was fenced: only a newer one ends that
+	fencedAt   time.Duration // when that was, of the entries of several data centres, since boot; 0: no need
 	reread     time.Time     // when the member is to be read again, since it says nothing of use; zero: no need
 	elected    time.Time     // since when the member's word is awaited
 	reported   reported
@@ -46,11 +48,12 @@ type labelWatch struct {
 	status LabelStatus
 }
 
-func newLabelWatch(l Label, s *Consul, lookup lookupFunc, log zerolog.Logger) *labelWatch {
+func newLabelWatch(l Label, i interest, s *Consul, lookup lookupFunc, log zerolog.Logger) *labelWatch {
 	c := s.config.Of(l).withDefaults()
 	w := &labelWatch{
 		label:      l.Name,
 		source:     s,
+		interest:   i,
 		config:     c,
 		mastership: newMastership(c),
 		log:        log.With().Str("label", l.Name).Logger(),
@@ -60,19 +63,36 @@ func newLabelWatch(l Label, s *Consul, lookup lookupFunc, log zerolog.Logger) *l
 		redial:     make(chan struct{}, 1),
 		status:     LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
 	}
-	w.choice = service{conflict: c.OnConflict, mastership: &w.mastership}
 	if l.Leader != nil {
-		w.leader = &leader{key: *l.Leader, mastership: &w.mastership}
+		w.leader = &leader{key: *l.Leader}
 		w.status.Source, w.status.Leader = SourceLeaderKey, &LeaderStatus{Key: l.Leader.Key}
 	}
+	w.forget()
+	if c.Reports != nil {
+		w.reports = newLabelReports(w)
+	}
+	if w.isElsewhere() {
+		s.active.add(c, w.changed)
+	} else {
+		w.main = s.subscribe(i, c, w.changed)
+	}
 	return w
+}
+
+// forget begins anew with who is master: nothing was heard of that yet.
+func (w *labelWatch) forget() {
+	w.choice = service{conflict: w.config.OnConflict, mastership: &w.mastership}
+	if l := w.leader; l != nil {
+		w.leader = &leader{key: l.key, mastership: &w.mastership, term: l.term + 1}
+	}
+	w.last = view{}
 }
 
 // run does what follows from the views until ctx ends.
 func (w *labelWatch) run(ctx context.Context, sink Sink) {
 	defer w.end()
-	if w.reporter != nil {
-		w.main.watch.verifyAll() // it joins the report by a consistent read
+	if w.reports != nil {
+		w.verify() // it joins the report by a consistent read
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -114,29 +134,30 @@ func (w *labelWatch) end() {
 
 // look takes the present views and carries out what follows.
 func (w *labelWatch) look(ctx context.Context, sink Sink) {
-	v := w.main.see()
-	if first, _ := w.main.watch.outage.since(); first == 0 {
+	w.locate(ctx, sink)
+	v := w.seeMain()
+	if first, _ := w.outage(); first == 0 {
 		w.grace = time.Time{}
 	}
-	if w.reporter != nil && !w.mayServe(v, sink) {
+	if w.reports != nil && !w.mayServe(v, sink) || w.main == nil {
 		w.publish()
 		return
 	}
 	w.extend(sink)
-	if w.mastership.state == Unreachable && v.begun <= w.fencedRead {
+	if w.isFencedStill(v) {
 		w.publish()
 		return // reads went unanswered, and only a read ends that
 	}
 	if w.isConfirmation(v) {
 		w.confirm(v.begun, sink)
-		if w.reporter != nil {
+		if w.reports != nil {
 			w.obey(order{learnt: true}, v)
 		}
 		return
 	}
 	o := w.choose(v)
 	w.apply(o, sink)
-	if w.reporter != nil {
+	if w.reports != nil {
 		if w.mastership.isNameless() { // the election of another cuts at once
 			w.apply(w.mastership.oustForSuccessor(), sink)
 		}
@@ -144,6 +165,31 @@ func (w *labelWatch) look(ctx context.Context, sink Sink) {
 	}
 	w.subscribeToHolder()
 	w.follow(ctx)
+}
+
+// seeMain answers the present view of the service or the leader key.
+func (w *labelWatch) seeMain() view {
+	if w.main == nil {
+		return view{}
+	}
+	return w.main.see()
+}
+
+// verify asks for a consistent read of all that says where the master is.
+func (w *labelWatch) verify() { w.verifier()() }
+
+// verifier is verify for another goroutine.
+func (w *labelWatch) verifier() func() {
+	main, active := w.main, w.source.active
+	if !w.isElsewhere() {
+		return main.watch.verifyAll
+	}
+	return func() {
+		if main != nil {
+			main.watch.verifyAll()
+		}
+		active.verifyAll()
+	}
 }
 
 // isConfirmation reports whether v says of a service what the last view said,

@@ -34,19 +34,19 @@ func (w *labelWatch) subscribeToHolder() {
 		if key != "" {
 			q := aboutKey(w.config.Datacenter, key)
 			q.seldom = true
-			w.member = w.source.subscribe(interest{question: q}, w.changed)
+			w.member = w.source.subscribe(interest{question: q}, Config{}, w.changed)
 		}
 	}
 	switch asks := w.leader.asksCatalog(); {
 	case asks && w.catalog == nil:
-		w.catalog = w.source.subscribe(interest{question: w.catalogQuestion()}, w.changed)
+		w.catalog = w.source.subscribe(interest{question: w.catalogQuestion(w.config.Datacenter)}, Config{}, w.changed)
 	case !asks && w.catalog != nil:
 		w.source.unsubscribe(w.catalog)
 		w.catalog = nil
 	}
 }
 
-// catalogQuestion is about the instances among which a leader must be.
-func (w *labelWatch) catalogQuestion() question {
-	return aboutService(w.config.Datacenter, w.config.Service, w.config.Tags)
+// catalogQuestion is about the instances in dc among which a leader must be.
+func (w *labelWatch) catalogQuestion(dc string) question {
+	return aboutService(dc, w.config.Service, w.config.Tags)
 }

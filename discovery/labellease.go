@@ -14,10 +14,10 @@ const fenceGrace = 200 * time.Millisecond
 // fenceDue answers when the outage of now is long enough to be fenced, since
 // boot; 0: there is none, or the policy is another.
 func (w *labelWatch) fenceDue() time.Duration {
-	if w.config.OnOutage != Fence || w.mastership.state == Starting || w.mastership.state == Unreachable {
+	if w.config.OnOutage != Fence || w.main == nil || w.mastership.state == Starting || w.mastership.state == Unreachable {
 		return 0
 	}
-	if first, _ := w.main.watch.outage.since(); first > 0 {
+	if first, _ := w.outage(); first > 0 {
 		return first + w.config.FenceAfter
 	}
 	return 0
@@ -27,10 +27,10 @@ func (w *labelWatch) fenceDue() time.Duration {
 // outage is long enough that began with the first read unanswered since, or with
 // the next one. 0: an outage is not fenced, or is.
 func (w *labelWatch) outageLease() time.Duration {
-	if w.config.OnOutage != Fence || w.mastership.state == Unreachable {
+	if w.config.OnOutage != Fence || w.main == nil || w.mastership.state == Unreachable {
 		return 0
 	}
-	first, answered := w.main.watch.outage.since()
+	first, answered := w.outage()
 	if answered == 0 {
 		return 0
 	}
@@ -44,12 +44,12 @@ func (w *labelWatch) outageLease() time.Duration {
 // that of the report.
 func (w *labelWatch) extend(sink Sink) {
 	until := w.outageLease()
-	if w.reporter != nil {
-		switch s := w.reporter.look(w.label, 0); {
-		case s.ends == 0:
+	if w.reports != nil {
+		switch ends := w.reports.lease(w.label); {
+		case ends == 0:
 			return
-		case until == 0 || s.ends < until:
-			until = s.ends
+		case until == 0 || ends < until:
+			until = ends
 		}
 	}
 	if until != 0 && until != w.lease {
@@ -72,8 +72,8 @@ func (w *labelWatch) wait() (time.Duration, bool) {
 			waits = append(waits, time.Until(at))
 		}
 	}
-	if w.reportEnds > 0 {
-		waits = append(waits, w.reportEnds-sinceBoot())
+	if w.reports != nil && w.reports.ends > 0 {
+		waits = append(waits, w.reports.ends-sinceBoot())
 	}
 	if len(waits) == 0 {
 		return 0, false
@@ -98,47 +98,51 @@ func (w *labelWatch) expire(ctx context.Context, sink Sink) {
 		w.grace = time.Time{}
 	case w.grace.IsZero():
 		w.grace = now.Add(fenceGrace)
-		w.main.watch.verifyAll()
+		w.verify()
 	case !now.Before(w.grace):
-		w.grace, w.fencedRead = time.Time{}, w.main.see().begun
+		w.grace, w.fencedRead = time.Time{}, w.seeMain().begun
+		if w.isElsewhere() {
+			w.fencedAt = sinceBoot()
+		}
 		w.apply(w.mastership.fence(), sink)
 		w.follow(ctx)
 	}
 }
 
-// mayServe reports whether what v says may be acted on: by a report that stands,
-// on a read that began afterwards. A lapse comes before everything else.
-func (w *labelWatch) mayServe(v view, sink Sink) bool {
-	s := w.reporter.look(w.label, v.begun)
-	w.reportEnds = s.ends
-	if s.over {
-		w.apply(w.mastership.oust(Unreachable, reasonLease), sink)
-		w.reporter.leave(w.label)
-		w.left = sinceBoot()
-		w.lookedUp = candidate{} // the address that its host name stands for is forgotten
-		w.main.watch.verifyAll() // it may join again on what that says
-		return false
+// outage is the worst of what must be read: when the first read began that is
+// unanswered, and 0 where there is none; and when the newest one began that was
+// answered. Where there are several data centres, their entries must be read as well:
+// an isolated one that is to fence an outage takes that for one.
+func (w *labelWatch) outage() (first, answered time.Duration) {
+	if w.main == nil {
+		return 0, 0
 	}
-	if !s.joined && v.kind != unknown && v.begun > w.left {
-		w.reporter.join(w.label, v.index, w.changed, w.main.watch.verifyAll)
+	first, answered = w.main.watch.outage.since()
+	if w.isElsewhere() && w.config.OnOutage == Fence {
+		f, a := w.source.active.outage(w.source.active.see())
+		if f > 0 && (first == 0 || f < first) {
+			first = f
+		}
+		answered = min(answered, a)
 	}
-	if !s.mayServe && w.mastership.state == Found {
-		w.apply(w.mastership.oust(Unreachable, reasonLease), sink) // the report is another one
-	}
-	return s.mayServe
+	return first, answered
 }
 
-// reasonLease is why there is no master when the lease of a report has lapsed.
-const reasonLease = "lease"
-
-// obey reports that everything has been done that follows from v.
-func (w *labelWatch) obey(o order, v view) {
-	if !o.learnt {
-		return
+// isFencedStill reports whether an outage was fenced and nothing has been read since
+// that must be.
+func (w *labelWatch) isFencedStill(v view) bool {
+	if w.mastership.state != Unreachable {
+		return false
 	}
-	master := ""
-	if w.mastership.state == Found {
-		master = w.mastership.address.String()
+	if v.begun <= w.fencedRead {
+		return true
 	}
-	w.reporter.obey(w.label, v.index, master)
+	if w.fencedAt > 0 {
+		f := w.source.active.see().follower
+		if len(f.Unread(w.fencedAt)) > 0 {
+			return true
+		}
+		w.fencedAt = 0
+	}
+	return false
 }

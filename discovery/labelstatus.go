@@ -21,12 +21,12 @@ func (w *labelWatch) publish() {
 		}
 	}
 	if status.State != Found && status.Why == "" {
-		status.Why = w.main.see().denied
+		status.Why = w.seeMain().denied
 	}
-	if w.reporter != nil {
-		status.Report = w.reporter.status(w.label)
-		if status.State != Found && status.State != None && status.Report.Lease == 0 {
-			status.Why = whyUnreported(status)
+	if w.reports != nil {
+		status.Report = w.reports.status(w.label)
+		if status.State == Starting || status.State == Unreachable || status.State == Conflict {
+			status.Why = w.whyUnreported(status)
 		}
 	}
 	w.mu.Lock()
@@ -34,23 +34,29 @@ func (w *labelWatch) publish() {
 	w.mu.Unlock()
 }
 
-// whyUnreported says why a label has no master whose report does not stand.
-func whyUnreported(s LabelStatus) string {
+// whyUnreported says why a label has no master whose report does not stand, or not
+// yet with what it must have read since.
+func (w *labelWatch) whyUnreported(s LabelStatus) string {
+	unread := w.reports.whyUncleared(w)
 	switch {
 	case s.Why == reasonLease && s.Report.Error != "":
 		return "the lease of its fence report is over: " + s.Report.Error
+	case s.Why == reasonLease && unread != "":
+		return "the lease of its fence report is over: " + unread
 	case s.Why == reasonLease:
 		return "the lease of its fence report is over"
+	case s.Report.Lease == 0:
+		return cmp.Or(s.Why, s.Report.Error, unread, "its fence report does not stand yet")
 	}
-	return cmp.Or(s.Why, s.Report.Error, "its fence report does not stand yet")
+	return cmp.Or(s.Why, unread)
 }
 
 func (w *labelWatch) snapshot() LabelStatus {
 	w.mu.Lock()
 	status := w.status
 	w.mu.Unlock()
-	if w.reporter != nil {
-		status.Report = w.reporter.status(w.label) // it rises without anything else that changes
+	if w.reports != nil {
+		status.Report = w.reports.status(w.label) // it rises without anything else that changes
 	}
 	return status
 }

@@ -62,3 +62,6 @@ func (m *Mixed) Agents() []AgentStatus { return m.consul.Agents() }
 
 // Check asks every Consul address once, about the labels that ask Consul.
 func (m *Mixed) Check(ctx context.Context) []AgentCheck { return m.consul.Check(ctx) }
+
+// Datacenters implements Source.
+func (m *Mixed) Datacenters() *DatacentersStatus { return m.consul.Datacenters() }

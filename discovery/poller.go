@@ -177,7 +177,12 @@ func (p *poller) ask(ctx context.Context, q query) (answer, bool) {
 		return a, false
 	}
 	a.begun = begun
-	p.agent.health.note(asked{watch: p.watch.id, poll: !q.consistent}, a)
+	if p.watch.isEntry && p.watch.reach != nil && q.consistent {
+		p.watch.reach.note(a)
+	}
+	if a.err == nil || !p.watch.isRemote() {
+		p.agent.health.note(asked{watch: p.watch.id, poll: !q.consistent}, a)
+	}
 	if ctx.Err() != nil {
 		p.agent.health.forget(p.watch.id) // it was stopped between the two, and nobody will ask again
 		return a, false

@@ -352,7 +352,7 @@ func TestQuestionThatIsAskedNoMoreIsNoTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	base, cancel := context.WithCancel(t.Context())
-	sub := s.subscribe(interest{question: aboutKey("", "app/member")}, make(chan struct{}, 1))
+	sub := s.subscribe(interest{question: aboutKey("", "app/member")}, Config{}, make(chan struct{}, 1))
 	ctx := &stopsBetween{Context: base, stop: func() { s.unsubscribe(sub); cancel() }}
 	if _, ok := newPoller(sub.watch, s.agents[0]).ask(ctx, query{consistent: true, timeout: time.Second}); ok {
 		t.Error("got it asked on; want it over")

@@ -39,10 +39,9 @@ type reporter struct {
 // reportedLabel is one label of an entry.
 type reportedLabel struct {
 	fence.LabelLease
-	obeyed  uint64
-	master  string
+	state   fence.State
 	changed chan struct{} // of the label
-	verify  func()        // begins a consistent read of its question
+	verify  func()        // begins a consistent read of what it must obey
 }
 
 func newReporter(c Reports, dc string, agents []*agent, log zerolog.Logger) *reporter {
@@ -89,6 +88,7 @@ type standing struct {
 	joined   bool
 	over     bool // what it had ended: it must cut, and leave
 	mayServe bool
+	stood    time.Duration // when the answer came that Consul has it as it is; 0: not yet
 	ends     time.Duration
 }
 
@@ -109,18 +109,19 @@ func (r *reporter) look(label string, begun time.Duration) standing {
 		return standing{joined: true, over: true}
 	}
 	s.LabelLease = s.Look(begun)
-	return standing{joined: true, mayServe: s.Read > 0, ends: s.Lease(r.beat)}
+	return standing{joined: true, mayServe: s.Read > 0, stood: s.Stood, ends: s.Lease(r.beat)}
 }
 
-// join has label written into the entry, with what it has obeyed so far.
-func (r *reporter) join(label string, obeyed uint64, changed chan struct{}, verify func()) {
+// join has label written into the entry as what state says, anew if it is there
+// already: it must stand again before it may have connections.
+func (r *reporter) join(label string, state fence.State, changed chan struct{}, verify func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.beat.IsOver(sinceBoot()) {
 		r.lapse()
 	}
 	r.revision++
-	s := &reportedLabel{obeyed: obeyed, changed: changed, verify: verify}
+	s := &reportedLabel{state: state, changed: changed, verify: verify}
 	s.LabelLease = s.Join(r.beat.Life, r.revision)
 	r.labels[label] = s
 	signal(r.wake)
@@ -138,15 +139,15 @@ func (r *reporter) leave(label string) {
 	}
 }
 
-// obey notes that label has obeyed all that Consul knew at index.
-func (r *reporter) obey(label string, index uint64, master string) {
+// obey notes that label has obeyed all that state says.
+func (r *reporter) obey(label string, state fence.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.labels[label]
-	if s == nil || s.obeyed == index && s.master == master {
+	if s == nil || s.state == state {
 		return
 	}
-	s.obeyed, s.master = index, master
+	s.state = state
 	r.revision++
 	signal(r.wake)
 }
@@ -157,7 +158,7 @@ func (r *reporter) status(label string) *ReportStatus {
 	defer r.mu.Unlock()
 	out := &ReportStatus{Key: r.key(), TTL: r.config.TTL, Error: r.trouble}
 	if s := r.labels[label]; s != nil {
-		out.Obeyed, out.Lease = s.obeyed, s.Lease(r.beat)
+		out.Obeyed, out.Lease = s.state.Obeyed, s.Lease(r.beat)
 	}
 	return out
 }

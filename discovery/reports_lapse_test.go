@@ -53,13 +53,13 @@ func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, sink := c.labels[0], &recorder{}
-	joined := func() bool { return w.reporter.labels["default"] != nil }
+	joined := func() bool { return w.reports.own.labels["default"] != nil }
 	looks := func(begun time.Duration) { w.mayServe(view{kind: found, begun: begun, index: 1}, sink) }
 	looks(sinceBoot())
 	if !joined() {
 		t.Fatal("got a label that has not joined after a read; want it in")
 	}
-	w.reporter.labels["default"].Stood = sinceBoot() - fence.MinTTL // and nothing was read since
+	w.reports.own.labels["default"].Stood = sinceBoot() - fence.MinTTL // and nothing was read since
 	under := sinceBoot()
 	looks(under - time.Second)
 	if joined() {

@@ -80,6 +80,9 @@ func (r *reporter) write(ctx context.Context) bool {
 	r.mu.Lock()
 	r.beat = r.beat.Unanswered(w)
 	r.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
 	if err != nil {
 		r.report(err)
 		r.turn++
@@ -102,7 +105,7 @@ func (r *reporter) begin() (w fence.Write, key string, value []byte) {
 		Beat: r.beat.Pending.Beat, Labels: make(map[string]fence.State, len(r.labels)),
 	}
 	for label, s := range r.labels {
-		e.Labels[label] = fence.State{Obeyed: s.obeyed, Master: s.master}
+		e.Labels[label] = s.state
 	}
 	return r.beat.Pending, r.key(), e.Encode()
 }

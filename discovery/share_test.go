@@ -99,7 +99,7 @@ func TestSubscriberThatComesLateSeesTheLastAnswer(t *testing.T) {
 	must(t, s.AwaitLongPolls(t.Context(), 1))
 	asked := len(s.Requests())
 	changed := make(chan struct{}, 1)
-	late := r.subscribe(interest{question: r.labels[0].main.watch.question}, changed)
+	late := r.subscribe(interest{question: r.labels[0].main.watch.question}, Config{}, changed)
 	<-changed
 	if v := late.see(); v.kind != found || len(v.claims.candidates) != 1 {
 		t.Errorf("got view %+v; want the master", v)

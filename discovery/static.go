@@ -172,3 +172,6 @@ func (s *Static) Labels() []LabelStatus {
 
 // Agents implements Source: there are none.
 func (s *Static) Agents() []AgentStatus { return nil }
+
+// Datacenters implements Source.
+func (s *Static) Datacenters() *DatacentersStatus { return nil }

@@ -21,6 +21,8 @@ type watch struct {
 	filter   indexFilter
 	outage   *outage
 	log      zerolog.Logger
+	reach    *reach // of its data centre; nil: there are not several
+	isEntry  bool   // it is about who is active there, which is asked all the time
 
 	answers chan answer
 	verify  []chan struct{} // by agent; each holds one wish at most
@@ -50,8 +52,11 @@ type subscription struct {
 func (s *subscription) see() view { return *s.view.Load() }
 
 // newWatch makes the watch of q. c holds for all its subscribers, but for what
-// they do about an outage.
-func newWatch(id int, q question, c Config, agents []*agent, log zerolog.Logger) *watch {
+// they do about an outage, which n has.
+func newWatch(id int, q question, c Config, n needs, agents []*agent, log zerolog.Logger) *watch {
+	if n.verifyTimeout > 0 {
+		c.VerifyTimeout = n.verifyTimeout
+	}
 	w := &watch{
 		id:       id,
 		question: q,
@@ -62,24 +67,12 @@ func newWatch(id int, q question, c Config, agents []*agent, log zerolog.Logger)
 		log:      log,
 		answers:  make(chan answer),
 		known:    make([][2]memo, len(agents)),
+		fencing:  n.fencing,
 	}
 	for range agents {
 		w.verify = append(w.verify, make(chan struct{}, 1))
 	}
 	return w
-}
-
-// serves notes what a subscriber with the configuration c needs. It is called
-// before the watch runs.
-func (w *watch) serves(c Config, s *subscription) {
-	s.reports = c.Reports != nil
-	if c.OnOutage != Fence {
-		return
-	}
-	s.fences = true
-	w.fencing = max(w.fencing, c.FenceAfter)
-	// A read that takes longer is of no use, and keeps another from its place.
-	w.config.VerifyTimeout = min(w.config.VerifyTimeout, c.FenceAfter)
 }
 
 // run distributes answers until ctx ends.
@@ -212,6 +205,9 @@ func (w *watch) leave(s *subscription) (empty bool) {
 	}
 	return len(w.subscribers) == 0
 }
+
+// isRemote reports whether it is asked of another data centre than the agents' own.
+func (w *watch) isRemote() bool { return w.reach != nil && w.reach.isRemote() }
 
 // isFenced reports whether everybody who fences has done so in the outage of now.
 func (w *watch) isFenced() bool {

@@ -43,7 +43,7 @@ func newTakes(t *testing.T, agents int) *takes {
 	}
 	s, err := NewConsul(c, zerolog.Nop())
 	must(t, err)
-	return &takes{watch: newWatch(9, aboutService("", "sync", nil), s.config, s.agents, zerolog.Nop()), now: time.Now()}
+	return &takes{watch: newWatch(9, aboutService("", "sync", nil), s.config, needs{}, s.agents, zerolog.Nop()), now: time.Now()}
 }
 
 // give hands a over, and reports whether its address is to be read consistently.
@@ -138,20 +138,18 @@ func TestReadThatDoesNotCountEndsNoOutage(t *testing.T) {
 }
 
 func TestOutageLastsForTheMostPatientSubscriber(t *testing.T) {
-	w := newTakes(t, 1)
-	patient, hasty, keeps := w.subscriber(""), w.subscriber(""), w.subscriber("")
-	c := w.config
-	c.OnOutage = Fence
-	c.FenceAfter = time.Hour
-	w.serves(c, patient)
-	c.FenceAfter = 900 * time.Millisecond
-	w.serves(c, hasty)
-	c.OnOutage = Keep
-	w.serves(c, keeps)
-	if w.fencing != time.Hour || w.config.VerifyTimeout != 900*time.Millisecond || !hasty.fences || keeps.fences {
-		t.Errorf("got an outage of %v, reads of %v at most, fencing %t and %t; want that of the patient, reads for the hasty",
-			w.fencing, w.config.VerifyTimeout, hasty.fences, keeps.fences)
+	c := quick().withDefaults()
+	c.OnOutage, c.FenceAfter = Fence, time.Hour
+	hurried, keeping := c, c
+	hurried.FenceAfter, keeping.OnOutage = 900*time.Millisecond, Keep
+	n := needs{}.of(c).of(hurried).of(keeping)
+	if n.fencing != time.Hour || n.verifyTimeout != 900*time.Millisecond {
+		t.Errorf("got an outage of %v, reads of %v at most; want that of the patient, reads for the hasty", n.fencing, n.verifyTimeout)
 	}
+	w := newTakes(t, 1)
+	w.fencing = n.fencing
+	patient, hasty, keeps := w.subscriber(""), w.subscriber(""), w.subscriber("")
+	patient.fences, hasty.fences = true, true
 	w.outage.add(sinceBoot() - 2*time.Second)
 	if w.isFenced() {
 		t.Error("got everybody taken to have fenced; want the patient waited for")

@@ -117,3 +117,21 @@ func (f *Follower) Begun(dc string) time.Duration {
 	}
 	return 0
 }
+
+// Clone is a copy that shares nothing with f that changes.
+func (f *Follower) Clone() Follower {
+	c := *f
+	c.reads = slices.Clone(f.reads)
+	return c
+}
+
+// NewestRead is when the newest consistent read began that has understood any entry;
+// 0: none has.
+func (f *Follower) NewestRead() (begun time.Duration) {
+	for _, r := range f.reads {
+		if r.Understood {
+			begun = max(begun, r.Begun)
+		}
+	}
+	return begun
+}

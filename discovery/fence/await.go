@@ -93,7 +93,7 @@ func (a *Await) judge(f Found) (Behind, bool) {
 	if ok {
 		a.longest, a.reports = max(a.longest, e.Expires()), a.reports+1
 	}
-	if !ok || s.Obeyed >= a.Index {
+	if !ok || s.Elsewhere || s.Obeyed >= a.Index {
 		return b, false
 	}
 	b.Instance, b.PID, b.Obeyed = e.Instance, e.PID, s.Obeyed

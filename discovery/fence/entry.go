@@ -24,8 +24,13 @@ type State struct {
 	// it no connection to an earlier master is open through the process, and none
 	// will be made.
 	Obeyed uint64 `json:"obeyed"`
-	Term   uint64 `json:"term"`   // of the active data centre; 0: there is one
+	Term   uint64 `json:"term"`   // of the entry that names the active data centre; 0: there are not several
 	Master string `json:"master"` // HOST:PORT; empty: none
+	// Elsewhere: the master served is in another data centre than the report, of
+	// whose Consul Obeyed is an index, or there is none. No connection to a master
+	// in the data centre of the report is open, and none will be made before the
+	// report has stopped saying so and what is read after that names one.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // Bounds of a TTL and of an entry.

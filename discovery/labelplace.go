@@ -1,0 +1,87 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// place is where the master of a label with several data centres is.
+type place struct {
+	datacenter string // to be asked; empty: none
+	remote     bool   // it is another one than the agents' own
+	state      State  // without one: why
+	why        string // the same, for people
+	term       uint64 // of the entry that says so
+}
+
+// isElsewhere reports whether the master may be in one of several data centres.
+func (w *labelWatch) isElsewhere() bool { return len(w.config.Datacenters) > 0 }
+
+// placeOf is where the master is to be looked for, by what v says of the entries.
+func placeOf(c Config, v activeView) place {
+	p := place{term: v.follower.Term(), state: Starting}
+	active, why := v.follower.Active()
+	switch {
+	case active == "" && (v.follower.IsNobody() || p.term > 0):
+		p.state = Inactive
+		if !v.follower.IsNobody() {
+			p.why = why
+		}
+	case active == "":
+		p.why = why
+	case v.own == "":
+		p.why = "its own data centre is not known yet"
+	case !slices.Contains(c.Datacenters, active):
+		p.state, p.why = Inactive, fmt.Sprintf("the active data centre is %s, which is none of the label's", active)
+	case active != v.own && c.RemoteMaster == HoldRemote:
+		p.state, p.why = Standby, "active data centre is "+active
+	default:
+		p.datacenter, p.remote = active, active != v.own
+	}
+	return p
+}
+
+// locate goes where the master is by the newest entry. It cuts before it goes.
+func (w *labelWatch) locate(ctx context.Context, sink Sink) {
+	if !w.isElsewhere() {
+		return
+	}
+	before := w.place
+	w.place = placeOf(w.config, w.source.active.see())
+	if w.place == before {
+		return
+	}
+	switch {
+	case w.place.datacenter != "":
+		if w.mastership.state != Starting && !w.mastership.cut && w.place.datacenter != before.datacenter {
+			w.apply(w.mastership.oust(Inactive, ""), sink)
+		}
+	case w.place.state == Starting:
+		w.mastership.why = w.place.why
+	default:
+		w.apply(w.mastership.oust(w.place.state, w.place.why), sink)
+	}
+	if w.place.datacenter != before.datacenter {
+		w.moveTo(ctx, w.place.datacenter)
+	}
+	w.reports.tell(w)
+}
+
+// moveTo has dc asked who is master, and nobody else any more; empty: nobody at
+// all. The label has been cut.
+func (w *labelWatch) moveTo(ctx context.Context, dc string) {
+	for _, s := range []*subscription{w.main, w.member, w.catalog} {
+		w.source.unsubscribe(s)
+	}
+	w.main, w.member, w.catalog = nil, nil, nil
+	w.forget()
+	w.follow(ctx)
+	w.fencedRead, w.fencedAt = 0, 0
+	w.reports.move(w, dc)
+	if w.config.Datacenter = dc; dc != "" {
+		w.mastership.vacate(Starting, "")
+		w.main = w.source.subscribe(w.interest.in(dc), w.config, w.changed)
+		w.verify()
+	}
+}

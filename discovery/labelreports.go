@@ -1,0 +1,235 @@
+package discovery
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/fence"
+)
+
+// labelReports are the entries that report of a label: one in the own data centre,
+// and one in that of the master it serves, where that is another. The label's
+// goroutine owns it, but for status.
+type labelReports struct {
+	own    *labelReport
+	remote *labelReport         // nil: the master is in the own data centre, or nowhere
+	all    map[string]*reporter // by the data centre of a master elsewhere
+
+	index   uint64                      // what was obeyed, in the data centre of the master
+	cleared bool                        // the entries of all data centres have been read since the own report stood
+	awaits  bool                        // each read of an entry counts
+	ends    time.Duration               // when the first lease ends, since boot; 0: there is none
+	serving atomic.Pointer[labelReport] // that of the data centre served, else the own one; for status
+}
+
+// labelReport is the label in one entry.
+type labelReport struct {
+	*reporter
+	datacenter string        // "" where there is one
+	serves     bool          // it says that the master served is there
+	left       time.Duration // when the label left it: it joins on a read that begins afterwards
+}
+
+func newLabelReports(w *labelWatch) *labelReports {
+	r := &labelReports{all: make(map[string]*reporter), cleared: !w.isElsewhere()}
+	own := w.config.Datacenter
+	if w.isElsewhere() {
+		own = "" // whatever it is called
+		for _, dc := range w.config.Datacenters {
+			r.all[dc] = w.source.reporterOf(w.config, dc)
+		}
+	}
+	r.own = &labelReport{reporter: w.source.reporterOf(w.config, own), serves: !w.isElsewhere()}
+	r.serving.Store(r.own)
+	return r
+}
+
+// each are those in which the label is, or is to be.
+func (r *labelReports) each() []*labelReport {
+	if r.remote == nil {
+		return []*labelReport{r.own}
+	}
+	return []*labelReport{r.own, r.remote}
+}
+
+// move leaves the report in the data centre that was served until now, and has dc
+// in its place; the label has been cut.
+func (r *labelReports) move(w *labelWatch, dc string) {
+	if r.remote != nil {
+		r.remote.leave(w.label)
+		r.remote = nil
+	}
+	r.index = 0
+	if w.place.remote {
+		r.remote = &labelReport{reporter: r.all[dc], datacenter: dc}
+	}
+	r.serving.Store(cmp.Or(r.remote, r.own))
+}
+
+// status is what an operator should know of the report in the data centre served.
+func (r *labelReports) status(label string) *ReportStatus {
+	return r.serving.Load().reporter.status(label)
+}
+
+// mayServe reports whether what v says may be acted on: by reports that stand, on
+// reads that began afterwards. A lapse comes before everything else.
+func (w *labelWatch) mayServe(v view, sink Sink) bool {
+	r := w.reports
+	mayServe, stood := true, time.Duration(0)
+	r.ends = 0
+	for _, one := range r.each() {
+		read := w.readFor(one, one.serves, v)
+		s := one.look(w.label, read)
+		if s.over {
+			w.lapse(sink)
+			return false
+		}
+		if s.ends > 0 && (r.ends == 0 || s.ends < r.ends) {
+			r.ends = s.ends
+		}
+		if one == r.own {
+			stood = s.stood
+		}
+		mayServe = mayServe && s.mayServe && one.serves == w.mustServe(one) // before it is joined anew: s is of what it was
+		w.join(one, s, v)
+	}
+	if !r.cleared && stood > 0 {
+		f := w.source.active.see().follower
+		r.cleared = len(f.Unread(stood)) == 0
+	}
+	w.await(!mayServe || !r.cleared)
+	if !(mayServe && r.cleared) && w.mastership.state == Found {
+		w.apply(w.mastership.oust(Unreachable, reasonLease), sink) // the report is another one
+	}
+	return mayServe && r.cleared
+}
+
+// join has label written into an entry, or written anew as what it is there now.
+func (w *labelWatch) join(r *labelReport, s standing, v view) {
+	serves := w.mustServe(r)
+	if s.joined && r.serves == serves {
+		return
+	}
+	read := w.readFor(r, serves, v)
+	if read == 0 && s.joined {
+		return // nothing is known of the master there yet, and it goes on as what it was
+	}
+	if !s.joined && (read <= r.left || w.isElsewhere() && w.place.term == 0) {
+		return // without any entry nobody is connected, and nobody needs to wait for it
+	}
+	if serves {
+		w.reports.index = v.index
+	}
+	r.serves = serves
+	r.reporter.join(w.label, w.stateFor(r), w.changed, w.verifier())
+}
+
+// mustServe reports whether r is in the data centre of the master that is served.
+func (w *labelWatch) mustServe(r *labelReport) bool {
+	return !w.isElsewhere() || w.place.datacenter != "" && (r == w.reports.own) == !w.place.remote
+}
+
+// readFor is when the newest consistent read began of all that r must obey: of the
+// entry in its data centre, and, where it serves, of who is master there.
+func (w *labelWatch) readFor(r *labelReport, serves bool, v view) time.Duration {
+	if !w.isElsewhere() {
+		return v.begun
+	}
+	a := w.source.active.see()
+	dc := r.datacenter
+	if r == w.reports.own {
+		dc = a.own
+	}
+	read := a.follower.Begun(dc)
+	if !slices.Contains(w.source.active.datacenters, dc) {
+		read = a.follower.NewestRead() // no master can be here, and nobody who activates looks here
+	}
+	if serves {
+		read = min(read, v.begun)
+	}
+	return read
+}
+
+// stateFor is what r says of the label.
+func (w *labelWatch) stateFor(r *labelReport) fence.State {
+	s := fence.State{Obeyed: w.reports.index, Term: w.place.term, Elsewhere: !r.serves}
+	if w.mastership.state == Found {
+		s.Master = w.mastership.address.String()
+	}
+	return s
+}
+
+// tell writes into the entries what has been obeyed.
+func (r *labelReports) tell(w *labelWatch) {
+	for _, one := range r.each() {
+		one.obey(w.label, w.stateFor(one))
+	}
+}
+
+// obey reports that everything has been done that follows from v.
+func (w *labelWatch) obey(o order, v view) {
+	if o.learnt {
+		w.reports.index = v.index
+		w.reports.tell(w)
+	}
+}
+
+// lapse cuts, and leaves every entry: a lease is over.
+func (w *labelWatch) lapse(sink Sink) {
+	if w.main != nil {
+		w.apply(w.mastership.oust(Unreachable, reasonLease), sink)
+	}
+	for _, one := range w.reports.each() {
+		one.leave(w.label)
+		one.left = sinceBoot()
+	}
+	w.reports.cleared = !w.isElsewhere()
+	w.await(true)
+	w.lookedUp = candidate{} // the address that its host name stands for is forgotten
+	w.verify()               // it may join again on what that says
+}
+
+// reasonLease is why there is no master when the lease of a report has lapsed.
+const reasonLease = "lease"
+
+// await has the label told of each read of an entry, or no more.
+func (w *labelWatch) await(reads bool) {
+	if !w.isElsewhere() || reads == w.reports.awaits {
+		return
+	}
+	if w.reports.awaits = reads; reads {
+		w.source.active.waiting.Add(1)
+	} else {
+		w.source.active.waiting.Add(-1)
+	}
+}
+
+// lease is when the first lease ends; 0: there is one that has not begun.
+func (r *labelReports) lease(label string) (ends time.Duration) {
+	for _, one := range r.each() {
+		s := one.look(label, 0)
+		if s.ends == 0 {
+			return 0
+		}
+		if ends == 0 || s.ends < ends {
+			ends = s.ends
+		}
+	}
+	return ends
+}
+
+// whyUncleared says which entries must still be read since the own report stands;
+// empty: none, or it does not stand.
+func (r *labelReports) whyUncleared(w *labelWatch) string {
+	if r.cleared {
+		return ""
+	}
+	stood := r.own.look(w.label, 0).stood
+	if stood == 0 {
+		return ""
+	}
+	f := w.source.active.see().follower
+	return f.WhyUnread(f.Unread(stood))
+}

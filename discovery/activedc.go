@@ -86,7 +86,7 @@ func (a *activeWatch) add(c Config, changed chan struct{}) {
 func (a *activeWatch) see() activeView { return *a.view.Load() }
 
 // run follows the entries until ctx ends.
-func (a *activeWatch) run(ctx context.Context) {
+func (a *activeWatch) run(ctx context.Context, sink Sink) {
 	defer func() {
 		for _, s := range a.entries {
 			a.source.unsubscribe(s)
@@ -104,13 +104,13 @@ func (a *activeWatch) run(ctx context.Context) {
 			a.view.Store(&v)
 			signalAll(a.labels)
 		case <-a.changed:
-			a.take()
+			a.take(sink)
 		}
 	}
 }
 
 // take looks at the entries.
-func (a *activeWatch) take() {
+func (a *activeWatch) take(sink Sink) {
 	before := a.see()
 	next := before
 	next.follower = before.follower.Clone()
@@ -125,7 +125,7 @@ func (a *activeWatch) take() {
 	}
 	a.view.Store(&next)
 	if newer {
-		a.tell(before.follower.Newest(), next.follower.Newest())
+		a.tell(before.follower.Newest(), next.follower.Newest(), sink)
 		a.verifyAll() // a long poll may have told it, and only reads confirm
 	}
 	dc, why := next.follower.Active()
@@ -165,12 +165,14 @@ func (a *activeWatch) tellGarbled(i int, r datacenter.Read) {
 }
 
 // tell logs a change of the active data centre.
-func (a *activeWatch) tell(before, now datacenter.Entry) {
-	e := a.log.Info().Str("from", before.Active).Str("to", now.Active).Uint64("term", now.Term).Str("by", now.By)
+func (a *activeWatch) tell(before, now datacenter.Entry, sink Sink) {
+	line := a.log.Info().Str("from", before.Active).Str("to", now.Active).Uint64("term", now.Term).Str("by", now.By)
+	fields := []any{"from", before.Active, "to", now.Active, "term", now.Term, "by", now.By}
 	if len(now.Without) > 0 {
-		e = e.Strs("without", now.Without)
+		line, fields = line.Strs("without", now.Without), append(fields, "without", now.Without)
 	}
-	e.Msg("active data centre")
+	line.Msg("active data centre")
+	sink.Event("activation", "active data centre", fields)
 }
 
 // verifyAll asks for a consistent read of each entry, at once.

@@ -95,7 +95,10 @@ func TestMasterIsThatOfTheActiveDataCentre(t *testing.T) {
 	if _, err := p.DC2.Client().KV().Put(&api.KVPair{Key: DefaultDatacenterKey, Value: []byte("garbage")}, nil); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "garbage to be seen", func() bool { s := there.Datacenters().All[1]; return !s.Up && strings.Contains(s.Error, "not the JSON") })
+	await(t, "garbage to be seen", func() bool {
+		s := there.Datacenters().All[1]
+		return !s.Up && strings.Contains(s.Error, "not the JSON")
+	})
 	if _, err := p.DC2.Client().KV().Delete(DefaultDatacenterKey, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func (c Config) Of(l Label) Config {
 		c.Datacenter, c.Datacenters = l.Datacenter, nil
 	}
 	if len(l.Datacenters) > 0 {
-		c.Datacenters = l.Datacenters
+		c.Datacenter, c.Datacenters = "", l.Datacenters
 	}
 	if l.Reports != nil {
 		c.Reports = l.Reports

@@ -177,7 +177,7 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 		running.Go(func() { l.run(ctx, sink) })
 	}
 	if s.active != nil {
-		running.Go(func() { s.active.run(ctx) })
+		running.Go(func() { s.active.run(ctx, sink) })
 	}
 	running.Wait()
 	for _, a := range s.agents {

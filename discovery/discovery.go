@@ -34,6 +34,9 @@ type Sink interface {
 	// be told. Only called where an outage is to be fenced; without a call
 	// there is no end.
 	Lease(label string, until time.Duration)
+	// Event: a line of the log has told what concerns all labels: event is
+	// "activation", fields are name and value in turn.
+	Event(event, message string, fields []any)
 }
 
 // Loss says why a label has no master.

@@ -85,6 +85,8 @@ func (r *recorder) Confirm(label string, begun time.Duration) {
 	r.begun[label] = begun
 }
 
+func (r *recorder) Event(string, string, []any) {}
+
 func (r *recorder) Lease(label string, until time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,13 +7,17 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
 // sink passes on to the data plane what a source of masters decides.
-type sink struct{ proxy *proxy.Proxy }
+type sink struct {
+	proxy  *proxy.Proxy
+	events *events.Recent
+}
 
 // SetMaster implements discovery.Sink.
 func (s sink) SetMaster(label string, m discovery.Master) {
@@ -37,6 +41,9 @@ func (s sink) Confirm(label string, begun time.Duration) { s.proxy.Confirm(label
 
 // Lease implements discovery.Sink.
 func (s sink) Lease(label string, until time.Duration) { s.proxy.Lease(label, until) }
+
+// Event implements discovery.Sink.
+func (s sink) Event(event, message string, fields []any) { s.events.Add(event, message, fields) }
 
 // withHints is c for a data plane that tells source what it notices: that
 // dials to a master fail, that the process stood still, that a pause has begun or

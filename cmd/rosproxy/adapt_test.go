@@ -32,7 +32,7 @@ func TestLossReachesTheLogAsDiscoveryPutsIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			s := sink{p}
+			s := sink{proxy: p}
 			s.SetMaster("a", discovery.Master{Address: netip.MustParseAddrPort("192.0.2.1:1")})
 			s.ClearMaster("a", c.loss)
 			lost, failovers := log.lines(t, "master lost"), log.lines(t, "failover")

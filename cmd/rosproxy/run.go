@@ -211,7 +211,7 @@ func (i *instance) serve(ctx context.Context) error {
 	})
 	hooked := i.startHook(workCtx)
 	work, workCtx := errgroup.WithContext(workCtx)
-	work.Go(func() error { return i.source.Run(workCtx, sink{i.proxy}) })
+	work.Go(func() error { return i.source.Run(workCtx, sink{i.proxy, i.events}) })
 	work.Go(func() error { return i.serveClients(workCtx) })
 	work.Go(func() error { return i.lifecycle.Run(workCtx) })
 	work.Go(func() error { return i.obeySignals(workCtx) })

@@ -46,6 +46,9 @@ type collector struct {
 	consulContact *prometheus.Desc
 	consulErrors  *prometheus.Desc
 	consulResets  *prometheus.Desc
+	activeDC      *prometheus.Desc
+	dcUp          *prometheus.Desc
+	dcTerm        *prometheus.Desc
 	refused       *prometheus.Desc
 	connsMax      *prometheus.Desc
 	upgradeFailed *prometheus.Desc
@@ -84,6 +87,9 @@ func newCollector(a *Server) *collector {
 		consulContact: desc("consul_last_contact_seconds", "Time since the last good answer; no series before the first.", "address"),
 		consulErrors:  desc("consul_errors_total", "Answers not obtained or not understood.", "address"),
 		consulResets:  desc("consul_index_resets_total", "Times the raft index went backwards.", "address"),
+		activeDC:      desc("active_datacenter", "1 for the active one of several data centres, 0 for the others.", "datacenter"),
+		dcUp:          desc("datacenter_up", "Whether the entry in this one of several data centres can be read.", "datacenter"),
+		dcTerm:        desc("datacenter_term", "Term of the newest entry that names the active data centre; 0: there is none."),
 		refused:       desc("admin_refused_total", "Admin requests refused: wrong or no token, a Host that is not known, a page of another site.", "reason"),
 		connsMax:      desc("connections_max", "Most client connections at a time, of all labels together (--max-conns)."),
 		upgradeFailed: desc("upgrades_failed_total", "Upgrades that failed, after which this process went on serving or served again."),
@@ -131,7 +137,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.closed, c.bytes, c.master, c.seen, c.dialErrors, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
 		c.paused, c.leaseSeconds, c.leaseTTL,
-		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.refused, c.connsMax, c.upgradeFailed, c.draining, c.build,
+		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.activeDC, c.dcUp, c.dcTerm, c.refused, c.connsMax, c.upgradeFailed, c.draining, c.build,
 	} {
 		ch <- d
 	}
@@ -191,6 +197,25 @@ func (c *collector) collectConsul(ch chan<- prometheus.Metric) {
 		ch <- counterOf(c.consulErrors, s.Errors, s.Address)
 		ch <- counterOf(c.consulResets, s.IndexResets, s.Address)
 	}
+	c.collectDatacenters(ch)
+}
+
+func (c *collector) collectDatacenters(ch chan<- prometheus.Metric) {
+	d := c.a.source.Datacenters()
+	if d == nil {
+		return
+	}
+	one := func(is bool) float64 {
+		if is {
+			return 1
+		}
+		return 0
+	}
+	for _, dc := range d.All {
+		ch <- gaugeOf(c.activeDC, one(dc.Name == d.Active), dc.Name)
+		ch <- gaugeOf(c.dcUp, one(dc.Up), dc.Name)
+	}
+	ch <- gaugeOf(c.dcTerm, float64(d.Term))
 }
 
 func oneIf(holds bool) float64 {

@@ -118,7 +118,11 @@ func (a *Server) readiness(p probe) (Readiness, error) {
 			continue
 		}
 		s.explain(l.Label, whyHeld(l, known[l.Label]))
-		if isHeld := state == statePaused && p.hold > 0; !isHeld && !holdsClients(l, p.hold) {
+		switch {
+		case state == discovery.Standby: // its clients belong to another instance
+			s.Reasons = append(s.Reasons, reasonOf(state+": "+discovery.State(known[l.Label].Why), l.Label))
+		case state == statePaused && p.hold > 0, holdsClients(l, p.hold):
+		default:
 			s.Reasons = append(s.Reasons, reasonOf(state, l.Label))
 		}
 	}

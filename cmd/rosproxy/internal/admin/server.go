@@ -37,6 +37,7 @@ type DataPlane interface {
 type MasterStatus interface {
 	Labels() []discovery.LabelStatus
 	Agents() []discovery.AgentStatus
+	Datacenters() *discovery.DatacentersStatus
 }
 
 // Config of a Server.

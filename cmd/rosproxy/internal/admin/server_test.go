@@ -73,10 +73,14 @@ func (f *fakeData) Kill(label string) (int, error) {
 type fakeSource struct {
 	labels []discovery.LabelStatus
 	agents []discovery.AgentStatus
+	places *discovery.DatacentersStatus
 }
 
 func (f *fakeSource) Labels() []discovery.LabelStatus { return f.labels }
 func (f *fakeSource) Agents() []discovery.AgentStatus { return f.agents }
+
+// Datacenters: nil where there are not several.
+func (f *fakeSource) Datacenters() *discovery.DatacentersStatus { return f.places }
 
 // idleTarget drains at once.
 type idleTarget struct{}

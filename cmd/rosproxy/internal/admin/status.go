@@ -34,10 +34,20 @@ func (a *Server) status(now time.Time) api.Status {
 	for _, l := range a.data.Snapshot().Labels {
 		s.Labels = append(s.Labels, newLabelStatus(l, found[l.Label]))
 	}
+	if d := a.source.Datacenters(); d != nil {
+		addDatacenters(&s, d)
+	}
 	for _, c := range a.source.Agents() {
 		s.Consul = append(s.Consul, newConsulStatus(c, now))
 	}
 	return s
+}
+
+func addDatacenters(s *api.Status, d *discovery.DatacentersStatus) {
+	s.Datacenter, s.ActiveDatacenter, s.Term = new(d.Own), new(d.Active), new(d.Term)
+	for _, dc := range d.All {
+		s.Datacenters = append(s.Datacenters, api.DatacenterInfo{Name: dc.Name, Up: dc.Up, Error: config.Printable(dc.Error, maxForeign)})
+	}
 }
 
 func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.LabelStatus {

@@ -15,7 +15,20 @@ type Status struct {
 	Generation int            `json:"generation"` // 1 for the first process, one more with each upgrade
 	Labels     []LabelStatus  `json:"labels"`
 	Consul     []ConsulStatus `json:"consul"` // empty with static masters
-	Events     []Event        `json:"events"` // the last 50, the oldest first
+
+	// Where the master may be in one of several data centres; else they are left out.
+	Datacenter       *string          `json:"datacenter,omitempty"`        // of the agents; empty: not known yet
+	ActiveDatacenter *string          `json:"active_datacenter,omitempty"` // empty: nobody is active, or it is not known who
+	Term             *uint64          `json:"term,omitempty"`              // of the entry that says so; 0: there is none
+	Datacenters      []DatacenterInfo `json:"datacenters,omitempty"`
+	Events           []Event          `json:"events"` // the last 50, the oldest first
+}
+
+// DatacenterInfo is one of several data centres of a Status.
+type DatacenterInfo struct {
+	Name  string `json:"name"`
+	Up    bool   `json:"up"` // its entry can be read
+	Error string `json:"error"`
 }
 
 // LabelStatus is one label of a Status.

@@ -32,6 +32,12 @@ func describeSource(c config.Config, l discovery.Label) string {
 	if d.Datacenter != "" {
 		s += " in " + d.Datacenter
 	}
+	if len(d.Datacenters) > 0 {
+		s += " in the active data centre, of " + strings.Join(d.Datacenters, ", ")
+		if d.RemoteMaster == discovery.HoldRemote {
+			s += ", held while that is another one"
+		}
+	}
 	if d.OnOutage == discovery.Fence {
 		s += fmt.Sprintf(", fenced after %v", d.FenceAfter)
 	}

@@ -52,6 +52,9 @@ func reportAgent(r *report, leaders map[string]*discovery.LeaderKey, a discovery
 			reportLabel(r, a.Address, l, leaders[l.Label])
 		}
 	}
+	for _, d := range a.Datacenters {
+		reportDatacenter(r, a.Address, d)
+	}
 	for _, f := range a.Reports {
 		where := fmt.Sprintf("fence reports below %s at consul %s", f.Prefix, a.Address)
 		if f.Datacenter != "" {
@@ -62,6 +65,21 @@ func reportAgent(r *report, leaders map[string]*discovery.LeaderKey, a discovery
 		} else {
 			r.ok("%s: can be written, read and taken away", where)
 		}
+	}
+}
+
+// reportDatacenter prints what an address says of the entry in one of several data centres.
+func reportDatacenter(r *report, address string, d discovery.DatacenterCheck) {
+	where := fmt.Sprintf("data centre %s at consul %s", d.Name, address)
+	switch {
+	case d.Err != nil:
+		r.fail("%s: its entry cannot be read: %v", where, d.Err)
+	case d.Term == 0:
+		r.warn("%s: no entry: no data centre has been activated there", where)
+	case d.Active == "":
+		r.warn("%s: nobody is active, term %d", where, d.Term)
+	default:
+		r.ok("%s: %s is active, term %d", where, d.Active, d.Term)
 	}
 }
 
@@ -86,6 +104,8 @@ func reportLabel(r *report, address string, l discovery.LabelCheck, leader *disc
 		r.fail("master of %s at consul %s: %v", l.Label, address, l.Err)
 	case len(l.Masters) == 0 && len(l.Failing) > 0:
 		r.fail("master of %s at consul %s: none whose checks pass: %s", l.Label, address, describeFailing(l.Failing))
+	case len(l.Masters) == 0 && leader == nil && l.Why != "":
+		r.fail("master of %s at consul %s: none: %s", l.Label, address, l.Why)
 	case len(l.Masters) == 0 && leader != nil:
 		r.fail("master of %s at consul %s: none: %s", l.Label, address, describeWait(l, leader))
 	case len(l.Masters) == 0:

@@ -96,7 +96,7 @@ const unlabelled = "default"
 func load(s settings) (Config, error) {
 	var c Config
 	for _, load := range []func(settings, *Config) error{
-		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, loadReports, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadHook, loadLog,
+		loadListeners, loadConsul, loadMasters, loadConnections, loadOwn, loadReports, checkDatacenters, checkPolicies, loadAdmin, loadAgentCheck, loadDrain, loadHook, loadLog,
 	} {
 		if err := load(s, &c); err != nil {
 			return Config{}, err

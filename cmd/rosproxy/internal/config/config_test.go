@@ -64,6 +64,8 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 			FenceAfter:  30 * time.Second,
 			OnConflict:  discovery.Newest,
 			VerifyEvery: 1500 * time.Millisecond,
+
+			DatacenterKey: "rosproxy/datacenter",
 		},
 		Drain:          drain.Config{Grace: 5 * time.Second, Timeout: 5 * time.Minute},
 		UpgradeTimeout: 30 * time.Second,

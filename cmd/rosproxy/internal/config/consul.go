@@ -19,7 +19,7 @@ func loadConsul(s settings, c *Config) (err error) {
 	if d.Addresses, err = parseConsulAddresses(s); err != nil {
 		return err
 	}
-	if d.Datacenter, err = parseDatacenter(s); err != nil {
+	if err := loadDatacenters(s, d); err != nil {
 		return err
 	}
 	if d.VerifyEvery, err = parseDuration(s, "verify-every", 100*time.Millisecond, time.Hour); err != nil {
@@ -60,13 +60,4 @@ func parseTags(s settings) (tags []string, err error) {
 		tags = append(tags, v.text)
 	}
 	return tags, nil
-}
-
-// parseDatacenter reads the data centre to ask; empty: the agent's own.
-func parseDatacenter(s settings) (string, error) {
-	v, ok := s.one("consul-datacenter")
-	if ok && (v.text == "" || !isPlain(v.text)) {
-		return "", v.fault("not the name of a data centre")
-	}
-	return v.text, nil
 }

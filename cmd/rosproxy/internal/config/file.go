@@ -138,7 +138,7 @@ func (r *fileReader) root(n *yaml.Node) (file, error) {
 		if flag == nil || name == "help" || name == flagConfig { // a file names no other
 			return r.fault(key, "%s: no such key", name)
 		}
-		f.values[name], err = r.read(name, key, v, flag.IsSlice())
+		f.values[name], err = r.read(name, key, v, flag.IsSlice() && !(takesOne(flag) && isScalar(v)))
 		return err
 	})
 	return f, err
@@ -177,7 +177,8 @@ func (r *fileReader) entry(n *yaml.Node) (entry, error) {
 		case flag == nil || !flag.Tag.Has(tagOfListener):
 			return r.fault(key, "%s: no such key of a listener", name)
 		default:
-			e.values[name], err = r.read(name, key, v, flag.Tag.Get(tagOfListener) == "list")
+			kind := flag.Tag.Get(tagOfListener)
+			e.values[name], err = r.read(name, key, v, kind == "list" || takesOne(flag) && !isScalar(v))
 		}
 		return err
 	})
@@ -242,6 +243,11 @@ func (r *fileReader) read(name string, key, n *yaml.Node, isList bool) ([]value,
 	}
 	return all, nil
 }
+
+// takesOne reports whether the key of a flag takes a list, and a value alone as well.
+func takesOne(flag *kong.Flag) bool { return flag.Tag.Get(tagOfListener) == "some" }
+
+func isScalar(n *yaml.Node) bool { return target(n).Kind == yaml.ScalarNode }
 
 // target is what an alias stands for, else the node itself.
 func target(n *yaml.Node) *yaml.Node {

@@ -126,7 +126,7 @@ func TestEveryFlagIsAKeyOfTheFile(t *testing.T) {
 service: db
 tag: [leader]
 consul-addr: ["c:8500"]
-consul-datacenter: dc2
+consul-datacenter: [dc1, dc2]
 leader-key: [pg/leader]
 leader-format: patroni
 leader-lock: ignored
@@ -154,6 +154,8 @@ idle-timeout: 7s
 half-close-timeout: 7s
 keepalive: 7s
 user-timeout: 7s
+datacenter-key: app/active
+remote-master: hold
 shards: 7
 admin-listen: unix:/run/a
 admin-token-file: ` + token + `

@@ -32,7 +32,7 @@ const (
 // types, so that a fault reads the same wherever the value came from. The
 // defaults stand here and nowhere else. So do the keys of the configuration
 // file: those with the tag listener are keys of a listener as well, which has
-// one value or a list of them.
+// one value, a list of them, or some: either.
 type grammar struct {
 	Run     struct{} `cmd:"" default:"1" help:"Run the proxy (the default)."`
 	Check   struct{} `cmd:"" help:"Validate the configuration and the machine, open no listener."`
@@ -43,7 +43,9 @@ type grammar struct {
 	Service          string   `listener:"one" default:"sync" placeholder:"NAME" help:"Consul service that the candidates register (${default})."`
 	Tag              []string `listener:"list" sep:"none" default:"role=master" placeholder:"TAG" help:"Tag of the master (role=master). Repeatable, all must match."`
 	ConsulAddr       []string `sep:"none" placeholder:"ADDR" help:"Consul address (from the environment, else 127.0.0.1:8500). Repeatable: all are watched, the newest answer wins."`
-	ConsulDatacenter string   `listener:"one" placeholder:"DC" help:"Consul data centre to ask (the agent's own)."`
+	ConsulDatacenter []string `listener:"some" sep:"none" placeholder:"DC" help:"Consul data centre to ask (the agent's own). Repeatable: the master is in one of them, the active one, which --datacenter-key names."`
+	DatacenterKey    string   `default:"rosproxy/datacenter" placeholder:"KEY" help:"With several data centres: Consul KV key of the entry that names the active one, in each of them (${default})."`
+	RemoteMaster     string   `default:"forward" placeholder:"forward|hold" help:"With several data centres, and the master in another one: connect clients to it, or hold them and be unready, as a warm spare does (${default})."`
 	LeaderKey        []string `listener:"one" sep:"none" placeholder:"[LABEL=]KEY" help:"Consul KV key that the leader holds: it, not a tag, says who is master; without LABEL for every listener that has none of its own and no static master. Repeatable."`
 	LeaderFormat     string   `listener:"one" default:"address" placeholder:"patroni|address" help:"address: the value of the leader key is HOST:PORT. patroni: it is the name of a member, whose address stands in members/NAME beside the key (${default})."`
 	LeaderLock       string   `listener:"one" default:"required" placeholder:"required|ignored" help:"required: a leader key that no session holds names nobody. ignored: the value alone counts (${default})."`
@@ -53,7 +55,7 @@ type grammar struct {
 	FenceAfter       string   `listener:"one" default:"30s" placeholder:"D" help:"How long consistent reads of Consul go unanswered, from the first one on, before that fences; at least 1s (${default})."`
 	OnLost           string   `listener:"one" placeholder:"keep|cut" help:"The master is gone and none is elected: keep live connections, or end them after --lost-after (keep; cut with a leader key)."`
 	LostAfter        string   `listener:"one" default:"0s" placeholder:"D" help:"With cut: how long the master must be gone (${default})."`
-	FenceReport      string   `listener:"one" placeholder:"PREFIX" help:"Consul KV prefix under which this instance reports what it has obeyed, for await-fence (none)."`
+	FenceReport      string   `listener:"one" placeholder:"PREFIX" help:"Consul KV prefix under which this instance reports what it has obeyed, for await-fence (none; rosproxy/fence with several data centres)."`
 	FenceTTL         string   `name:"fence-ttl" default:"20s" placeholder:"D" help:"TTL of the reports, 5s to 1h: a dead instance delays a promotion by it, and without Consul connections end a fifth before it (${default})."`
 	Instance         string   `placeholder:"NAME" help:"Name of this instance in the reports (the host name)."`
 	VerifyEvery      string   `default:"1500ms" placeholder:"D" help:"Between two consistent reads of one question at one Consul address (${default})."`

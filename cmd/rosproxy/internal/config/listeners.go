@@ -92,7 +92,7 @@ func loadListeners(s settings, c *Config) (err error) {
 
 // Keys of a listener, by the part of the program that they are for.
 var (
-	keysOfDiscovery = slices.Concat([]string{"service", "tag", "consul-datacenter", flagReport}, keysOfLeader, keysOfPolicy)
+	keysOfDiscovery = slices.Concat([]string{"service", "tag", flagDatacenter, flagReport}, keysOfLeader, keysOfPolicy)
 	keysOfPolicy    = []string{"on-outage", "fence-after", "on-conflict", "on-lost", "lost-after"}
 	keysOfProxy     = []string{"hold-timeout", "release-rate", "connect-timeout", "idle-timeout", "drop", "accept-proxy", "accept-proxy-from", "send-proxy"}
 )
@@ -135,8 +135,8 @@ func (l listener) loadDiscovery(label *discovery.Label, static map[string]string
 			return err
 		}
 	}
-	if l.hasOwn("consul-datacenter") {
-		if label.Datacenter, err = parseDatacenter(l.settings); err != nil {
+	if l.hasOwn(flagDatacenter) {
+		if label.Datacenter, label.Datacenters, err = parseDatacenters(l.settings); err != nil {
 			return err
 		}
 	}

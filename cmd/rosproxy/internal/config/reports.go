@@ -16,6 +16,9 @@ const (
 	flagInstance = "instance"
 )
 
+// defaultReports is where labels report that have several data centres.
+const defaultReports = "rosproxy/fence"
+
 // loadReports reads where it is reported what the labels have obeyed. What is for
 // all does not concern those with a static master.
 func loadReports(s settings, c *Config) error {
@@ -36,6 +39,11 @@ func loadReports(s settings, c *Config) error {
 			if label.Reports, err = parseReports(l.settings, by); err != nil {
 				return err
 			}
+		}
+		of := c.Discovery.Of(*label)
+		if of.Reports == nil && len(of.Datacenters) > 0 {
+			by.Prefix = defaultReports
+			label.Reports = &by
 		}
 		reports := c.Discovery.Of(*label).Reports
 		if reports == nil {

@@ -4,8 +4,9 @@ GO      ?= go
 # The version stands in the source; a revision without its tag is said beside it: 0.2.0+94d38a0
 RELEASE := $(shell sed -n 's/^var release = "\(.*\)"$$/\1/p' cmd/rosproxy/version.go)
 REVISION ?= $(shell [ "$$(git describe --tags --dirty 2>/dev/null)" = v$(RELEASE) ] || git describe --always --abbrev=7 --exclude '*' --dirty=.dirty 2>/dev/null)
+COMMITTED := $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 VERSION := $(RELEASE)$(if $(REVISION),+$(REVISION))
-LDFLAGS := -s -w -X main.revision=$(REVISION)
+LDFLAGS := -s -w -X main.release=$(RELEASE) -X main.revision=$(REVISION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # For one workload alone: make bench BENCH_FLAGS='-workload pingpong'
@@ -19,20 +20,46 @@ FAULTS_FLAGS ?=
 FUZZ_SMOKE ?= 20000x
 FUZZ_TIME  ?= 5m
 
-.PHONY: build test demo demo-patroni consul balancers patroni prometheus bench faults lint fuzz fuzz-smoke clean
+# Packages: where to, for what, and in which form.
+PACKAGES      ?= bin/packages
+ARCHITECTURES ?= amd64 arm64
+FORMATS       ?= deb rpm
+
+.PHONY: build packages test test-systemd demo demo-patroni consul balancers patroni prometheus packaging bench faults lint fuzz fuzz-smoke clean
 
 .NOTPARALLEL: # two targets that install at once would be in each other's way
 
 build: ## bin/rosproxy, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/rosproxy ./cmd/rosproxy
 
+packages: bin/nfpm ## .deb and .rpm for amd64 and arm64, in bin/packages
+	rm -rf $(PACKAGES)/stage $(PACKAGES)/*.deb $(PACKAGES)/*.rpm
+	$(GO) run ./cmd/rosproxy/manual -version $(VERSION) -date $$(date -u -d @$(COMMITTED) +%F) $(PACKAGES)/stage
+	gzip -9n $(PACKAGES)/stage/rosproxy.8
+	sed s,/usr/local/bin/,/usr/bin/, testdata/systemd/rosproxy.service >$(PACKAGES)/stage/rosproxy.service
+	set -e; for arch in $(ARCHITECTURES); do \
+	  CGO_ENABLED=0 GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(PACKAGES)/stage/rosproxy ./cmd/rosproxy; \
+	  for format in $(FORMATS); do \
+	    ARCH=$$arch VERSION=$(VERSION) STAGE=$(PACKAGES)/stage SOURCE_DATE_EPOCH=$(COMMITTED) \
+	      bin/nfpm package --config testdata/packages/nfpm.yaml --packager $$format --target $(PACKAGES); \
+	  done; \
+	done
+	rm -rf $(PACKAGES)/stage
+
+bin/nfpm: testdata/packages/go.mod testdata/packages/go.sum
+	cd testdata/packages && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	@touch $@
+
 # The longest packages come first, so that none of them is left for the end alone.
-test: balancers patroni prometheus lint bin/consul build ## everything that must hold
+test: balancers patroni prometheus packaging lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./proxy ./cmd/rosproxy/postgresql ./cmd/rosproxy ./...
 	cd bench && $(GO) test -race ./...
 	cd bench/faults && $(GO) test -race -timeout 10m ./...
 	cd testdata/prometheus && $(GO) test ./...
 	$(MAKE) --no-print-directory fuzz-smoke
+
+test-systemd: packaging ## the packages installed, upgraded and removed, and the service under the real systemd
+	$(GO) test -count=1 ./cmd/rosproxy/manual ./cmd/rosproxy/packages
 
 demo: build ## the main job, watched: election, failover, rejoin, upgrade
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/syncworker ./cmd/rosdemo
@@ -54,6 +81,8 @@ BALANCERS := /usr/sbin/haproxy=haproxy /usr/sbin/nginx=nginx /usr/lib/nginx/modu
   /usr/bin/systemd-analyze=systemd /sbin/ip=iproute2 /usr/bin/curl=curl
 PATRONI := /usr/bin/patroni=patroni /usr/lib/python3/dist-packages/consul=python3-consul /usr/lib/postgresql/*/bin/postgres=postgresql
 PROMETHEUS := /usr/bin/prometheus=prometheus
+PACKAGING := /usr/bin/mandoc=mandoc /usr/bin/zsh=zsh /usr/bin/fish=fish /usr/bin/rpm=rpm \
+  /usr/bin/systemd-nspawn=systemd-container /usr/sbin/debootstrap=debootstrap
 
 # Nothing of this starts: in runlevel 1 the packages start no services (invoke-rc.d), and with
 # create_main_cluster = false, which is there only for as long as it takes, PostgreSQL gets no cluster.
@@ -76,6 +105,21 @@ patroni: ## Patroni, its client of Consul and PostgreSQL from Debian's packages,
 
 prometheus: ## Prometheus and promtool from Debian's package, for the tests: only if absent
 	$(call install-absent,$(PROMETHEUS))
+
+# Without root, or where there can be no containers, the tests of packages that take them are skipped.
+packaging: ## what the tests of packages, manual page and completions run, and a small Debian to boot: only what is absent
+	$(if $(filter 0,$(shell id -u)),$(call install-absent,$(PACKAGING)))
+	@if [ "$$(id -u)" = 0 ] && unshare --mount --pid --net --fork true; then $(MAKE) --no-print-directory bin/debian.tar; \
+	  else echo "packages are neither installed nor booted here: that takes root and namespaces"; fi
+
+# From the mirror that apt uses on this machine.
+bin/debian.tar:
+	rm -rf bin/debian.tmp
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm bin/debian.tmp \
+	  $$(apt-get indextargets --format '$$(SITE)' 'Release: bookworm' 'Component: main' | head -n 1) >bin/debian.log || { tail bin/debian.log; exit 1; }
+	rm -rf bin/debian.tmp/var/cache/apt/* bin/debian.tmp/var/lib/apt/lists/* bin/debian.tmp/usr/share/doc/* bin/debian.tmp/usr/share/locale/*
+	tar -C bin/debian.tmp -cf $@.part . && mv $@.part $@
+	rm -rf bin/debian.tmp
 
 bench: bin/consul ## rosproxy against HAProxy, nginx, io.Copy and no proxy; writes bench/RESULTS.md
 	cd bench && $(GO) build -trimpath -o ../bin/bench .

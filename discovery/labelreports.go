@@ -65,6 +65,7 @@ func (r *labelReports) move(w *labelWatch, dc string) {
 	if w.place.remote {
 		r.remote = &labelReport{reporter: r.all[dc], datacenter: dc}
 	}
+	r.cleared = r.cleared && w.isAtHome()
 	r.serving.Store(cmp.Or(r.remote, r.own))
 }
 
@@ -89,7 +90,7 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 		if s.ends > 0 && (r.ends == 0 || s.ends < r.ends) {
 			r.ends = s.ends
 		}
-		if one == r.own {
+		if one == w.clearedBy() {
 			stood = s.stood
 		}
 		mayServe = mayServe && s.mayServe && one.serves == w.mustServe(one) // before it is joined anew: s is of what it was
@@ -126,6 +127,22 @@ func (w *labelWatch) join(r *labelReport, s standing, v view) {
 	r.reporter.join(w.label, w.stateFor(r), w.changed, w.verifier())
 }
 
+// isAtHome reports whether the own data centre is one of those in which the master
+// may be: else nobody who activates looks at the reports there.
+func (w *labelWatch) isAtHome() bool {
+	return slices.Contains(w.source.active.datacenters, w.source.active.see().own)
+}
+
+// clearedBy is the report since which the entries of all data centres must have
+// been read: the own one, which stands as long as this process remembers; or the one
+// where it serves, anew after each move, if nobody looks at the own one.
+func (w *labelWatch) clearedBy() *labelReport {
+	if w.reports.cleared || w.isAtHome() {
+		return w.reports.own
+	}
+	return w.reports.remote
+}
+
 // mustServe reports whether r is in the data centre of the master that is served.
 func (w *labelWatch) mustServe(r *labelReport) bool {
 	return !w.isElsewhere() || w.place.datacenter != "" && (r == w.reports.own) == !w.place.remote
@@ -143,8 +160,8 @@ func (w *labelWatch) readFor(r *labelReport, serves bool, v view) time.Duration 
 		dc = a.own
 	}
 	read := a.follower.Begun(dc)
-	if !slices.Contains(w.source.active.datacenters, dc) {
-		read = a.follower.NewestRead() // no master can be here, and nobody who activates looks here
+	if r == w.reports.own && !w.isAtHome() {
+		read = a.follower.NewestRead()
 	}
 	if serves {
 		read = min(read, v.begun)
@@ -223,10 +240,11 @@ func (r *labelReports) lease(label string) (ends time.Duration) {
 // whyUncleared says which entries must still be read since the own report stands;
 // empty: none, or it does not stand.
 func (r *labelReports) whyUncleared(w *labelWatch) string {
-	if r.cleared {
+	by := w.clearedBy()
+	if r.cleared || by == nil {
 		return ""
 	}
-	stood := r.own.look(w.label, 0).stood
+	stood := by.look(w.label, 0).stood
 	if stood == 0 {
 		return ""
 	}

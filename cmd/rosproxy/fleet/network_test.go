@@ -58,6 +58,9 @@ func (h *host) port() string { return "port-" + h.name }
 // unplug pulls the host's cable: no byte in or out, and nobody is told.
 func (h *host) unplug() { h.network.lan.ip(h.network.t, "link set dev "+h.port()+" down") }
 
+// plug puts it in again.
+func (h *host) plug() { h.network.lan.ip(h.network.t, "link set dev "+h.port()+" up") }
+
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
 	var file *os.File

@@ -94,12 +94,17 @@ func (i *instance) awaitReady() {
 
 // admin asks an admin endpoint, over the network, and decodes its JSON into v.
 func (i *instance) admin(method, path string, v any) (code int, body string, err error) {
+	return i.adminFrom(i.host.network.hosts["balancer"], method, path, v)
+}
+
+// adminFrom asks from a host.
+func (i *instance) adminFrom(from *host, method, path string, v any) (code int, body string, err error) {
 	r, err := http.NewRequest(method, "http://"+i.host.ip+":"+adminPort+path, nil)
 	if err != nil {
 		return 0, "", err
 	}
 	r.Header.Set("Authorization", "Bearer "+i.token)
-	a, err := i.host.network.hosts["balancer"].web().Do(r)
+	a, err := from.web().Do(r)
 	if err != nil {
 		return 0, "", err
 	}

@@ -37,6 +37,15 @@ func TestAwaitWaitsForEachReportThatHasTheLabel(t *testing.T) {
 	}
 }
 
+// TestReportOfWhoServesElsewhereIsNotWaitedFor: what it has obeyed is an index of another Consul.
+func TestReportOfWhoServesElsewhereIsNotWaitedFor(t *testing.T) {
+	a := Await{Label: "L", Index: 10}
+	elsewhere := Found{Key: "a", Modify: 1, Value: Entry{TTL: 10, Labels: map[string]State{"L": {Obeyed: 3, Term: 5, Elsewhere: true}}}.Encode()}
+	if behind, _ := a.Look(0, []Found{elsewhere}); len(behind) != 0 || a.Reports() != 1 {
+		t.Errorf("got %v behind of %d; want nobody of one", behind, a.Reports())
+	}
+}
+
 func TestReportIsDeadWhenItHasNotChangedForItsTTLAndTwoPercent(t *testing.T) {
 	a := Await{Label: "L", Index: 10}
 	after := DeadAfter(ttl)

@@ -1,8 +1,10 @@
 package documents
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -31,5 +33,31 @@ func TestEveryFileHasItsPlaceInTheDocumentOfItsPackage(t *testing.T) {
 				t.Errorf("%s does not list %s", document, name)
 			}
 		}
+	}
+}
+
+// A file of Go in backquotes: with its directory, or the name alone.
+var goFile = regexp.MustCompile("`(?:[a-z_/]*/)?([a-z_]+\\.go)`")
+
+func TestEveryFileThatADocumentNamesIsThere(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		there[filepath.Base(path)] = true
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, document := range documents(t) {
+		for _, m := range goFile.FindAllStringSubmatch(Read(t, document), -1) {
+			named++
+			if !there[m[1]] {
+				t.Errorf("%s names %s, which is not there", document, m[1])
+			}
+		}
+	}
+	if named < 80 {
+		t.Errorf("got %d files that are named; want more: are they found?", named)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"go/token"
 	"regexp"
 	"testing"
+
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/hook"
 )
 
 // A variable is read by os.Getenv, or looked for in a list of NAME=VALUE.
@@ -37,5 +39,18 @@ func TestReferenceListsEveryVariableThatTheCodeNames(t *testing.T) {
 		if !documented[name] {
 			t.Errorf("the reference does not list the variable %s", name)
 		}
+	}
+}
+
+func TestReferenceListsTheVariablesOfTheCommandForFailovers(t *testing.T) {
+	documented := Named(Section(t, Reference, "### A command for failovers"))
+	for _, name := range hook.Variables() {
+		if !documented[name] {
+			t.Errorf("the reference does not list the variable %s", name)
+		}
+		delete(documented, name)
+	}
+	for left := range documented {
+		t.Errorf("the reference lists the variable %s, which no command is given", left)
 	}
 }

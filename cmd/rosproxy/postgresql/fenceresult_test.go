@@ -54,7 +54,7 @@ func (r result) add(to map[string]*sum) {
 	s.late, s.broken, s.beside = s.late+r.late, s.broken+len(r.broken), s.beside+r.beside
 }
 
-// tellSums tells the sums as the reference shows them.
+// tellSums tells the sums as testdata/README.md shows them.
 func tellSums(t *testing.T, sums map[string]*sum) {
 	t.Helper()
 	var text strings.Builder

@@ -229,6 +229,16 @@ func (r *running) calls(want ...string) {
 	}
 }
 
+// logged waits until n lines of level hold text: a line is written after what it
+// tells can be seen. More than n fail the test.
+func (r *running) logged(n int, level, text string) {
+	r.t.Helper()
+	await(r.t, fmt.Sprintf("%d lines at %s of %q", n, level, text), func() bool { return r.log.count(level, text) >= n })
+	if got := r.log.count(level, text); got != n {
+		r.t.Errorf("got %d lines at %s of %q; want %d", got, level, text, n)
+	}
+}
+
 func (r *running) agent(i int) AgentStatus { return r.Agents()[i] }
 
 // state waits for the first label's state.

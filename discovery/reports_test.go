@@ -148,12 +148,8 @@ func TestNobodyIsConnectedBeforeTheReportStands(t *testing.T) {
 	if confirmed := r.confirmed("default"); confirmed <= stood {
 		t.Errorf("got a master by a read of %v; want one that began after %v, when the report stood", confirmed, stood)
 	}
-	if n := r.log.count("warn", "fence report cannot be written"); n != 1 {
-		t.Errorf("got %d warnings; want one", n)
-	}
-	if n := r.log.count("info", "fence report is written again"); n != 1 {
-		t.Errorf("got %d ends of the trouble; want one", n)
-	}
+	r.logged(1, "warn", "fence report cannot be written")
+	r.logged(1, "info", "fence report is written again")
 }
 
 // TestReportStandsAtOnce, and not first when a read is due.

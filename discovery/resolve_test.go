@@ -89,9 +89,8 @@ func TestMasterWithAHostName(t *testing.T) {
 	r.calls(first, "default clear", first)
 	dns.set("worker.example", "127.0.0.7")
 	r.calls(first, "default clear", first, second)
-	if warned, ended := r.log.count("warn", "worker.example"), r.log.count("info", "worker.example"); warned != 1 || ended != 1 {
-		t.Errorf("got %d warnings and %d ends of trouble; want one of each", warned, ended)
-	}
+	r.logged(1, "warn", "worker.example")
+	r.logged(1, "info", "worker.example")
 }
 
 // TestSilentNameServerOfALosingCandidateDelaysNobody: neither at the start nor

@@ -68,9 +68,7 @@ func TestFailingCandidatesOfASharedQuestionAreSaidOnce(t *testing.T) {
 		}
 		r.heard(0)
 	}
-	if n := r.log.count("warn", "checks of its candidates"); n != 1 {
-		t.Errorf("got %d warnings of one check that fails; want one", n)
-	}
+	r.logged(1, "warn", "checks of its candidates")
 }
 
 func TestLoneLabelAsksForItsOwnInstances(t *testing.T) {

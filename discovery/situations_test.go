@@ -118,9 +118,7 @@ func TestInvalidMasterIsWarnedOfOnceAndChangesNothing(t *testing.T) {
 	r.state(Found, 1)
 	r.heard(0)
 	r.heard(0)
-	if n := r.log.count("warn", ""); n != 1 {
-		t.Errorf("got %d warnings; want one", n)
-	}
+	r.logged(1, "warn", "invalid master")
 	if a := r.agent(0); !a.OK {
 		t.Errorf("got agent %+v; want it OK: the answer is understood", a)
 	}
@@ -150,9 +148,7 @@ func TestTwoMasters(t *testing.T) {
 			r.calls(set1, "default cut", set2)
 			r.state(Found, 1)
 		}
-		if n := r.log.count("warn", "several instances claim"); n != 1 {
-			t.Errorf("policy %v: got %d warnings; want one", policy, n)
-		}
+		r.logged(1, "warn", "several instances claim")
 	}
 }
 
@@ -232,8 +228,9 @@ func TestCandidatesWithFailingChecksSayWhyThereIsNoMaster(t *testing.T) {
 			why()
 			r.heard(0)
 			line := "no master, since the checks"
-			if n := r.log.count("warn", line); n != 1 || !strings.Contains(r.log.String(), "Service check") || !strings.Contains(r.log.String(), "is "+status) {
-				t.Errorf("got %d warnings; want one that names the check, and that it is %s", n, status)
+			r.logged(1, "warn", line)
+			if log := r.log.String(); !strings.Contains(log, "Service check") || !strings.Contains(log, "is "+status) {
+				t.Errorf("got log %s; want the check named, and that it is %s", log, status)
 			}
 			s.SetCheck("sync-1", consultest.Passing, "")
 			r.calls("default clear", set1)
@@ -243,9 +240,7 @@ func TestCandidatesWithFailingChecksSayWhyThereIsNoMaster(t *testing.T) {
 			s.SetCheck("sync-1", status, "slow")
 			r.calls("default clear", set1, "default clear")
 			why()
-			if n := r.log.count("warn", line); n != 2 {
-				t.Errorf("got %d warnings; want a second one", n)
-			}
+			r.logged(2, "warn", line)
 			s.SetTags("sync-1", "role=slave") // now there is no candidate
 			await(t, "no reason", func() bool { return r.Labels()[0].Failing == nil })
 		})

@@ -144,6 +144,9 @@ func (b *syncBuffer) lines(t *testing.T, message string) []map[string]any {
 	t.Helper()
 	var found []map[string]any
 	for line := range strings.Lines(b.String()) {
+		if !strings.HasSuffix(line, "\n") { // half written
+			break
+		}
 		var v map[string]any
 		if err := json.Unmarshal([]byte(line), &v); err != nil {
 			t.Fatalf("log line %q: %v", line, err)
@@ -283,8 +286,9 @@ func (p *running) awaitReason(reason string) {
 }
 
 // saysOnce waits until the log has a line with that message, and checks that it
-// is the only one and has the fields, names and values in turn.
-func (p *running) saysOnce(message string, fields ...any) {
+// is the only one and has the fields, names and values in turn: a line is written
+// after what it tells can be seen.
+func (p *running) saysOnce(message string, fields ...any) map[string]any {
 	p.t.Helper()
 	var lines []map[string]any
 	eventually(p.t, "the log to say "+message, func() bool {
@@ -299,6 +303,7 @@ func (p *running) saysOnce(message string, fields ...any) {
 			p.t.Errorf("%s: %v is %v; want %v", message, fields[i], got, fields[i+1])
 		}
 	}
+	return lines[0]
 }
 
 // metric gives the value of one series.

@@ -37,6 +37,13 @@ func (p *running) paused() (all []api.Paused) {
 	return all
 }
 
+// awaitPaused waits for a pause. The readiness of p also tells of one that is over,
+// until a read has named the master.
+func (p *running) awaitPaused() {
+	p.t.Helper()
+	eventually(p.t, "a pause", func() bool { return len(p.paused()) > 0 })
+}
+
 func (p *running) awaitHeld(n int) {
 	p.t.Helper()
 	eventually(p.t, "held clients", func() bool { return p.label().Held == n })

@@ -203,9 +203,9 @@ func TestSignalGoesToTheCommand(t *testing.T) {
 	}
 	tr.wantNothingPaused()
 
-	c = tr.pause("--", "sh", "-c", `exec sleep 60`)
-	tr.instances[0].awaitReason("paused: default")
-	time.Sleep(time.Second)
+	s = newStepped(t)
+	c = tr.pause("--", "sh", "-c", `touch "$0/runs"; exec sleep 60`, s.dir)
+	s.awaitRunning()
 	c.signals <- syscall.SIGHUP
 	c.end(128+int(syscall.SIGHUP), "")
 	tr.wantNothingPaused()
@@ -285,7 +285,7 @@ func TestPauseGivesUpWhenAnInstanceStaysBusy(t *testing.T) {
 		t.Error("the command has run")
 	}
 	c = tr.pause("--wait=1m")
-	tr.instances[0].awaitReason("paused: default")
+	tr.instances[0].awaitPaused()
 	c.signals <- os.Interrupt
 	c.end(1, "interrupted: nothing stays paused")
 	tr.wantNothingPaused()

@@ -82,11 +82,8 @@ func (f *fleet) lastCut() time.Time {
 	f.t.Helper()
 	var last time.Time
 	for _, i := range f.instances() {
-		cuts := i.logged("failover")
-		if len(cuts) == 0 {
-			f.t.Fatalf("%s has logged no failover", i.name)
-		}
-		for _, l := range cuts {
+		i.logs("failover")
+		for _, l := range i.logged("failover") {
 			if at := l.Time.Add(time.Millisecond); at.After(last) {
 				last = at
 			}

@@ -87,6 +87,18 @@ func (s *scenario) wantNothingLost(o outcome) {
 func (s *scenario) wantLostBeforeThereWasAnother() {
 	s.t.Helper()
 	var lost, next time.Time
+	eventually(s.t, "rosproxy's log to tell of a loss and of "+s.new.Name, func() bool {
+		lost, next = s.changesLogged()
+		return !lost.IsZero() && !next.IsZero()
+	})
+	if next.Before(lost) {
+		s.t.Errorf("log: master lost at %v, %s master at %v; want the one before the other", lost, s.new.Name, next)
+	}
+}
+
+// changesLogged is when rosproxy let the old master go, and when it had the new one, by its log.
+func (s *scenario) changesLogged() (lost, next time.Time) {
+	s.t.Helper()
 	for _, l := range s.byKey.logged("") {
 		if l.Time.Before(s.began.Truncate(time.Millisecond)) {
 			continue
@@ -101,9 +113,7 @@ func (s *scenario) wantLostBeforeThereWasAnother() {
 			s.t.Errorf("log: %+v; want connections cut", l)
 		}
 	}
-	if lost.IsZero() || next.IsZero() || next.Before(lost) {
-		s.t.Errorf("log: master lost at %v, %s master at %v; want the one before the other", lost, s.new.Name, next)
-	}
+	return lost, next
 }
 
 // killed: the primary goes on to take writes when it is no leader any more, as

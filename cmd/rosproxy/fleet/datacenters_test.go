@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func newSites(t *testing.T, of1, of2 []string, flags ...string) *sites {
 		dc.register(dc.one, dc.two)
 	}
 	s.activate(datacenter.Entry{Active: "dc1", Term: 3}, s.dc1, "dc1", "dc2")
-	flags = append([]string{"--consul-datacenter=dc1", "--consul-datacenter=dc2", "--fence-ttl=5s", "--send-proxy=v2"}, flags...)
+	flags = append([]string{"--config=" + recipeFile(t, "config/datacenters.yaml"), "--fence-ttl=5s", "--send-proxy=v2"}, flags...)
 	for i, dc := range []*site{s.dc1, s.dc2} {
 		own := [][]string{of1, of2}[i]
 		dc.instance = newInstance(t, dc.name, dc.host, slices.Concat(flags, own, []string{"--consul-addr=" + dc.address})...)
@@ -110,6 +111,16 @@ func (s *sites) activate(e datacenter.Entry, by *site, datacenters ...string) {
 			s.t.Fatalf("write the entry in %s: %v", dc, err)
 		}
 	}
+}
+
+// recipeFile is a file of the recipes.
+func recipeFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../../../testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // startMaster starts a master on the site's host, at an address of its own.

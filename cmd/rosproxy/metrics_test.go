@@ -5,6 +5,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/rosproxy/rosproxy/discovery/datacenter"
 )
 
 // says reports whether the process at the admin address has that line in its metrics.
@@ -83,4 +85,18 @@ func TestPauseIsAMetricUntilAReadHasNamedTheMaster(t *testing.T) {
 	}
 	p.resume()
 	eventually(t, "the end of the pause", func() bool { return p.metric(`paused{label="default"}`) == 0 })
+}
+
+// TestWarmSpareIsAMetric: its labels have no master, and nothing is wrong with that.
+func TestWarmSpareIsAMetric(t *testing.T) {
+	consul := startConsul(t)
+	activate := func(e datacenter.Entry) { consul.SetKey("rosproxy/datacenter", string(e.Encode())) }
+	activate(datacenter.Entry{Active: "dc2", Term: 3})
+	p := startProgram(t, "--consul-addr="+consul.Addr, "--consul-datacenter=dc1", "--consul-datacenter=dc2", "--remote-master=hold")
+	p.awaitReason("standby: active data centre is dc2: default")
+	if got := p.metric(`standby{label="default"}`); got != 1 {
+		t.Errorf("got standby %v; want 1", got)
+	}
+	activate(datacenter.Entry{Active: "dc1", Term: 6, Without: []string{"dc2"}}) // which the double of Consul does not have
+	eventually(t, "the spare to serve", func() bool { return p.metric(`standby{label="default"}`) == 0 })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/datacenter"
 )
 
 // tier is instances of rosproxy that are watched, and what they depend on. Each
@@ -26,6 +27,7 @@ type tier struct {
 	reporting  *instance // its fence reports
 	full       *instance
 	killed     *instance
+	between    *instance // two data centres, one of which cannot be reached
 }
 
 // The labels.
@@ -65,6 +67,9 @@ func startTier(t *testing.T) *tier {
 	w.reporting = startInstance(t, "reporting", []string{settled}, "--consul-addr="+w.consul.Addr, "--fence-report=rosproxy/fence", "--fence-ttl=5s")
 	w.full = startInstance(t, "full", []string{settled}, "--static-master="+w.masters[0].String(), "--max-conns=8")
 	w.killed = startInstance(t, "killed", []string{settled}, "--static-master="+w.masters[0].String())
+	w.consul.SetKey("rosproxy/datacenter", string(datacenter.Entry{Active: "dc1", Term: 3, Without: []string{"dc2"}}.Encode()))
+	w.between = startInstance(t, "between", []string{settled}, "--consul-addr="+w.consul.Addr, "--consul-datacenter=dc1", "--consul-datacenter=dc2",
+		"--fence-report=rosproxy/others")
 	for _, i := range w.all() {
 		i.awaitMaster(i.status().Labels[0].Label, w.masters[0].String())
 	}
@@ -72,7 +77,7 @@ func startTier(t *testing.T) *tier {
 }
 
 func (w *tier) all() []*instance {
-	return []*instance{w.many, w.splitOff, w.consulless, w.reporting, w.full, w.killed}
+	return []*instance{w.many, w.splitOff, w.consulless, w.reporting, w.full, w.killed, w.between}
 }
 
 // live are those that are there to the end.
@@ -133,6 +138,7 @@ var expected = map[string]map[string]string{
 	"RosproxyConsulAddressLost": {"instance": "split-off"},
 	"RosproxyLeaseShort":        {"instance": "reporting", "label": settled},
 	"RosproxyUpgradeFailed":     {"instance": "full"},
+	"RosproxyDatacenterDown":    {"instance": "between", "datacenter": "dc2"},
 }
 
 // TestWatchedTier has one of everything that the alerts tell of happen to a tier
@@ -142,7 +148,7 @@ func TestWatchedTier(t *testing.T) {
 	s := startServer(t, w.all()...)
 	// Counters that have not been seen to be zero do not grow.
 	s.awaitScraped(`count(rosproxy_failovers_total{label="flapping"} == 0) == 1`)
-	s.awaitScraped(`count(rosproxy_upgrades_failed_total == 0) == 6`)
+	s.awaitScraped(`count(rosproxy_upgrades_failed_total == 0) == 7`)
 	w.breakAll()
 	t.Run("every alert fires", func(t *testing.T) { testAlerts(t, s) })
 	t.Run("every query of the dashboard returns data", func(t *testing.T) { testDashboard(t, s) })

@@ -49,6 +49,7 @@ type collector struct {
 	activeDC      *prometheus.Desc
 	dcUp          *prometheus.Desc
 	dcTerm        *prometheus.Desc
+	standby       *prometheus.Desc
 	refused       *prometheus.Desc
 	connsMax      *prometheus.Desc
 	upgradeFailed *prometheus.Desc
@@ -89,6 +90,7 @@ func newCollector(a *Server) *collector {
 		consulResets:  desc("consul_index_resets_total", "Times the raft index went backwards.", "address"),
 		activeDC:      desc("active_datacenter", "1 for the active one of several data centres, 0 for the others.", "datacenter"),
 		dcUp:          desc("datacenter_up", "Whether the entry in this one of several data centres can be read.", "datacenter"),
+		standby:       desc("standby", "1 while the master is in another data centre and clients are not connected to it from here.", "label"),
 		dcTerm:        desc("datacenter_term", "Term of the newest entry that names the active data centre; 0: there is none."),
 		refused:       desc("admin_refused_total", "Admin requests refused: wrong or no token, a Host that is not known, a page of another site.", "reason"),
 		connsMax:      desc("connections_max", "Most client connections at a time, of all labels together (--max-conns)."),
@@ -137,7 +139,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.closed, c.bytes, c.master, c.seen, c.dialErrors, c.dialSeconds, c.fenceSeconds, c.cutSeconds,
 		c.paused, c.leaseSeconds, c.leaseTTL,
-		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.activeDC, c.dcUp, c.dcTerm, c.refused, c.connsMax, c.upgradeFailed, c.draining, c.build,
+		c.consulUp, c.consulContact, c.consulErrors, c.consulResets, c.activeDC, c.dcUp, c.dcTerm, c.standby, c.refused, c.connsMax, c.upgradeFailed, c.draining, c.build,
 	} {
 		ch <- d
 	}
@@ -205,17 +207,14 @@ func (c *collector) collectDatacenters(ch chan<- prometheus.Metric) {
 	if d == nil {
 		return
 	}
-	one := func(is bool) float64 {
-		if is {
-			return 1
-		}
-		return 0
-	}
 	for _, dc := range d.All {
-		ch <- gaugeOf(c.activeDC, one(dc.Name == d.Active), dc.Name)
-		ch <- gaugeOf(c.dcUp, one(dc.Up), dc.Name)
+		ch <- gaugeOf(c.activeDC, oneIf(dc.Name == d.Active), dc.Name)
+		ch <- gaugeOf(c.dcUp, oneIf(dc.Up), dc.Name)
 	}
 	ch <- gaugeOf(c.dcTerm, float64(d.Term))
+	for _, l := range c.a.source.Labels() {
+		ch <- gaugeOf(c.standby, oneIf(l.State == discovery.Standby), l.Label)
+	}
 }
 
 func oneIf(holds bool) float64 {

@@ -25,7 +25,7 @@ PACKAGES      ?= bin/packages
 ARCHITECTURES ?= amd64 arm64
 FORMATS       ?= deb rpm
 
-.PHONY: build packages test test-systemd demo demo-patroni consul balancers patroni prometheus packaging bench faults lint fuzz fuzz-smoke clean
+.PHONY: build packages test test-systemd demo demo-patroni consul balancers patroni prometheus packaging chromium screenshots bench faults lint fuzz fuzz-smoke clean
 
 .NOTPARALLEL: # two targets that install at once would be in each other's way
 
@@ -51,11 +51,12 @@ bin/nfpm: testdata/packages/go.mod testdata/packages/go.sum
 	@touch $@
 
 # The longest packages come first, so that none of them is left for the end alone.
-test: balancers patroni prometheus packaging lint bin/consul build ## everything that must hold
+test: balancers patroni prometheus packaging chromium lint bin/consul build ## everything that must hold
 	$(GO) test -race -timeout 20m ./proxy ./cmd/rosproxy/postgresql ./cmd/rosproxy ./...
 	cd bench && $(GO) test -race ./...
 	cd bench/faults && $(GO) test -race -timeout 10m ./...
 	cd testdata/prometheus && $(GO) test ./...
+	cd testdata/page && $(GO) test ./...
 	$(MAKE) --no-print-directory fuzz-smoke
 
 test-systemd: packaging ## the packages installed, upgraded and removed, and the service under the real systemd
@@ -130,6 +131,12 @@ faults: bin/consul build ## failovers under faults, one after the other, judged;
 	cd bench/faults && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/faults .
 	bin/faults $(FAULTS_FLAGS)
 
+chromium: ## Chromium from Debian's package, for the tests of the status page: only if absent
+	$(call install-absent,/usr/bin/chromium=chromium)
+
+screenshots: chromium bin/consul build ## those of the status page in README.md, about five minutes
+	cd testdata/page && SCREENSHOTS=. $(GO) test -count 1 -run TestScreenshots -timeout 10m .
+
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l cmd proxy discovery drain bench testdata); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt these:"; echo "$$unformatted"; exit 1; fi
@@ -137,6 +144,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) run $(STATICCHECK) ./...
 	cd bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	cd bench/faults && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd testdata/page && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 	cd testdata/prometheus && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 fuzz-smoke:

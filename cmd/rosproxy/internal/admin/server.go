@@ -19,6 +19,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/admin/page"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain"
@@ -126,6 +127,7 @@ type methods map[string]http.HandlerFunc
 // routes are the endpoints.
 func (a *Server) routes() map[string]methods {
 	return map[string]methods{
+		"/":             {"GET": page.New(a.guard.tokenFile != "").ServeHTTP},
 		pathHealthz:     {"GET": a.serveHealth},
 		pathReadyz:      {"GET": a.serveReady},
 		pathHealth:      {"GET": a.serveReady},

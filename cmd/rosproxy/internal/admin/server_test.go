@@ -104,6 +104,8 @@ func newAdmin(t testing.TB) (*Server, *fakeData, *fakeSource) {
 		Active:       12,
 		Held:         2,
 		Accepted:     90,
+		BytesUp:      5000,
+		BytesDown:    6000,
 		Failovers:    1,
 		Dial:         proxy.Histogram{Bounds: []float64{0.01, 0.1}, Counts: []uint64{1, 2, 3}, Sum: 4.5},
 		Fence:        proxy.Histogram{Bounds: []float64{0.01}, Counts: []uint64{1, 0}, Sum: 0.00008},
@@ -191,7 +193,6 @@ func TestErrorsAreJSONWithTheFittingCode(t *testing.T) {
 		code           int
 		says           string
 	}{
-		{"GET", "/", 404, `"/"`},
 		{"GET", "/nope", 404, `"/nope"`},
 		{"POST", "/nope", 404, `"/nope"`},
 		{"GET", "/drain/", 404, `"/drain/"`},
@@ -334,7 +335,7 @@ func TestStatusHasTheContractsShape(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"accepted_total":90,"active":12,"failing":[],"failovers_total":1,"held":2,"label":"default",` +
+	const want = `{"accepted_total":90,"active":12,"bytes_down_total":6000,"bytes_up_total":5000,"failing":[],"failovers_total":1,"held":2,"label":"default",` +
 		`"last_failover":{"at":"2026-01-02T03:04:05.678Z","cut_ms":1.2,"dropped":12,"fence_us":80,"from":"10.0.0.2:7800","id":"f-1","to":"10.0.0.1:7800"},` +
 		`"listen":"[::]:7800","lost_since":null,` +
 		`"master":{"address":"10.0.0.1:7800","epoch":3,"node":"n1","service_id":"sync-1","since":"2026-01-02T03:04:05.678Z"},"masters_seen":1,"paused":null,"reason":"","source":"service"}`
@@ -413,4 +414,23 @@ func tokenFile(t testing.TB, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestPageIsServedAtTheRoot(t *testing.T) {
+	a, _, _ := newAdmin(t)
+	w := ask(a, "GET", "/")
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<title>rosproxy</title>") {
+		t.Errorf("GET /: got %d, %.200s; want the page", w.Code, w.Body)
+	}
+	for name, want := range map[string]string{
+		"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", "X-Frame-Options": "DENY",
+		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+	} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s: got %q; want %q", name, got, want)
+		}
+	}
+	if w := ask(a, "POST", "/"); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST /: got %d; want 405", w.Code)
+	}
 }

@@ -57,6 +57,8 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 		Active:      l.Active,
 		Held:        l.Held,
 		Accepted:    l.Accepted,
+		BytesUp:     l.BytesUp,
+		BytesDown:   l.BytesDown,
 		Failovers:   l.Failovers,
 		Source:      found.Source,
 		MastersSeen: found.MastersSeen,

@@ -41,6 +41,8 @@ type LabelStatus struct {
 	Active       int           `json:"active"`
 	Held         int           `json:"held"`
 	Accepted     uint64        `json:"accepted_total"`
+	BytesUp      uint64        `json:"bytes_up_total"`   // client to master
+	BytesDown    uint64        `json:"bytes_down_total"` // master to client
 	Failovers    uint64        `json:"failovers_total"`
 	MastersSeen  int           `json:"masters_seen"`
 	Master       *MasterInfo   `json:"master"`        // null: none

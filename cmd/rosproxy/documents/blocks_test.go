@@ -90,7 +90,7 @@ kill -USR2 $(cat pid)
 	}, {
 		document: "bench/README.md", begins: "make bench", inRepo: true,
 		replaced: []string{
-			"bin/bench leaderless", `"$OWN/bin/bench" leaderless -n 1 -raft-multiplier 1`,
+			"bin/bench list", `"$OWN/bin/bench" list`, "bin/bench leaderless", `"$OWN/bin/bench" leaderless -n 1 -raft-multiplier 1`,
 			"bin/bench reports", `repeatedly "$OWN/bin/bench" reports -processes 2 -ttl 1s -for 1s`, // on a busy machine Consul's leader may change meanwhile
 			"go test -run", "go test -race -run", "-count 10", "-benchtime 1x", // what make test has built
 		},

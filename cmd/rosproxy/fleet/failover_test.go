@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"bufio"
 	"net/http"
 	"strings"
 	"sync"
@@ -119,6 +120,35 @@ func (f *fleet) servesTwo() {
 			f.t.Errorf("%v; want an answer of two%s", r, f.said(r.client))
 		}
 	}
+}
+
+// TestClientBehindABalancerSeesACutAsFIN: rosproxy resets the balancer, and that ends
+// the client's connection in good order, if the client is silent.
+func TestClientBehindABalancerSeesACutAsFIN(t *testing.T) {
+	t.Parallel()
+	eachBalancer(t, func(t *testing.T, balancer string) {
+		f := newFleet(t, balancer)
+		f.traffic.end()
+		c, err := f.network.hosts["client"].dial(t.Context(), f.traffic.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(testTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(c)
+		if a, err := exchange(c, r, "before"); err != nil || a.master != "one" {
+			t.Fatalf("before the failover: got %v, %v; want an answer of one", a, err)
+		}
+		f.consul.elect(f.two)
+		if _, err := r.ReadByte(); howEnded(err) != "FIN" {
+			t.Errorf("a client behind %s: got %s; want FIN", balancer, howEnded(err))
+		}
+		for _, i := range f.instances() {
+			i.logs("failover")
+		}
+	})
 }
 
 // TestClientsThatComeWhileThereIsNoMasterWaitBehindHAProxy: an election takes a

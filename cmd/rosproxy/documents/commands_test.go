@@ -128,7 +128,7 @@ func TestEveryTestThatADocumentNamesIsThere(t *testing.T) {
 }
 
 // Languages of blocks that are no commands. Those of recipes are held against files.
-var otherLanguages = []string{"text", "json", "yaml", "ini", "haproxy", "nginx"}
+var otherLanguages = []string{"text", "json", "yaml", "ini", "haproxy", "nginx", "dockerfile"}
 
 // A line of a block that is no command, and looks like one.
 var looksTyped = regexp.MustCompile(`^(\$ |(bin/)?(rosproxy|consul|make|curl|systemctl|go|sudo|docker|apt|dpkg|kubectl) )`)

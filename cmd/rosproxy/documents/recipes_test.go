@@ -36,7 +36,7 @@ func TestRecipesAreShownAsTheTestsRunThem(t *testing.T) {
 			}
 		}
 	}
-	for _, dir := range []string{"haproxy", "nginx", "kubernetes", "systemd", "config"} {
+	for _, dir := range []string{"haproxy", "nginx", "kubernetes", "systemd", "container", "config"} {
 		files, err := filepath.Glob(filepath.Join(root, "testdata", dir, "*"))
 		if err != nil || len(files) == 0 {
 			t.Errorf("recipes in testdata/%s: got %d, %v; want some", dir, len(files), err)

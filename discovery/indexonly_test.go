@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -47,10 +48,10 @@ func TestLongAnswersAreConfirmedByTheirIndex(t *testing.T) {
 	crowd(s, 300)
 	c := quick(s.Addr)
 	c.Labels = []Label{{Name: "a", Tagged: true}, {Name: "l1", Tagged: true}}
+	c.VerifyEvery = 200 * time.Millisecond // a read that takes longer, on a busy machine, is followed by whole ones
 	r := start(t, c)
 	r.awaitCall("a set 127.0.0.1:7801")
-	// A read that takes long on a busy machine is followed by whole ones.
-	await(t, "all reads but one of the index alone", func() bool { _, n, row := reads(s); return n > 3*wholeEvery && row >= wholeEvery-1 })
+	await(t, "most reads of the index alone", func() bool { _, n, row := reads(s); return n > wholeEvery && row > wholeEvery/2 })
 	if whole, indexOnly, _ := reads(s); whole < indexOnly/wholeEvery {
 		t.Errorf("got %d whole reads beside %d of the index; want at least one in %d", whole, indexOnly, wholeEvery)
 	}

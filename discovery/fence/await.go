@@ -3,7 +3,9 @@ package fence
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,14 +15,23 @@ import (
 type Await struct {
 	Label string
 	Index uint64 // the raft index of the election
+	// Term is awaited in place of these where it is not 0: that every label of
+	// several data centres has seen that term of the active one.
+	Term uint64
 
 	seen    map[string]sighting
 	longest time.Duration
 	reports int
+	lowest  uint64
+	highest uint64
 }
 
 // Reports is how many of the reports in the last list have the label.
 func (a *Await) Reports() int { return a.reports }
+
+// Terms are the lowest and the highest term in the reports of the last list, of
+// labels of several data centres; 0: there is none.
+func (a *Await) Terms() (lowest, highest uint64) { return a.lowest, a.highest }
 
 // Longest is the longest TTL of the reports that have had the label.
 func (a *Await) Longest() time.Duration { return a.longest }
@@ -55,7 +66,7 @@ type Behind struct {
 // to be deleted, by compare-and-set on Modify, and read again.
 func (a *Await) Look(now time.Duration, list []Found) (behind, dead []Behind) {
 	seen := make(map[string]sighting, len(list))
-	a.reports = 0
+	a.reports, a.lowest, a.highest = 0, 0, 0
 	for _, f := range list {
 		b, waits := a.judge(f)
 		if !waits {
@@ -89,6 +100,9 @@ func (a *Await) judge(f Found) (Behind, bool) {
 		b.Why = "cannot be understood: " + err.Error()
 		return b, true
 	}
+	if a.Term > 0 {
+		return a.judgeTerms(b, e)
+	}
 	s, ok := e.Labels[a.Label]
 	if ok {
 		a.longest, a.reports = max(a.longest, e.Expires()), a.reports+1
@@ -98,6 +112,35 @@ func (a *Await) judge(f Found) (Behind, bool) {
 	}
 	b.Instance, b.PID, b.Obeyed = e.Instance, e.PID, s.Obeyed
 	b.Why = fmt.Sprintf("has obeyed index %d", s.Obeyed)
+	b.Dead = DeadAfter(e.Expires())
+	return b, true
+}
+
+// judgeTerms is judge where a term is awaited.
+func (a *Await) judgeTerms(b Behind, e Entry) (Behind, bool) {
+	var late []string
+	several := false
+	for _, label := range slices.Sorted(maps.Keys(e.Labels)) {
+		term := e.Labels[label].Term
+		if term == 0 {
+			continue // of one data centre
+		}
+		several = true
+		if a.highest = max(a.highest, term); a.lowest == 0 || term < a.lowest {
+			a.lowest = term
+		}
+		if term < a.Term {
+			late = append(late, fmt.Sprintf("%s (term %d)", label, term))
+		}
+	}
+	if several {
+		a.longest, a.reports = max(a.longest, e.Expires()), a.reports+1
+	}
+	if late == nil {
+		return b, false
+	}
+	b.Instance, b.PID = e.Instance, e.PID
+	b.Why = fmt.Sprintf("has not seen term %d: %s", a.Term, strings.Join(late, ", "))
 	b.Dead = DeadAfter(e.Expires())
 	return b, true
 }

@@ -95,11 +95,7 @@ func (w *fenceWait) readElection(ctx context.Context) error {
 func (w *fenceWait) look(found list) (dead []fence.Behind, due time.Duration) {
 	now := sinceBoot()
 	w.read = cmp.Or(w.read, now)
-	entries := make([]fence.Found, len(found.pairs))
-	for i, p := range found.pairs {
-		entries[i] = fence.Found{Key: p.Key, Modify: p.ModifyIndex, Value: p.Value}
-	}
-	behind, dead := w.state.Look(now, entries)
+	behind, dead := w.state.Look(now, foundOf(found))
 	w.behind = make([]FenceBehind, len(behind))
 	for i, b := range behind {
 		w.behind[i] = FenceBehind{Key: b.Key, Instance: b.Instance, PID: b.PID, Obeyed: b.Obeyed, Unchanged: now - b.Since, Why: b.Why}
@@ -111,6 +107,15 @@ func (w *fenceWait) look(found list) (dead []fence.Behind, due time.Duration) {
 		w.Waiting(w.behind)
 	}
 	return dead, due
+}
+
+// foundOf are the entries of a list of reports.
+func foundOf(l list) []fence.Found {
+	entries := make([]fence.Found, len(l.pairs))
+	for i, p := range l.pairs {
+		entries[i] = fence.Found{Key: p.Key, Modify: p.ModifyIndex, Value: p.Value}
+	}
+	return entries
 }
 
 // bury takes dead reports away, and reports whether one is gone.
@@ -132,7 +137,19 @@ func (w *fenceWait) bury(ctx context.Context, dead []fence.Behind) (done bool) {
 // awaitChange waits until there may be something new, or a report is dead at due.
 // It fails when the time is up, or ctx has ended.
 func (w *fenceWait) awaitChange(ctx context.Context, index uint64, due time.Duration) error {
-	wait := min(fenceLook, w.left())
+	if err := w.awaitHint(ctx, index, due, w.left()); err != nil {
+		return err
+	}
+	if w.left() <= 0 {
+		return w.overdue()
+	}
+	return nil
+}
+
+// awaitHint waits until there may be something new, a report is dead at due, or left
+// has passed. It fails when ctx has ended.
+func (w *fenceWait) awaitHint(ctx context.Context, index uint64, due, left time.Duration) error {
+	wait := min(fenceLook, left)
 	if due > 0 {
 		wait = min(wait, max(due-sinceBoot(), time.Millisecond))
 	}
@@ -149,8 +166,8 @@ func (w *fenceWait) awaitChange(ctx context.Context, index uint64, due time.Dura
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if w.left() <= 0 {
-		return w.overdue()
+	if left <= wait {
+		return nil
 	}
 	return w.looks.Wait(ctx)
 }

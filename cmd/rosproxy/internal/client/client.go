@@ -1,5 +1,6 @@
 // Package client is the commands that ask running instances, or tell them what
-// to do, over their admin endpoints; and await-fence, which asks Consul about them.
+// to do, over their admin endpoints; and await-fence and datacenter, which ask Consul
+// about them.
 //
 // A command is a function of the table below and a grammar in package config. It
 // is given a session: the instances that were named, what is printed on, and
@@ -39,6 +40,7 @@ var commands = map[config.Command]command{
 	config.Pause:       pauseLabel,
 	config.Resume:      interruptible(resumeLabel),
 	config.AwaitFence:  interruptible(awaitFence),
+	config.Datacenter:  interruptible(datacenters),
 }
 
 // Has reports whether c is a command of this package.

@@ -18,6 +18,7 @@ type Client struct {
 	Drain       DrainRequest
 	Pause       PauseRequest
 	Election    discovery.Election // for await-fence, which asks no instance
+	Datacenters Datacenters        // for datacenter, which asks none either
 }
 
 // ConnectionsQuery says which connections are listed.

@@ -33,6 +33,7 @@ var clientCommands = []clientCommand{
 	{Undrain, "Let drained or draining instances serve again.", func() clientGrammar { return new(undrainFlags) }},
 	{Pause, "Pause a label at running instances, and run a command while it is paused.", func() clientGrammar { return new(pauseFlags) }},
 	{Resume, "Resume a label that is paused.", func() clientGrammar { return new(resumeFlags) }},
+	{Datacenter, "Show which data centre is the active one, or activate another.", func() clientGrammar { return new(datacenterFlags) }},
 	{AwaitFence, "Wait until all reports say that an election has been obeyed.", func() clientGrammar { return new(awaitFenceFlags) }},
 }
 

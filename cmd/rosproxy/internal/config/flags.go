@@ -26,6 +26,7 @@ const (
 	Pause       Command = "pause"
 	Resume      Command = "resume"
 	AwaitFence  Command = "await-fence"
+	Datacenter  Command = "datacenter"
 )
 
 // grammar is the command line. Its values are text: config.go gives them their

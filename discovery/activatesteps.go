@@ -1,0 +1,152 @@
+package discovery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/datacenter"
+	"github.com/rosproxy/rosproxy/discovery/fence"
+)
+
+// activateAsk is for how long what fails is tried again: Consul may be electing a
+// leader. After it, a data centre cannot be read.
+const activateAsk = 5 * time.Second
+
+// survey reads the entries in all data centres, and then the reports. It fails where
+// the token does not suffice: that is no data centre that is down.
+func (w *activation) survey(ctx context.Context) (map[string]datacenter.Found, error) {
+	found := make(map[string]datacenter.Found)
+	errs := make([]error, len(w.Datacenters))
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for i, dc := range w.Datacenters {
+		asking.Go(func() {
+			f, longest, err := w.look(ctx, dc)
+			mu.Lock()
+			defer mu.Unlock()
+			var no denial
+			if errors.As(err, &no) {
+				errs[i] = fmt.Errorf("data centre %s: %w", dc, err)
+			} else if err != nil {
+				f = datacenter.Found{Unread: err.Error()}
+			}
+			found[dc], w.longest = f, max(w.longest, longest)
+		})
+	}
+	asking.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for i, dc := range w.Datacenters {
+		switch f := found[dc]; {
+		case errs[i] != nil || f.Unread != "":
+		case f.Garbled != "":
+			w.tell("%s: the entry cannot be understood: %s", dc, f.Garbled)
+		default:
+			w.tell("%s: %s", dc, describeEntry(f.Entry))
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// look reads the entry and the reports in one data centre. longest is the longest TTL
+// of these.
+func (w *activation) look(ctx context.Context, dc string) (f datacenter.Found, longest time.Duration, err error) {
+	if f, err = w.readEntry(ctx, dc); err != nil {
+		return f, 0, err
+	}
+	for _, prefix := range w.Prefixes {
+		all, err := w.list(ctx, dc, prefix)
+		if err != nil {
+			return f, 0, err
+		}
+		s := fence.Await{Term: 1}
+		s.Look(0, foundOf(all))
+		lowest, highest := s.Terms()
+		if f.Highest = max(f.Highest, highest); f.Lowest == 0 || lowest > 0 && lowest < f.Lowest {
+			f.Lowest = lowest
+		}
+		longest = max(longest, s.Longest())
+	}
+	return f, longest, nil
+}
+
+// list lists the reports below prefix in dc.
+func (w *activation) list(ctx context.Context, dc, prefix string) (list, error) {
+	all, err := tryAll(ctx, w.agents, activateAsk, func(ctx context.Context, a *agent) (list, error) {
+		return a.listKeys(ctx, dc, prefix+"/", fenceAsk)
+	})
+	if err != nil {
+		return list{}, fmt.Errorf("list the reports: %w", err)
+	}
+	return all, nil
+}
+
+// readEntry reads the entry in dc.
+func (w *activation) readEntry(ctx context.Context, dc string) (datacenter.Found, error) {
+	pair, err := w.readKey(ctx, dc)
+	if err != nil || pair == nil {
+		return datacenter.Found{}, err
+	}
+	f := datacenter.Found{Modify: pair.ModifyIndex}
+	if f.Entry, err = datacenter.Parse(pair.Value); err != nil {
+		f.Garbled = err.Error()
+	}
+	return f, nil
+}
+
+func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error) {
+	return tryAll(ctx, w.agents, activateAsk, func(ctx context.Context, a *agent) (*api.KVPair, error) {
+		return a.readKey(ctx, dc, w.Key, fenceAsk)
+	})
+}
+
+// write writes the entry of step, and answers its ModifyIndex. Whatever the answer is, the
+// entry is read back: it may have come after all, or be that of another address to
+// which the same was sent; what is there tells who wrote it.
+func (w *activation) write(ctx context.Context, step datacenter.Step) (modify uint64, err error) {
+	value := step.Entry.Encode()
+	for ends := sinceBoot() + activateAsk; ; sleep(ctx, fencePause) {
+		_, failed := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
+			return a.putKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
+		})
+		pair, err := w.readKey(ctx, step.Datacenter)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("it is not known whether it was written: %w", err)
+		case pair != nil && bytes.Equal(pair.Value, value):
+			return pair.ModifyIndex, nil
+		case pair == nil && step.CAS != 0, pair != nil && pair.ModifyIndex != step.CAS:
+			return 0, errors.New("it was changed meanwhile: another activation is under way")
+		case failed != nil && (sinceBoot() >= ends || isDenial(failed)):
+			return 0, failed
+		case ctx.Err() != nil:
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+func isDenial(err error) bool {
+	var no denial
+	return errors.As(err, &no)
+}
+
+// tryAll asks every agent again and again until one answers, for a time. It fails at
+// once where the token does not suffice.
+func tryAll[T any](ctx context.Context, agents []*agent, patience time.Duration, ask func(context.Context, *agent) (T, error)) (T, error) {
+	for ends := sinceBoot() + patience; ; sleep(ctx, fencePause) {
+		got, err := race(ctx, agents, ask)
+		switch {
+		case err == nil || isDenial(err) || sinceBoot() >= ends:
+			return got, err
+		case ctx.Err() != nil:
+			return got, context.Cause(ctx)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,24 +55,35 @@ func (r *reporter) removeStale(ctx context.Context) {
 	keys := r.stale
 	r.stale = nil
 	r.mu.Unlock()
-	for _, key := range keys {
-		r.remove(ctx, key)
+	for i, key := range keys {
+		if r.remove(ctx, key) {
+			continue
+		}
+		// It is tried again after the next write: whoever waits for the reports
+		// would else wait for the TTL of each that is left behind.
+		r.mu.Lock()
+		r.stale = append(r.stale, keys[i:]...)
+		r.mu.Unlock()
+		return
 	}
 }
 
-// remove takes one entry away, if it can; else it is dead after its TTL.
-func (r *reporter) remove(ctx context.Context, key string) {
+// remove takes one entry away, if it can, and reports whether it is gone.
+func (r *reporter) remove(ctx context.Context, key string) bool {
 	a := r.agents[r.turn%len(r.agents)]
-	if pair, err := a.readKey(ctx, r.dc, key, r.opTimeout()); err == nil && pair != nil {
-		_, _ = a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout())
+	pair, err := a.readKey(ctx, r.dc, key, r.opTimeout())
+	if err != nil || pair == nil {
+		return err == nil
 	}
+	made, err := a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout())
+	return err == nil && made
 }
 
 // withdraw takes the entry away when the last connection has ended, by way of
 // whichever agent is first to do it. It is called when run has returned.
 func (r *reporter) withdraw(ctx context.Context) {
 	r.mu.Lock()
-	keys := append(r.stale, r.key())
+	keys := append(slices.Clone(r.stale), r.key())
 	began := r.beat.Beats > 0
 	r.mu.Unlock()
 	if !began {

@@ -44,6 +44,23 @@ func TestEntryOfAnEarlierLifeStaysUntilItsLabelsHaveCut(t *testing.T) {
 	r.calls(set1, "default cut", set1)
 }
 
+// TestEntriesThatCouldNotBeTakenAwayGoWhenConsulIsBack: also that of a data centre
+// whose master is not served any more, and which nothing is reported in. Whoever
+// activates a data centre would else wait for their TTL.
+func TestEntriesThatCouldNotBeTakenAwayGoWhenConsulIsBack(t *testing.T) {
+	t.Parallel()
+	s := consulDouble(t)
+	s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+	r := start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)))
+	r.calls(set1)
+	undo := s.Inject(consultest.Status(500, "No cluster leader"))
+	r.calls(set1, "default cut")
+	time.Sleep(2 * time.Second) // it is tried meanwhile, in vain
+	undo()
+	r.calls(set1, "default cut", set1)
+	await(t, "the old report to be taken away", func() bool { return len(entries(t, s.Client())) == 1 })
+}
+
 // TestLabelJoinsAgainOnAReadThatBeganAfterItLeft: by one that was on its way it
 // would have await-fence wait for one more lease.
 func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {

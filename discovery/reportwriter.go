@@ -57,7 +57,7 @@ func (r *reporter) run(ctx context.Context) {
 func (r *reporter) next() (wait time.Duration, idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.labels) == 0 && r.beat.Acked == r.revision {
+	if len(r.labels) == 0 && len(r.stale) == 0 && r.beat.Acked == r.revision {
 		return 0, true
 	}
 	return r.beat.Due(r.revision) - sinceBoot(), false

@@ -118,8 +118,8 @@ func (a *activeWatch) take(sink Sink) {
 	for i, dc := range a.datacenters {
 		r := readOf(a.entries[i].see())
 		a.tellGarbled(i, r)
-		if !r.Understood && r.Why == "" {
-			_, r.Why = a.source.reaches[dc].status()
+		if up, why := a.source.reaches[dc].status(); !up && r.Why == "" {
+			r.Why = why
 		}
 		newer = next.follower.Take(dc, r) || newer
 	}

@@ -65,6 +65,10 @@ func TestMasterIsThatOfTheActiveDataCentre(t *testing.T) {
 		t.Errorf("got %+v; want nobody active", s)
 	}
 
+	if got := reportsIn(t, p.DC1); len(got) > 0 {
+		t.Errorf("got reports %v without any entry; want nobody to wait for", got)
+	}
+
 	activate(t, p.DC1, datacenter.Entry{Active: "dc1", Term: 3}, "dc1", "dc2")
 	here.calls("default cut", set1)
 	there.calls("default cut", set1)

@@ -15,6 +15,7 @@ type backend struct {
 
 	node          string
 	datacenter    string
+	mirrors       []string
 	streaming     bool
 	sessionTTLMin time.Duration
 	guest         bool // of another's cluster, which outlives it
@@ -23,7 +24,7 @@ type backend struct {
 func newBackend(c Config) *backend {
 	b := &backend{
 		ttls: &ttls{}, acl: &acls{}, saved: &snapshots{},
-		node: c.Node, datacenter: c.Datacenter, streaming: c.Streaming, sessionTTLMin: c.SessionTTLMin,
+		node: c.Node, datacenter: c.Datacenter, mirrors: c.Mirrors, streaming: c.Streaming, sessionTTLMin: c.SessionTTLMin,
 	}
 	b.store = newStore(b.freshState())
 	b.agent = newAgent(c.Node, b.store)

@@ -130,7 +130,7 @@ func (b *backend) admit(c *call) error {
 	if c.has("filter") {
 		return refuse(http.StatusBadRequest, "consultest: ?filter is not supported")
 	}
-	if dc := c.args.Get("dc"); dc != "" && dc != b.datacenter {
+	if dc := c.args.Get("dc"); dc != "" && dc != b.datacenter && !slices.Contains(b.mirrors, dc) {
 		return saying("No path to datacenter")
 	}
 	var ok bool

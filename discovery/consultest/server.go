@@ -23,6 +23,7 @@ type Config struct {
 	Addr          string        // IPv4 HOST:PORT to listen on; empty: a free port of 127.0.0.1
 	Node          string        // name of the agent's own node; empty: "consultest"
 	Datacenter    string        // empty: "dc1"
+	Mirrors       []string      // further data centres, which it answers for with the same keys and catalog
 	Streaming     bool          // answer blocking health queries with the headers of the streaming backend
 	SessionTTLMin time.Duration // shortest TTL of a session; 0: 10s, as in Consul
 }

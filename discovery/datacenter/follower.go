@@ -14,7 +14,7 @@ type Read struct {
 	Understood bool
 	Entry      Entry         // Term 0: it is absent
 	Begun      time.Duration // when the newest consistent read began that said so; 0: none has
-	Why        string        // it is not understood, for people; empty: no answer yet
+	Why        string        // it is not understood, or cannot be read any more, for people; empty: it can, or there was no answer yet
 }
 
 // Follower is the state machine of which data centre is active, by the entries that

@@ -1,0 +1,133 @@
+package discovery
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/datacenter"
+	"github.com/rosproxy/rosproxy/discovery/fence"
+)
+
+// The double answers for both data centres with the same catalog and the same keys,
+// and can be made to fail for one of them.
+
+func mirrored(t *testing.T) *consultest.Server {
+	t.Helper()
+	s, err := consultest.Listen(consultest.Config{Mirrors: []string{"dc2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	workers(s)
+	return s
+}
+
+// twoPlaces is the configuration of an instance in dc1 whose master may be in dc2 as well.
+func twoPlaces(s *consultest.Server) Config {
+	c := quick(s.Addr)
+	c.Datacenters = []string{"dc1", "dc2"}
+	c.Reports = &Reports{Prefix: reportsAt, Instance: "p1", TTL: fence.MinTTL}
+	return c
+}
+
+func setEntry(s *consultest.Server, e datacenter.Entry) {
+	s.SetKey(DefaultDatacenterKey, string(e.Encode()))
+}
+
+// entryOf reports whether a request is about the entry in a data centre.
+func entryOf(dc string) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		return r.URL.Path == "/v1/kv/"+DefaultDatacenterKey && r.URL.Query().Get("dc") == dc
+	}
+}
+
+func isWrite(r *http.Request) bool { return r.Method == http.MethodPut }
+
+// stays checks for a moment that r has been told no more than calls.
+func (r *running) stays(calls ...string) {
+	r.t.Helper()
+	time.Sleep(time.Second)
+	if got := r.list(); !slices.Equal(got, calls) {
+		r.t.Errorf("got calls %q; want %q and nothing more", got, calls)
+	}
+}
+
+// TestEntryIsReadAnewWhereTheReportStands: whoever activates next may look at no
+// other data centre, and finds no report there before it stands.
+func TestEntryIsReadAnewWhereTheReportStands(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 3})
+	r := start(t, twoPlaces(s))
+	r.calls(set1)
+	undo := s.Inject(consultest.Status(http.StatusInternalServerError, "rpc error").When(entryOf("dc2")))
+	await(t, "dc2 to be seen down", func() bool { return !r.Datacenters().All[1].Up })
+	setEntry(s, datacenter.Entry{Active: "dc2", Term: 6})
+	r.calls(set1, "default cut")
+	r.stays(set1, "default cut")
+	undo()
+	r.calls(set1, "default cut", set1)
+}
+
+// TestTermIsReportedAfterTheCut: whoever activates goes on when it is.
+func TestTermIsReportedAfterTheCut(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 3})
+	cutting, release := make(chan struct{}), make(chan struct{})
+	r := start(t, twoPlaces(s), func(_ *Consul, r *recorder) {
+		r.hold = func(string) {
+			if calls := r.list(); calls[len(calls)-1] == "default cut" {
+				close(cutting)
+				<-release
+			}
+		}
+	})
+	r.calls(set1)
+	term := func() uint64 { _, e := onlyReport(t, s.Client()); return e.Labels["default"].Term }
+	await(t, "the term reported", func() bool { return term() == 3 })
+	setEntry(s, datacenter.Entry{Term: 5})
+	<-cutting
+	_, before := onlyReport(t, s.Client())
+	await(t, "the report to be written again", func() bool { _, e := onlyReport(t, s.Client()); return e.Beat > before.Beat })
+	if got := term(); got != 3 {
+		t.Errorf("got term %d reported while connections are cut; want 3 still", got)
+	}
+	close(release)
+	await(t, "the next term reported", func() bool { return term() == 5 })
+}
+
+// TestLapsedInstanceReadsAllEntriesAnew: it may have slept through an activation that
+// took it for dead, and that only one data centre knows of.
+func TestLapsedInstanceReadsAllEntriesAnew(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 3})
+	r := start(t, twoPlaces(s))
+	r.calls(set1)
+	undoWrites := s.Inject(consultest.Status(http.StatusInternalServerError, "no leader").On("/v1/kv/" + reportsAt).When(isWrite))
+	undoReads := s.Inject(consultest.Status(http.StatusInternalServerError, "rpc error").When(entryOf("dc2")))
+	r.calls(set1, "default cut")
+	undoWrites()
+	await(t, "the reason", func() bool { return strings.Contains(r.why(), "data centre dc2 is not known") })
+	r.stays(set1, "default cut")
+	undoReads()
+	r.calls(set1, "default cut", set1)
+}
+
+// TestForcedDataCentreNeedNotBeRead: the newest entry says that it is down.
+func TestForcedDataCentreNeedNotBeRead(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 6, Without: []string{"dc2"}})
+	defer s.Inject(consultest.Status(http.StatusInternalServerError, "rpc error").When(entryOf("dc2")))()
+	r := start(t, twoPlaces(s))
+	r.calls(set1)
+	if !r.Agents()[0].OK {
+		t.Errorf("got the agent in trouble, %q; want that to be dc2's", r.Agents()[0].Error)
+	}
+}

@@ -25,7 +25,7 @@ PACKAGES      ?= bin/packages
 ARCHITECTURES ?= amd64 arm64
 FORMATS       ?= deb rpm
 
-.PHONY: build packages test test-systemd demo demo-patroni consul balancers patroni prometheus packaging chromium screenshots bench faults lint fuzz fuzz-smoke clean
+.PHONY: build packages test test-systemd demo demo-patroni demo-dr consul balancers patroni prometheus packaging chromium screenshots bench faults lint fuzz fuzz-smoke clean
 
 .NOTPARALLEL: # two targets that install at once would be in each other's way
 
@@ -69,6 +69,10 @@ demo: build ## the main job, watched: election, failover, rejoin, upgrade
 demo-patroni: patroni bin/consul build ## the same story with PostgreSQL under Patroni, about two minutes
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/rosdemo
 	bin/rosdemo patroni
+
+demo-dr: bin/consul build ## two data centres: one is lost, comes back and is rebuilt; about a minute
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/syncworker ./cmd/rosdemo
+	bin/rosdemo dr
 
 consul: bin/consul ## the real Consul, for the tests
 

@@ -23,6 +23,17 @@ func (b *balancer) add(r *rosproxy) {
 	b.instances = append(b.instances, r)
 }
 
+// replace puts an instance in the place of the one that had its name.
+func (b *balancer) replace(r *rosproxy) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, old := range b.instances {
+		if old.name == r.name {
+			b.instances[i] = r
+		}
+	}
+}
+
 func (b *balancer) all() []*rosproxy {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -62,7 +62,9 @@ func run(ctx context.Context, o options, scr *screen) (passed bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		d.workers = append(d.workers, &worker{id: id, label: c.label, addr: freeport.Loopback(port), program: workerProgram})
+		d.workers = append(d.workers, &worker{
+			id: id, label: c.label, addr: freeport.Loopback(port), program: workerProgram, flags: []string{"--fence-report", c.reports()},
+		})
 	}
 	return d.play(ctx)
 }

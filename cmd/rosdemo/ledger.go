@@ -23,6 +23,8 @@ type ledger struct {
 	waiting map[string]time.Time // clients that wait for an answer, and since when
 	longest time.Duration        // that a client waited for one record
 	slots   map[int64]bool       // slots of time, each traceSlot long, in which something was acknowledged
+
+	onAck func(r record, worker string, now time.Time) // is told of each acknowledgement; nil: nobody is
 }
 
 func newLedger() *ledger {
@@ -44,6 +46,9 @@ func (l *ledger) asked(client string) {
 
 // ack books that the client was told at the time now that its record n is safe.
 func (l *ledger) ack(client string, n uint64, worker string, epoch uint64, now time.Time) {
+	if l.onAck != nil {
+		l.onAck(record{client, n}, worker, now)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.acked[client] = n
@@ -105,6 +110,19 @@ func (l *ledger) firstAck() (at time.Time, worker string) {
 		newest = max(newest, e)
 	}
 	return l.first[newest], l.firstBy[newest]
+}
+
+// longestWait is the longest that a client waited for one record since it was last
+// asked for, those that wait still included.
+func (l *ledger) longestWait() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	longest := l.longest
+	for _, since := range l.waiting {
+		longest = max(longest, time.Since(since))
+	}
+	l.longest = 0
+	return longest
 }
 
 // count is a reading of the numbers.

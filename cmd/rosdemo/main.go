@@ -8,7 +8,8 @@
 // was replaced, and the upgrade broke none.
 //
 // rosdemo patroni shows the same with two nodes of PostgreSQL under Patroni and
-// a real Consul, where it is the leader's Patroni that is killed.
+// a real Consul, where it is the leader's Patroni that is killed. rosdemo dr shows
+// two data centres, one of which is lost, comes back and is rebuilt.
 package main
 
 import (
@@ -30,7 +31,18 @@ import (
 type commandLine struct {
 	Workers options         `cmd:"" default:"withargs" help:"Sync workers: a failover, a hang and an upgrade."`
 	Patroni postgresOptions `cmd:"" help:"PostgreSQL under Patroni: the same story with real databases."`
+	DR      recoveryOptions `cmd:"" name:"dr" help:"Disaster recovery: a data centre is lost, and another takes over."`
 }
+
+// recoveryOptions are those of the demo of disaster recovery.
+type recoveryOptions struct {
+	Clients  int           `default:"24" help:"Clients that write."`
+	Deadline time.Duration `default:"5m" help:"Give up after this long."`
+	KeepLogs bool          `help:"Keep the logs of all processes; they are kept anyway when something fails."`
+}
+
+// Validate names the first option that cannot work; kong calls it.
+func (o *recoveryOptions) Validate() error { return validate(o.Clients, o.Deadline) }
 
 // postgresOptions are those of the demo of PostgreSQL.
 type postgresOptions struct {
@@ -85,9 +97,13 @@ func command(args []string) int {
 		fmt.Fprintln(os.Stderr, "rosdemo:", err)
 		return 2
 	}
-	if chosen.Command() == "patroni" {
+	switch chosen.Command() {
+	case "patroni":
 		o := line.Patroni
 		return show(o.Deadline, func(ctx context.Context, scr *screen) (bool, error) { return runPostgres(ctx, o, scr) })
+	case "dr":
+		o := line.DR
+		return show(o.Deadline, func(ctx context.Context, scr *screen) (bool, error) { return runRecovery(ctx, o, scr) })
 	}
 	o := line.Workers
 	return show(o.Deadline, func(ctx context.Context, scr *screen) (bool, error) { return run(ctx, o, scr) })

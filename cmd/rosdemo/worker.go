@@ -30,6 +30,7 @@ type worker struct {
 	label   string
 	addr    string
 	program string
+	flags   []string // besides those for its address and Consul
 	process *process
 
 	mu    sync.Mutex
@@ -77,7 +78,7 @@ func (w *worker) serviceID() string { return serviceID(w.label, w.id) }
 // start runs the worker, at the same address each time.
 func (w *worker) start(c *consul, dir string) error {
 	env := slices.Concat(c.env, []string{"SYNC_LABEL=" + w.label, "SYNC_ID=" + w.id})
-	args := slices.Concat([]string{"--listen", w.addr, "--check-ttl", checkTTL.String(), "--fence-report", c.reports()}, c.flags)
+	args := slices.Concat([]string{"--listen", w.addr, "--check-ttl", checkTTL.String()}, w.flags, c.flags)
 	p, err := startProcess(dir, "worker "+w.id, env, w.read, w.program, args...)
 	if err != nil {
 		return err
@@ -108,6 +109,22 @@ func (w *worker) ask(ctx context.Context, request string) (string, net.Conn, *bu
 	}
 	conn.Close()
 	return "", nil, nil, fmt.Errorf("ask worker %s for %s: %w", w.id, request, err)
+}
+
+// askWithin asks until ctx ends, and answers the first line.
+func (w *worker) askWithin(ctx context.Context, request string) (string, error) {
+	d := net.Dialer{}
+	conn, err := d.DialContext(ctx, "tcp", w.addr)
+	if err != nil {
+		return "", fmt.Errorf("ask worker %s for %s: %w", w.id, request, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if _, err := fmt.Fprintln(conn, request); err != nil {
+		return "", fmt.Errorf("ask worker %s for %s: %w", w.id, request, err)
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	return strings.TrimSpace(line), err
 }
 
 // status is the worker's own word on itself, by name: role, epoch, records,

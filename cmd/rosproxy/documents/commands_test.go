@@ -30,6 +30,7 @@ var elsewhere = []struct{ document, begins, tests, why string }{
 	{Reference, "rosproxy pause --label pg", "cmd/rosproxy/postgresql TestPlannedSwitchoverOfPostgreSQL", "it takes a cluster of PostgreSQL"},
 	{"cmd/syncworker/README.md", "syncworker backup", "cmd/syncworker TestBackupFollowsTheMasterThatConsulNames", "it takes a group of workers, which those tests have"},
 	{"cmd/syncworker/README.md", "syncworker --label red --id 1 --restore", "cmd/syncworker TestGroupBeginsWithABackup", "the same"},
+	{"cmd/syncworker/README.md", "# in dc2, always", "cmd/rosdemo TestRecoveryDemoPasses", "it takes two data centres"},
 	{"testdata/README.md", "make packages", "cmd/rosproxy/packages TestDebIsInstalledUpgradedRemovedAndPurged", "it takes a Debian of its own"},
 }
 

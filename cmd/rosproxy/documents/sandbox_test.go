@@ -43,7 +43,7 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	built = filepath.Join(dir, "rosproxy")
-	build := exec.Command("go", "build", "-o", built, "github.com/rosproxy/rosproxy/cmd/rosproxy")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", built, "github.com/rosproxy/rosproxy/cmd/rosproxy")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build rosproxy: %v\n%s", err, out)
 		return 1

@@ -41,6 +41,13 @@ eventually reaches 127.0.0.1 7800 127.0.0.1:7902
 		document: Reference, begins: "bin/rosproxy --leader-key", before: "start_consul",
 		after: `eventually says localhost:7802/status '"source":"leader-key"'`,
 	}, {
+		document: Reference, begins: "rosproxy datacenter activate dc2", replaced: []string{"/etc/rosproxy.yaml", "etc/rosproxy.yaml"},
+		before: `
+start_datacenters
+echo 'consul-datacenter: [dc1, dc2]' >etc/rosproxy.yaml
+rosproxy datacenter activate dc1 --config etc/rosproxy.yaml
+`,
+	}, {
 		document: Reference, begins: "rosproxy --on-failover", replaced: []string{"logger -t failover --", `echo >>"$OWN/told"`},
 		before: oneMaster,
 		after: `

@@ -59,7 +59,7 @@ test: balancers patroni prometheus packaging chromium lint bin/consul build ## e
 	cd testdata/page && $(GO) test ./...
 	$(MAKE) --no-print-directory fuzz-smoke
 
-test-systemd: packaging ## the packages installed, upgraded and removed, and the service under the real systemd
+test-systemd: packaging bin/consul ## the packages installed, upgraded and removed, and the service under the real systemd
 	$(GO) test -count=1 ./cmd/rosproxy/manual ./cmd/rosproxy/packages
 
 demo: build ## the main job, watched: election, failover, rejoin, upgrade

@@ -151,7 +151,7 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 
 // try runs a program on the machine.
 func (m *machine) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(m.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience) // the test's own is over when it cleans up
 	defer cancel()
 	out, err := m.command(ctx, args...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err

@@ -2,11 +2,13 @@ package packages_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -184,13 +186,22 @@ func (c *client) isAlive() {
 // get asks an admin endpoint.
 func (s *service) get(path string) string {
 	s.t.Helper()
-	c, err := s.dial("127.0.0.1:7802")
-	if err != nil {
+	return s.ask("127.0.0.1:7802", "GET", path, "")
+}
+
+// ask sends one request to a server on the machine, and gives the whole answer;
+// empty: nobody listens.
+func (s *service) ask(address, method, path, body string) string {
+	s.t.Helper()
+	c, err := s.dial(address)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return ""
+	} else if err != nil {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\nHost: localhost\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body); err != nil {
 		s.t.Fatal(err)
 	}
 	answer, err := io.ReadAll(c)

@@ -98,7 +98,14 @@ func TestTermIsReportedAfterTheCut(t *testing.T) {
 			term := func() uint64 { _, e := onlyReport(t, s.Client()); return e.Labels["default"].Term }
 			await(t, "the term reported", func() bool { return term() == 3 })
 			setEntry(s, next)
-			<-cutting
+			await(t, "the cut", func() bool {
+				select {
+				case <-cutting:
+					return true
+				default:
+					return false
+				}
+			})
 			_, before := onlyReport(t, s.Client())
 			await(t, "the report to be written again", func() bool { _, e := onlyReport(t, s.Client()); return e.Beat > before.Beat })
 			if got := term(); got != 3 {

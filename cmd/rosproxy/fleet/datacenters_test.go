@@ -286,3 +286,20 @@ func TestActivationCutsInBothDataCentres(t *testing.T) {
 	slices.Sort(cut)
 	t.Logf("from the first write of an activation to the last close in both data centres, of 20: median %v, worst %v", median(cut), cut[19])
 }
+
+// TestUpgradeBetweenDataCentres: the next generation remembers nothing, and holds its
+// clients until it has read both entries; the one before obeys an activation to its end.
+func TestUpgradeBetweenDataCentres(t *testing.T) {
+	t.Parallel()
+	s := newSites(t, nil, nil)
+	old := s.dc2.open(s.dc1.one)
+	s.dc2.instance.upgrade()
+	wantAlive(t, old, s.dc1.one)
+	next := s.dc2.open(s.dc1.one)
+	s.activate(datacenter.Entry{Term: 5}, s.dc1, "dc1", "dc2")
+	cutOff(t, old)
+	cutOff(t, next)
+	s.activate(datacenter.Entry{Active: "dc2", Term: 6}, s.dc1, "dc1", "dc2")
+	s.dc2.open(s.dc2.one)
+	s.dc1.open(s.dc2.one)
+}

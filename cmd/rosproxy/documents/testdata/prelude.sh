@@ -78,7 +78,7 @@ start_datacenters() {
   local ports="-dns-port -1 -grpc-port -1 -grpc-tls-port -1"
   consul agent -dev -bind 127.0.0.1 -datacenter dc1 -node one $ports -log-level err >"$OWN/dc1.log" 2>&1 &
   consul agent -dev -bind 127.0.0.1 -datacenter dc2 -node two $ports -http-port 9500 -server-port 9300 -serf-lan-port 9301 \
-    -serf-wan-port 9302 -retry-join-wan 127.0.0.1:8302 -log-level err >"$OWN/dc2.log" 2>&1 &
+    -serf-wan-port 9302 -retry-join-wan 127.0.0.1:8302 -retry-interval-wan 1s -log-level err >"$OWN/dc2.log" 2>&1 &
   eventually sh -c 'curl -s "127.0.0.1:8500/v1/catalog/nodes?dc=dc2" | grep -q Address'
   eventually sh -c 'curl -s "127.0.0.1:8500/v1/catalog/nodes?dc=dc1" | grep -q Address'
 }

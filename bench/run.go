@@ -24,6 +24,7 @@ type settings struct {
 	workload string
 	peer     string
 	rounds   int
+	held     int
 	measure  time.Duration
 	warmUp   time.Duration
 	idle     time.Duration
@@ -44,6 +45,7 @@ func parseSettings(args []string) (settings, error) {
 	f.DurationVar(&s.measure, "measure", 600*time.Millisecond, "how long one measurement counts")
 	f.DurationVar(&s.warmUp, "warmup", 250*time.Millisecond, "how long the load runs before that")
 	f.DurationVar(&s.idle, "idle", 30*time.Second, "how long the CPU of a process without clients is measured")
+	f.IntVar(&s.held, "connections", 8000, "how many the workloads have that hold many")
 	f.BoolVar(&s.quick, "quick", false, "one short round of each, to see that all works")
 	f.StringVar(&s.out, "out", "", "directory for RESULTS.md, results.json and the plots; for a full run bench, else none")
 	f.BoolVar(&s.add, "add", false, "put the workloads of this run into the report that is there, in place of their former figures")
@@ -68,6 +70,9 @@ func parseSettings(args []string) (settings, error) {
 	if s.quick {
 		s.rounds, s.measure, s.warmUp, s.idle = 1, 200*time.Millisecond, 100*time.Millisecond, 2*time.Second
 	}
+	if s.held < 1 || s.held > mostHeld {
+		return s, fmt.Errorf("-connections %d: want 1 to %d", s.held, mostHeld)
+	}
 	if s.rounds < 1 || s.measure <= 0 || s.idle <= 0 || s.warmUp < 0 {
 		return s, errors.New("-rounds, -measure and -idle are to be positive")
 	}
@@ -83,6 +88,9 @@ func parseSettings(args []string) (settings, error) {
 	}
 	return s, nil
 }
+
+// mostHeld is what HAProxy's maxconn leaves room for, beside the load of another label.
+const mostHeld = 8000
 
 // findRoot walks up from the working directory to the repository.
 func findRoot() (string, error) {
@@ -215,7 +223,7 @@ func measureAll(ctx context.Context, s settings, dir string, chosen []*workloads
 	defer agents.stop()
 	b := &workloads.Bench{
 		Dir: dir, Rosproxy: s.binaries, WarmUp: s.warmUp, Measure: s.measure,
-		Elections: elections(s.rounds), Held: 8000,
+		Elections: elections(s.rounds), Held: s.held, GiveBack: 10 * time.Second,
 		AllElections: 50, Idle: s.idle, Starts: 5,
 		Dev: agents.agent("dev", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
 			return consul.StartDev(ctx, path, dir)
@@ -228,7 +236,7 @@ func measureAll(ctx context.Context, s settings, dir string, chosen []*workloads
 		}),
 	}
 	if s.quick {
-		b.Elections, b.AllElections, b.Starts = 2, 4, 1
+		b.Elections, b.AllElections, b.Starts, b.GiveBack = 2, 4, 1, time.Second
 	}
 	p := progress{began: r.Began}
 	for _, w := range chosen {

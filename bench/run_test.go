@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rosproxy/rosproxy/bench/internal/consul"
 	"github.com/rosproxy/rosproxy/bench/internal/load"
 	"github.com/rosproxy/rosproxy/bench/internal/peers"
 	"github.com/rosproxy/rosproxy/bench/internal/results"
@@ -44,6 +45,7 @@ func TestWorkloadsAreChosenByNameOrItsBeginning(t *testing.T) {
 		"storm,idle":   {"idle", "storm"},
 		"election":     {"election"},
 		"bulk-down-64": {"bulk-down-64"},
+		"bulk-copied":  {"bulk-copied-up-4", "bulk-copied-up-64", "bulk-copied-down-4", "bulk-copied-down-64"},
 	} {
 		got, err := settings{workload: asked}.chosen()
 		if err != nil || !slices.Equal(names(got), want) {
@@ -115,10 +117,13 @@ func TestSettings(t *testing.T) {
 	if s, err := parseSettings([]string{"-workload", "idle", "-add"}); err != nil || filepath.Base(s.out) != "bench" || !s.add {
 		t.Errorf("-add: got output to %q, %v; want bench", s.out, err)
 	}
+	if s, err := parseSettings([]string{"-connections", "1000"}); err != nil || s.held != 1000 {
+		t.Errorf("-connections: got %d, %v; want 1000", s.held, err)
+	}
 	if s, err := parseSettings([]string{"-also", "old=/bin/x"}); err != nil || s.binaries["old"] != "/bin/x" {
 		t.Errorf("-also: got %v, %v; want old", s.binaries, err)
 	}
-	for _, args := range [][]string{{"-also", "old"}, {"-also", "nginx=/bin/x"}, {"-rounds", "0"}, {"-measure", "0s"}, {"idle"}} {
+	for _, args := range [][]string{{"-also", "old"}, {"-also", "nginx=/bin/x"}, {"-rounds", "0"}, {"-measure", "0s"}, {"-connections", "0"}, {"-connections", "8001"}, {"idle"}} {
 		if _, err := parseSettings(args); err == nil {
 			t.Errorf("%v: got no error; want one", args)
 		}
@@ -181,12 +186,12 @@ func TestWhatWasMeasuredBeforeAFailureIsKept(t *testing.T) {
 // Runs of the peers that need nothing installed, from end to end.
 func TestRunsGiveEveryFigure(t *testing.T) {
 	b := &workloads.Bench{Dir: t.TempDir(), WarmUp: 20 * time.Millisecond, Measure: 50 * time.Millisecond, Held: 50}
-	chosen, err := settings{workload: "bulk-up-4,bulk-down-4,pingpong-64,request-32k,connect,slow-reader,stream-among,idle"}.chosen()
+	chosen, err := settings{workload: "bulk-up-4,bulk-down-4,bulk-copied-up-4,bulk-copied-down-64,pingpong-64,request-32k,connect,slow-reader,stream-among,idle"}.chosen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, w := range chosen {
-		for _, peer := range []string{peers.Naive, peers.Direct} {
+		for _, peer := range []string{peers.Naive, peers.Direct, peers.Floor, peers.BulkFloor} {
 			if !slices.Contains(w.Peers, peer) {
 				continue
 			}
@@ -204,6 +209,56 @@ func TestRunsGiveEveryFigure(t *testing.T) {
 				} else if len(v) != 1 || v[0] <= 0 {
 					t.Errorf("%s of %s: got %s %v; want one above 0", w.Name, peer, u[0], v)
 				}
+			}
+		}
+	}
+}
+
+// What rosproxy alone is measured at, or beside those that Debian has to install.
+func TestRunsOfRosproxyGiveEveryFigure(t *testing.T) {
+	root, err := findRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(root, "bin", "rosproxy")
+	for _, needed := range []string{binary, consulBinary(root)} {
+		if _, err := os.Stat(needed); err != nil {
+			t.Fatalf("find what is measured: %v; run make build consul", err)
+		}
+	}
+	dir := t.TempDir()
+	agents := &consuls{root: root, dir: dir}
+	defer agents.stop()
+	b := &workloads.Bench{
+		Dir: dir, Rosproxy: map[string]string{peers.Rosproxy: binary},
+		WarmUp: 20 * time.Millisecond, Measure: 250 * time.Millisecond, Held: 200, Elections: 2,
+		Dev: agents.agent("dev", func(ctx context.Context, path, dir string) (*consul.Agent, error) {
+			return consul.StartDev(ctx, path, dir)
+		}),
+	}
+	chosen, err := settings{workload: "stuck,fence"}.chosen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range chosen {
+		samples, err := w.Run(t.Context(), b, peers.Rosproxy)
+		if err != nil {
+			t.Errorf("%s: %v", w.Name, err)
+			continue
+		}
+		want := 1
+		if strings.HasPrefix(w.Name, "fence") {
+			want = b.Elections
+		}
+		for _, u := range w.Units {
+			v := samples[u[0]]
+			if len(v) != want {
+				t.Errorf("%s: got %s %v; want %d", w.Name, u[0], v, want)
+			}
+			// The kernel's memory is that of the whole machine, a busy thread need
+			// not have waited, and a failover may find nobody left.
+			if slices.Contains([]string{"MB", "us", "KB"}, u[1]) && !strings.HasPrefix(u[0], "kernel") && slices.Min(v) <= 0 {
+				t.Errorf("%s: got %s %v; want more than 0", w.Name, u[0], v)
 			}
 		}
 	}
@@ -228,6 +283,7 @@ func TestPlotsShowWhatWorkloadsMeasure(t *testing.T) {
 	for file, want := range map[string][]string{
 		"ratios.svg":          {"election: last closed", "connect: rate", "bulk-down-64: throughput"},
 		"bulk-cpu.svg":        {"bulk-up-4", "bulk-up-64", "bulk-down-4", "bulk-down-64"},
+		"bulk-copied-cpu.svg": {"bulk-copied-up-4", "bulk-copied-down-64", "bulk floor"},
 		"bulk-throughput.svg": {"bulk-up-4", "bulk-up-64", "bulk-down-4", "bulk-down-64"},
 		"exchange-cpu.svg":    {"pingpong-1", "pingpong-64", "pingpong-1000", "request-4k", "request-32k"},
 		"exchange-p99.svg":    {"pingpong-1", "pingpong-64", "pingpong-1000", "request-4k", "request-32k"},

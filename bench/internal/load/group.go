@@ -23,6 +23,7 @@ type group struct {
 	role   role
 	to     *unix.SockaddrInet4 // of clients
 	conns  []*conn             // of clients, by index, where there is a rate
+	sink   []byte              // that bulk is copied into; empty: it is thrown away
 	wanted byte
 
 	live      int
@@ -39,7 +40,10 @@ type group struct {
 const longest = int64(120e9)
 
 func (l *loop) newGroup(s Spec) (*group, error) {
-	g := &group{spec: s, latency: hdrhistogram.New(1000, longest, 3)}
+	if s.Copy > largestMessage || s.Copy < 0 || s.Owed < 0 || s.Buffer < 0 {
+		return nil, fmt.Errorf("copy %d, owed %d, buffer %d: out of range", s.Copy, s.Owed, s.Buffer)
+	}
+	g := &group{spec: s, latency: hdrhistogram.New(1000, longest, 3), sink: make([]byte, s.Copy)}
 	switch s.Kind {
 	case Discard:
 		g.role = &discard{base{g}}
@@ -57,6 +61,8 @@ func (l *loop) newGroup(s Spec) (*group, error) {
 		g.role = newOnce(g)
 	case Hold:
 		g.role = newHold(g)
+	case Ignore:
+		g.role = &ignore{base{g}}
 	default:
 		return nil, fmt.Errorf("unknown kind %q", s.Kind)
 	}

@@ -101,6 +101,43 @@ func TestBulkGoesBothWays(t *testing.T) {
 	await(t, clients, func(s *Stats) bool { return s.Live == 2 && s.Bytes > enough })
 }
 
+func TestSinkThatCopiesCountsWhatComes(t *testing.T) {
+	const enough, call = 4 * memorySize, 64 << 10
+	master, clients := pair(t, Spec{Kind: Discard, Copy: call}, Spec{Kind: Send, Count: 2})
+	await(t, master, func(s *Stats) bool { return s.Live == 2 && s.Bytes > enough })
+	await(t, clients, func(s *Stats) bool { return s.Failed == 0 && s.Bytes > enough })
+
+	_, clients = pair(t, Spec{Kind: Source}, Spec{Kind: Receive, Count: 2, Copy: call})
+	await(t, clients, func(s *Stats) bool { return s.Live == 2 && s.Bytes > enough })
+}
+
+// Whoever has been paid stays, so that the proxy between has both to keep.
+func TestSourceSendsWhatItOwesAndStays(t *testing.T) {
+	const owed = 3*memorySize + 1
+	master, clients := pair(t, Spec{Kind: Source, Owed: owed}, Spec{Kind: Receive, Count: 3})
+	s := await(t, clients, func(s *Stats) bool { return s.Bytes >= 3*owed })
+	m := await(t, master, func(m *Stats) bool { return m.Bytes >= 3*owed })
+	if s.Bytes != 3*owed || m.Bytes != 3*owed || s.Live != 3 || m.Live != 3 {
+		t.Errorf("bytes and live: got %d, %d at the clients and %d, %d at the master; want %d and 3", s.Bytes, s.Live, m.Bytes, m.Live, 3*owed)
+	}
+}
+
+// Small buffers on both sides, and none in between: hardly a byte of what is owed goes out.
+func TestClientThatDoesNotReadHoldsTheSourceUp(t *testing.T) {
+	const owed, buffer = 4 << 20, 16 << 10
+	master, clients := pair(t, Spec{Kind: Source, Owed: owed, Buffer: buffer}, Spec{Kind: Ignore, Count: 2, Buffer: buffer})
+	await(t, clients, func(s *Stats) bool { return s.Live == 2 })
+	await(t, master, func(m *Stats) bool { return m.Live == 2 && m.Bytes > 0 })
+	time.Sleep(100 * time.Millisecond)
+	m, err := master.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Bytes > owed {
+		t.Errorf("sent to two clients that do not read: got %d bytes; want less than half of the %d owed", m.Bytes, 2*owed)
+	}
+}
+
 func TestSlowReaderTakesNoMoreThanItsRate(t *testing.T) {
 	const rate, chunk = 50, 1000
 	_, clients := pair(t, Spec{Kind: Source}, Spec{Kind: Receive, Count: 1, Rate: rate, Chunk: chunk})
@@ -194,6 +231,9 @@ func TestNoTrafficLeavesTheMachine(t *testing.T) {
 
 func TestWorkerSaysWhatItDoesNotUnderstand(t *testing.T) {
 	w := startWorker(t)
+	if _, err := w.Listen("127.0.0.1:0", Spec{Kind: Discard, Copy: -1}); err == nil || !strings.Contains(err.Error(), "copy -1") {
+		t.Errorf("a copy of less than nothing: got %v; want an error that names it", err)
+	}
 	if _, err := w.Listen("127.0.0.1:0", Spec{Kind: "shout"}); err == nil || !strings.Contains(err.Error(), "shout") {
 		t.Errorf("unknown kind: got %v; want an error that names it", err)
 	}

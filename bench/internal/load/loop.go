@@ -192,7 +192,7 @@ const sources = 16
 // dial begins a connection of g to where g's connections go.
 func (l *loop) dial(g *group, index int) (*conn, error) {
 	l.source = (l.source + 1) % sources
-	fd, err := connect(sourceAddress(l.source), g.to)
+	fd, err := connect(sourceAddress(l.source), g.to, g.spec.Buffer)
 	if err != nil {
 		return nil, err
 	}

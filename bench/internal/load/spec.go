@@ -17,6 +17,7 @@ const (
 	Exchange Kind = "exchange" // requests and responses, one at a time on each connection
 	Once     Kind = "once"     // connects, exchanges once, closes, and begins again
 	Hold     Kind = "hold"     // exchanges once and stays; see Spec.Return
+	Ignore   Kind = "ignore"   // stays, and never reads
 )
 
 // Spec describes a group of connections that do the same.
@@ -29,6 +30,9 @@ type Spec struct {
 	Rate     float64 // actions a second of the whole group, evenly spread; 0: as fast as it goes
 	Chunk    int     // bytes that one action of a Send or Receive with a Rate is about
 	Return   bool    // Hold: whoever is cut connects again at once, and exchanges once
+	Copy     int     // bytes of memory that one call of a Discard or Receive copies into; 0: the kernel throws them away
+	Owed     int     // bytes that a Source sends to each; 0: without end
+	Buffer   int     // asked for as each socket's buffers (SO_SNDBUF, SO_RCVBUF); 0: the kernel sizes them
 }
 
 // Stats is what a group has done since it was marked.

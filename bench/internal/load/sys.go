@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -132,13 +133,18 @@ func sendMemory(fd, memory, n int) (int, error) {
 
 func closeFD(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
-func newSocket() (int, error) {
+// newSocket makes a socket; buffer is its Spec's.
+func newSocket(buffer int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	// Accepted sockets inherit it from the one that listens.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+	// Accepted sockets inherit all of it from the one that listens.
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if buffer > 0 {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer))
+	}
+	if err != nil {
 		closeFD(fd)
 		return -1, os.NewSyscallError("setsockopt", err)
 	}
@@ -146,8 +152,8 @@ func newSocket() (int, error) {
 }
 
 // listen opens a listener; port 0 takes any.
-func listen(at netip.AddrPort) (int, netip.AddrPort, error) {
-	fd, err := newSocket()
+func listen(at netip.AddrPort, buffer int) (int, netip.AddrPort, error) {
+	fd, err := newSocket(buffer)
 	if err != nil {
 		return -1, at, err
 	}
@@ -183,8 +189,8 @@ func accept(listener int) (int, error) {
 // connect begins a connection from one of the machine's own addresses. The
 // port is chosen when the destination is known, so that each source has all
 // of them for each destination.
-func connect(from netip.Addr, to *unix.SockaddrInet4) (int, error) {
-	fd, err := newSocket()
+func connect(from netip.Addr, to *unix.SockaddrInet4, buffer int) (int, error) {
+	fd, err := newSocket(buffer)
 	if err != nil {
 		return -1, err
 	}

@@ -105,7 +105,7 @@ func (l *loop) begin(c command) (reply, error) {
 		l.open(g)
 		return r, nil
 	}
-	fd, bound, err := listen(at)
+	fd, bound, err := listen(at, g.spec.Buffer)
 	if err != nil {
 		return r, err
 	}

@@ -25,7 +25,7 @@ type Failover struct {
 
 // LastFailover asks rosproxy; nil: there was none.
 func (p *Proxy) LastFailover(ctx context.Context) (*Failover, error) {
-	_, text, err := p.ask(ctx, "/status")
+	_, text, err := p.ask(ctx, http.MethodGet, "/status")
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +43,51 @@ func (p *Proxy) LastFailover(ctx context.Context) (*Failover, error) {
 	return status.Labels[0].LastFailover, nil
 }
 
+// AwaitFailover waits until rosproxy's last failover is another than before.
+func (p *Proxy) AwaitFailover(ctx context.Context, before *Failover, limit time.Duration) (*Failover, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		f, err := p.LastFailover(ctx)
+		if err == nil && f != nil && (before == nil || f.ID != before.ID) {
+			return f, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait %v for a failover: %w", limit, errors.Join(ctx.Err(), err))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ListConnections has rosproxy list its connections.
+func (p *Proxy) ListConnections(ctx context.Context) error {
+	return p.order(ctx, http.MethodGet, "/connections", http.StatusOK)
+}
+
+// KillConnections has rosproxy reset its connections, and returns when it says that it has.
+func (p *Proxy) KillConnections(ctx context.Context) error {
+	return p.order(ctx, http.MethodDelete, "/connections", http.StatusOK)
+}
+
+// Drain begins a drain that ends within a time.
+func (p *Proxy) Drain(ctx context.Context, within time.Duration) error {
+	return p.order(ctx, http.MethodPost, "/drain?grace=0s&timeout="+within.String(), http.StatusAccepted)
+}
+
+// Undrain calls a drain off, also one that is over.
+func (p *Proxy) Undrain(ctx context.Context) error {
+	return p.order(ctx, http.MethodDelete, "/drain", http.StatusOK)
+}
+
+func (p *Proxy) order(ctx context.Context, method, path string, want int) error {
+	status, text, err := p.ask(ctx, method, path)
+	if err == nil && status != want {
+		err = fmt.Errorf("rosproxy answers %s %s with %d: %.200s", method, path, status, text)
+	}
+	return err
+}
+
 // AwaitMasters waits until rosproxy is ready, that is every label has a
 // master. It looks every 5 ms.
 func (p *Proxy) AwaitMasters(ctx context.Context, limit time.Duration) error {
@@ -52,7 +97,7 @@ func (p *Proxy) AwaitMasters(ctx context.Context, limit time.Duration) error {
 	defer tick.Stop()
 	last := "nothing"
 	for {
-		status, text, err := p.ask(ctx, "/readyz")
+		status, text, err := p.ask(ctx, http.MethodGet, "/readyz")
 		switch {
 		case err == nil && status == http.StatusOK:
 			return nil
@@ -78,7 +123,7 @@ func lastLine(text string) string {
 
 // Heap is the memory in use by Go's heap, in bytes.
 func (p *Proxy) Heap(ctx context.Context) (float64, error) {
-	_, text, err := p.ask(ctx, "/metrics")
+	_, text, err := p.ask(ctx, http.MethodGet, "/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -95,21 +140,21 @@ func metricIn(text []byte, name string) (float64, error) {
 	return 0, fmt.Errorf("rosproxy's metrics lack %s", name)
 }
 
-// ask asks rosproxy for path.
-func (p *Proxy) ask(ctx context.Context, path string) (status int, text []byte, err error) {
+// ask asks rosproxy for path by a method.
+func (p *Proxy) ask(ctx context.Context, method, path string) (status int, text []byte, err error) {
 	c := http.Client{
 		Timeout: 10 * time.Second,
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", p.admin)
 		}},
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rosproxy"+path, nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://rosproxy"+path, nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	answer, err := c.Do(r)
 	if err != nil {
-		return 0, nil, fmt.Errorf("ask rosproxy for %s: %w", path, err)
+		return 0, nil, fmt.Errorf("ask rosproxy for %s %s: %w", method, path, err)
 	}
 	defer answer.Body.Close()
 	text, err = io.ReadAll(answer.Body)

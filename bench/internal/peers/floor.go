@@ -12,17 +12,30 @@ import (
 	"github.com/rosproxy/rosproxy/bench/internal/proc"
 )
 
-//go:embed floor/floor.c
-var floorSource []byte
+// The floors: of messages, and of streams.
+var (
+	//go:embed floor/floor.c
+	floorSource []byte
+	//go:embed floor/bulk.c
+	bulkFloorSource []byte
+)
 
-// startFloor compiles the floor and starts it.
 func startFloor(o Options, routes []route) (*Proxy, error) {
+	return compileAndStart(floorSource, o, routes)
+}
+
+func startBulkFloor(o Options, routes []route) (*Proxy, error) {
+	return compileAndStart(bulkFloorSource, o, routes)
+}
+
+// compileAndStart compiles a floor and starts it.
+func compileAndStart(text []byte, o Options, routes []route) (*Proxy, error) {
 	to, err := netip.ParseAddrPort(routes[0].to)
 	if err != nil {
 		return nil, fmt.Errorf("address of the master: %w", err)
 	}
 	source, program := filepath.Join(o.Dir, "floor.c"), filepath.Join(o.Dir, "floor")
-	if err := os.WriteFile(source, floorSource, 0o644); err != nil {
+	if err := os.WriteFile(source, text, 0o644); err != nil {
 		return nil, err
 	}
 	if said, err := exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, source).CombinedOutput(); err != nil {

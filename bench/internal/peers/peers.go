@@ -26,11 +26,13 @@ const (
 	Naive    = "io.Copy" // a proxy in Go, two goroutines of io.Copy a connection
 	Direct   = "direct"  // no proxy at all
 	Floor    = "floor"   // the least that a proxy can do, in C: what is the kernel's
+
+	BulkFloor = "bulk floor" // the same for streams: splices instead of copies
 )
 
 // IsRival reports whether name is a peer's that is not rosproxy.
 func IsRival(name string) bool {
-	return slices.Contains([]string{HAProxy, Nginx, Naive, Direct, Floor}, name)
+	return slices.Contains([]string{HAProxy, Nginx, Naive, Direct, Floor, BulkFloor}, name)
 }
 
 // Options of one run of a peer.
@@ -68,7 +70,7 @@ const startPatience = 10 * time.Second
 // Start starts a peer and returns when it accepts connections.
 func Start(ctx context.Context, name string, o Options) (*Proxy, error) {
 	start := map[string]func(Options, []route) (*Proxy, error){
-		Rosproxy: startRosproxy, HAProxy: startHAProxy, Nginx: startNginx, Naive: startNaive, Floor: startFloor,
+		Rosproxy: startRosproxy, HAProxy: startHAProxy, Nginx: startNginx, Naive: startNaive, Floor: startFloor, BulkFloor: startBulkFloor,
 	}[name]
 	if name == Direct {
 		return &Proxy{Address: o.To, Also: o.AlsoTo}, nil

@@ -83,10 +83,11 @@ const method = `## How it is measured
   They share the CPUs, so throughput and latency are those of the whole path, and the CPU time is the proxy's alone.
 - CPU time is the scheduler's account of the proxy and its children in nanoseconds, user and system. What the kernel does for a packet counts for whoever
   it interrupts, as on any Linux without CONFIG_IRQ_TIME_ACCOUNTING; on loopback that is nearly always the one who sent it.
-- The load generator sends by sendfile(2) from a memfd and receives with MSG_TRUNC, so that it copies nothing; *direct* is the load without a proxy, the bound
+- The load generator sends by sendfile(2) from a memfd and receives with MSG_TRUNC, so that it copies nothing, except where a sink that copies is said; *direct* is the load without a proxy, the bound
   of what the machine gives.
 - *floor* is the least that a proxy can do on this kernel: an epoll loop in C for each CPU with the fewest system calls that keep FIN in, FIN out, and nothing
-  else (bench/internal/peers/floor/floor.c). What it takes is the kernel's.
+  else (bench/internal/peers/floor/floor.c). What it takes is the kernel's. The *bulk floor* is the same for streams, with the fewest splices (bulk.c beside it).
+- The kernel's memory for TCP is that of the whole machine (/proc/net/sockstat, in pages), less what it was before.
 - A busiest thread without a CPU was ready to run, and waited in the kernel's queue for one (schedstat).
 - GB is 10^9 bytes, MB and KB likewise but for the sizes of messages, where KB is 1,024. Latencies are from an HDR histogram with three digits.
 - HAProxy: mode tcp, option splice-auto, a thread for each CPU. nginx: stream, a worker for each CPU. rosproxy: its defaults. io.Copy: two goroutines a connection.

@@ -79,12 +79,13 @@ var sans = font.Font{Typeface: "Liberation", Variant: "Sans"}
 
 // The colours of peers, apart also for those who do not see colours.
 var colours = map[string]color.Color{
-	Subject:   color.NRGBA{0x1b, 0x6c, 0xa8, 0xff},
-	"haproxy": color.NRGBA{0xe0, 0x7b, 0x39, 0xff},
-	"nginx":   color.NRGBA{0x4f, 0x9d, 0x69, 0xff},
-	"floor":   color.NRGBA{0xc9, 0xb4, 0x58, 0xff},
-	"io.Copy": color.NRGBA{0x9a, 0x9a, 0x9a, 0xff},
-	"direct":  color.NRGBA{0xd5, 0xd5, 0xd5, 0xff},
+	Subject:      color.NRGBA{0x1b, 0x6c, 0xa8, 0xff},
+	"haproxy":    color.NRGBA{0xe0, 0x7b, 0x39, 0xff},
+	"nginx":      color.NRGBA{0x4f, 0x9d, 0x69, 0xff},
+	"floor":      color.NRGBA{0xc9, 0xb4, 0x58, 0xff},
+	"bulk floor": color.NRGBA{0xc9, 0xb4, 0x58, 0xff},
+	"io.Copy":    color.NRGBA{0x9a, 0x9a, 0x9a, 0xff},
+	"direct":     color.NRGBA{0xd5, 0xd5, 0xd5, 0xff},
 }
 
 func colourOf(peer string) color.Color {
@@ -94,14 +95,17 @@ func colourOf(peer string) color.Color {
 	return color.NRGBA{0x7a, 0x52, 0xa1, 0xff} // another binary of rosproxy
 }
 
+// floors are no rivals: nobody could use them.
+var floors = []string{"floor", "bulk floor"}
+
 // ratioPlot shows each comparison with rivals as how many times better
-// rosproxy is, with its target; nil: there is none.
+// rosproxy is, with its target; nil: there is none. Worst samples are not shown.
 func ratioPlot(r *Run) (*plot.Plot, vg.Length) {
 	var rows rows
 	for _, w := range r.Workloads {
 		for _, c := range w.Checks {
 			v := w.Judge(c)
-			if !v.Known || len(c.Against) == 0 {
+			if !v.Known || len(c.Against) == 0 || c.Worst || slices.Contains(floors, c.Against[0]) {
 				continue
 			}
 			better, target := 1/v.Value, 1/c.Limit
@@ -135,6 +139,8 @@ type family struct {
 var families = []family{
 	{"bulk-cpu.svg", "Bulk: CPU time per GB (less is better)", "s/GB", false, each(cpuGB, "bulk-up-4", "bulk-up-64", "bulk-down-4", "bulk-down-64")},
 	{"bulk-throughput.svg", "Bulk: throughput (more is better)", "GB/s", false, each("throughput", "bulk-up-4", "bulk-up-64", "bulk-down-4", "bulk-down-64")},
+	{"bulk-copied-cpu.svg", "Bulk into a sink that copies: CPU time per GB (less is better)", "s/GB", false, each(cpuGB, copiedNames...)},
+	{"bulk-copied-throughput.svg", "Bulk into a sink that copies: throughput (more is better)", "GB/s", false, each("throughput", copiedNames...)},
 	{"exchange-cpu.svg", "Requests and responses: CPU time per round trip (less is better)", "us", false, each(cpuTrip, exchangeNames...)},
 	{"exchange-p99.svg", "Requests and responses: p99 (less is better)", "us, logarithmic", true, each("p99", exchangeNames...)},
 	{"failover.svg", "Cut, storm and election: time (less is better)", "ms, logarithmic", true, [][3]string{
@@ -149,6 +155,8 @@ const (
 	cpuGB   = "CPU per GB"
 	cpuTrip = "CPU per round trip"
 )
+
+var copiedNames = []string{"bulk-copied-up-4", "bulk-copied-up-64", "bulk-copied-down-4", "bulk-copied-down-64"}
 
 var exchangeNames = []string{"pingpong-1", "pingpong-64", "pingpong-1000", "request-4k", "request-32k"}
 

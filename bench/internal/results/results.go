@@ -71,7 +71,7 @@ type Check struct {
 	Other   string   // another figure of rosproxy's own to compare with, instead of peers
 	AtLeast bool     // the target is a lower bound; else an upper one
 	Limit   float64
-	Worst   bool // judge by the worst sample instead of the median
+	Worst   bool // judge by the worst sample instead of the median, that of peers too
 }
 
 // Subject is whom the checks are about.
@@ -144,21 +144,21 @@ type Verdict struct {
 // Judge holds c against what was measured.
 func (w *Workload) Judge(c Check) Verdict {
 	f := w.Figure(c.Figure)
-	own := f.Of(Subject)
-	v := Verdict{Own: own.Median, Reference: math.NaN()}
-	if c.Worst {
-		v.Own = own.Max
-		if c.AtLeast {
-			v.Own = own.Min
-		}
+	of := func(s Summary) float64 { return s.Median }
+	switch {
+	case c.Worst && c.AtLeast:
+		of = func(s Summary) float64 { return s.Min }
+	case c.Worst:
+		of = func(s Summary) float64 { return s.Max }
 	}
+	v := Verdict{Own: of(f.Of(Subject)), Reference: math.NaN()}
 	v.Value = v.Own
 	switch {
 	case c.Other != "":
 		v.Reference, v.Who = w.Figure(c.Other).Of(Subject).Median, c.Other
 		v.Value = v.Own / v.Reference
 	case len(c.Against) > 0:
-		v.Reference, v.Who = f.best(c.Against, c.AtLeast)
+		v.Reference, v.Who = f.best(c.Against, c.AtLeast, of)
 		v.Value = v.Own / v.Reference
 	}
 	v.Known = !math.IsNaN(v.Value) && !math.IsInf(v.Value, 0)
@@ -170,11 +170,11 @@ func (w *Workload) Judge(c Check) Verdict {
 	return v
 }
 
-// best is the median of the best of peers, and whose it is.
-func (f *Figure) best(peers []string, highest bool) (float64, string) {
+// best is what of says of the best of peers, and whose it is.
+func (f *Figure) best(peers []string, highest bool, of func(Summary) float64) (float64, string) {
 	value, who := math.NaN(), ""
 	for _, p := range peers {
-		m := f.Of(p).Median
+		m := of(f.Of(p))
 		if !math.IsNaN(m) && (who == "" || highest == (m > value)) {
 			value, who = m, p
 		}

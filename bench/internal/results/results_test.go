@@ -61,6 +61,7 @@ func TestCheckComparesMediansWithTheBetterRival(t *testing.T) {
 		{"one rival", Check{Figure: "cost", Against: rivals[:1], Limit: 0.5}, "haproxy", 0.5, true},
 		{"absolute", Check{Figure: "cost", Limit: 10}, "", 10, true},
 		{"absolute, the worst", Check{Figure: "cost", Limit: 39, Worst: true}, "", 40, false},
+		{"the worst against the worst", Check{Figure: "cost", Against: rivals, Limit: 0.63, Worst: true}, "nginx", 40.0 / 64, true},
 		{"its own other figure", Check{Figure: "cost", Other: "cost without", Limit: 2}, "cost without", 2, true},
 	} {
 		v := w.Judge(c.check)

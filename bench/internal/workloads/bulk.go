@@ -18,10 +18,17 @@ const (
 
 var everyone = []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Naive, peers.Direct}
 
-// With the floor, where a target is about the kernel more than about the proxy.
-var everyoneAndFloor = []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Floor, peers.Naive, peers.Direct}
+// With a floor, where a target is about the kernel more than about the proxy.
+var (
+	everyoneAndFloor     = []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Floor, peers.Naive, peers.Direct}
+	everyoneAndBulkFloor = []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.BulkFloor, peers.Naive, peers.Direct}
+)
 
-// bulk is streams that never pause.
+// copyingSink is how many bytes one call of a sink takes that copies.
+const copyingSink = 256 << 10
+
+// bulk is streams that never pause, into a sink that throws them away, and into
+// one that copies.
 func bulk() []*Workload {
 	var all []*Workload
 	for _, direction := range []string{"up", "down"} {
@@ -29,15 +36,34 @@ func bulk() []*Workload {
 			all = append(all, &Workload{
 				Name:  fmt.Sprintf("bulk-%s-%d", direction, streams),
 				Title: fmt.Sprintf("Bulk %s, %d streams", direction, streams),
-				About: map[string]string{"up": "Clients send to the master as fast as it goes.", "down": "The master sends to clients as fast as it goes."}[direction],
+				About: bulkGoes[direction],
 				Peers: everyone,
-				Units: [][2]string{{cpuPerGB, "s/GB"}, {throughput, "GB/s"}},
+				Units: bulkUnits,
 				Checks: []results.Check{
 					{Figure: cpuPerGB, Against: []string{peers.HAProxy}, Limit: 0.33},
 					{Figure: throughput, Against: []string{peers.HAProxy}, AtLeast: true, Limit: 1.3},
 				},
 				Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
-					return streamBulk(ctx, b, peer, direction == "up", streams, peers.Options{})
+					return streamBulk(ctx, b, peer, direction == "up", streams, 0, peers.Options{})
+				},
+			})
+		}
+	}
+	for _, direction := range []string{"up", "down"} {
+		for _, streams := range []int{4, 64} {
+			all = append(all, &Workload{
+				Name:  fmt.Sprintf("bulk-copied-%s-%d", direction, streams),
+				Title: fmt.Sprintf("Bulk %s into a sink that copies, %d streams", direction, streams),
+				About: bulkGoes[direction] + " Whoever receives copies it into memory, 256 KB a call, as a real peer does; without that a sink outruns what any peer takes.",
+				Peers: everyoneAndBulkFloor,
+				Units: bulkUnits,
+				Checks: []results.Check{
+					{Figure: cpuPerGB, Against: []string{peers.HAProxy}, Limit: 0.27},
+					{Figure: cpuPerGB, Against: []string{peers.BulkFloor}, Limit: 1.10},
+					{Figure: throughput, Against: []string{peers.HAProxy}, AtLeast: true, Limit: 1.6},
+				},
+				Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
+					return streamBulk(ctx, b, peer, direction == "up", streams, copyingSink, peers.Options{})
 				},
 			})
 		}
@@ -45,8 +71,14 @@ func bulk() []*Workload {
 	return all
 }
 
-// streamBulk measures streams in one direction, by what arrives at their end.
-func streamBulk(ctx context.Context, b *Bench, peer string, up bool, streams int, o peers.Options) (Samples, error) {
+var (
+	bulkUnits = [][2]string{{cpuPerGB, "s/GB"}, {throughput, "GB/s"}}
+	bulkGoes  = map[string]string{"up": "Clients send to the master as fast as it goes.", "down": "The master sends to clients as fast as it goes."}
+)
+
+// streamBulk measures streams in one direction, by what arrives at their end,
+// where each call copies so many bytes; 0: none.
+func streamBulk(ctx context.Context, b *Bench, peer string, up bool, streams, copied int, o peers.Options) (Samples, error) {
 	r, err := b.newRig(ctx)
 	if err != nil {
 		return nil, err
@@ -56,7 +88,7 @@ func streamBulk(ctx context.Context, b *Bench, peer string, up bool, streams int
 	if up {
 		atMaster, atClient = load.Discard, load.Send
 	}
-	master, err := r.master(0, load.Spec{Kind: atMaster})
+	master, err := r.master(0, load.Spec{Kind: atMaster, Copy: copied})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +96,7 @@ func streamBulk(ctx context.Context, b *Bench, peer string, up bool, streams int
 	if err := r.start(ctx, peer, o); err != nil {
 		return nil, err
 	}
-	clients, err := r.clients.Open(r.proxy.Address, load.Spec{Kind: atClient, Count: streams})
+	clients, err := r.clients.Open(r.proxy.Address, load.Spec{Kind: atClient, Count: streams, Copy: copied})
 	if err != nil {
 		return nil, err
 	}
@@ -111,11 +143,11 @@ func unprivileged() *Workload {
 			if os.Geteuid() != 0 {
 				return nil, errors.New("needs root, to run the proxy as root and as nobody")
 			}
-			root, err := streamBulk(ctx, b, peer, true, streams, peers.Options{})
+			root, err := streamBulk(ctx, b, peer, true, streams, 0, peers.Options{})
 			if err != nil {
 				return nil, fmt.Errorf("as root: %w", err)
 			}
-			noone, err := streamBulk(ctx, b, peer, true, streams, peers.Options{User: nobody()})
+			noone, err := streamBulk(ctx, b, peer, true, streams, 0, peers.Options{User: nobody()})
 			if err != nil {
 				return nil, fmt.Errorf("as nobody: %w", err)
 			}

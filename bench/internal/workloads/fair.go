@@ -54,7 +54,10 @@ func fairness() []*Workload {
 	many := of("bulk-32-among", "32 bulk streams among 1,000 ping-pongs",
 		pings+"32 that send without end.", pingPongs,
 		disturbance{load.Discard, load.Spec{Kind: load.Send, Count: 32}})
-	many.Checks = nil // no target: it shows how far one may go
+	many.Checks = []results.Check{ // they take all the CPUs there are, whoever the proxy is
+		{Figure: with, Against: []string{peers.HAProxy}, Limit: 0.5},
+		{Figure: with, Against: []string{peers.HAProxy}, Limit: 1, Worst: true},
+	}
 	return []*Workload{
 		of("slow-reader", "A slow reader among fast ones",
 			"p99 of 32 KB requests and responses over 64 connections, with and without a 65th that is sent to without end and takes 64 KB every 50 ms.",

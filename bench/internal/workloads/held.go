@@ -28,7 +28,7 @@ func idle() *Workload {
 		Peers: []string{peers.Rosproxy, peers.HAProxy, peers.Nginx, peers.Naive},
 		Units: [][2]string{{memoryPerConn, "B"}, {filesPerConn, ""}},
 		Checks: []results.Check{
-			{Figure: memoryPerConn, Limit: 512},
+			{Figure: memoryPerConn, Limit: 256},
 			{Figure: filesPerConn, Limit: 2.01},
 		},
 		Run: holdIdle,
@@ -234,10 +234,16 @@ func (r *rig) echo(i int, id byte) (*load.Group, error) {
 // candidates makes two masters, whose answers are 1 and 2, and the first the
 // only one that Consul knows of as such.
 func (r *rig) candidates(ctx context.Context, agent *consul.Agent) ([2]consul.Candidate, error) {
+	return r.candidatesOf(ctx, agent, load.Spec{Kind: load.Echo, Request: 64, Response: 64})
+}
+
+// candidatesOf makes two masters of any kind.
+func (r *rig) candidatesOf(ctx context.Context, agent *consul.Agent, s load.Spec) ([2]consul.Candidate, error) {
 	var c [2]consul.Candidate
 	errs := []error{agent.Forget(ctx)}
 	for i := range c {
-		g, err := r.echo(i, byte(i+1))
+		s.ID = byte(i + 1)
+		g, err := r.master(i, s)
 		if err != nil {
 			return c, err
 		}

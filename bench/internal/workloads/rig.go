@@ -119,6 +119,10 @@ type window struct {
 
 // measure lets the load warm up, and counts for a while what g does.
 func (r *rig) measure(ctx context.Context, g *load.Group) (window, error) {
+	return r.measureFor(ctx, g, r.bench.Measure)
+}
+
+func (r *rig) measureFor(ctx context.Context, g *load.Group, d time.Duration) (window, error) {
 	if err := sleep(ctx, r.bench.WarmUp); err != nil {
 		return window{}, err
 	}
@@ -134,7 +138,7 @@ func (r *rig) measure(ctx context.Context, g *load.Group) (window, error) {
 	if err != nil {
 		return window{}, err
 	}
-	if err := sleep(ctx, r.bench.Measure); err != nil {
+	if err := sleep(ctx, d); err != nil {
 		return window{}, err
 	}
 	after, err := r.proxy.CPU()

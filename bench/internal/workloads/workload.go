@@ -53,8 +53,9 @@ type Bench struct {
 	Rosproxy  map[string]string // by the peer's name: binaries of rosproxy; the first is called rosproxy
 	WarmUp    time.Duration
 	Measure   time.Duration
-	Elections int // in one run
-	Held      int // connections of the workloads that hold many
+	Elections int           // in one run
+	Held      int           // connections of the workloads that hold many
+	GiveBack  time.Duration // after which what many clients took is to be given back
 
 	// Of the workloads that are run once where others are run five times.
 	AllElections int           // in one run
@@ -75,7 +76,8 @@ func All() []*Workload {
 	all = append(all, exchanges()...)
 	all = append(all, connects())
 	all = append(all, fairness()...)
-	all = append(all, unprivileged(), idle(), cut(), storm())
+	all = append(all, unprivileged(), idle(), stuck(), cut(), storm())
+	all = append(all, fences()...)
 	all = append(all, elections()...)
 	all = append(all, labels()...)
 	return append(all, leaders()...)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -156,9 +158,7 @@ func TestKilledBackupLeavesTheLastOneWhole(t *testing.T) {
 	if status := command([]string{"backup", path, "--from", addr}); status != 0 {
 		t.Errorf("exit status of the next backup got %d; want 0", status)
 	}
-	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
-		t.Errorf("left behind: %v; want nothing", left)
-	}
+	wantAlone(t, path)
 }
 
 func TestVerifySaysHowFarABackupGoes(t *testing.T) {
@@ -172,4 +172,29 @@ func TestVerifySaysHowFarABackupGoes(t *testing.T) {
 	if _, failed := err.(*exec.ExitError); !failed || !strings.Contains(string(out), "no such file") {
 		t.Errorf("verify of an absent file got %s, %v; want exit status 1 and why", out, err)
 	}
+}
+
+// FuzzCopy: whatever a master sends, a backup of it can be restored, or there is none.
+func FuzzCopy(f *testing.F) {
+	for _, answer := range []string{"COPY 1 2 h\nc 1\nc 2\n", "COPY 1 0 h\n", "COPY 9 1 h\nc 1\nc 2\n", "ERR worker 2 is not master\n", "COPY 1 9000000000000 h\n"} {
+		f.Add([]byte(answer))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		in := bufio.NewReaderSize(bytes.NewReader(data), bufSize)
+		h, err := readCopyHead(in)
+		if err != nil {
+			return
+		}
+		log, err := readCopy(in, h)
+		if err != nil {
+			return
+		}
+		b, err := newBackup(point{History: h.history, Epoch: h.epoch, Records: h.count}, log, time.Now())
+		if err != nil {
+			return
+		}
+		if _, err := decodeBytes(encoded(t, b)); err != nil {
+			t.Fatalf("the backup of %q cannot be restored: %v", data, err)
+		}
+	})
 }

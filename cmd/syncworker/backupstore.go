@@ -107,11 +107,17 @@ func mayReplace(path string, b *backup) error {
 	return nil
 }
 
+// unfinished is where the backup at path is while it is written.
+func unfinished(path string) string {
+	dir, name := filepath.Split(path)
+	return dir + "." + name + ".unfinished"
+}
+
 // replaceFile writes b beside path, reads it again as a restore would, and renames
 // it. Its caller has the directory's lock, so that what an earlier writer left
 // there is nobody's.
 func replaceFile(path string, b *backup) (size int64, err error) {
-	f, err := os.OpenFile(path+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(unfinished(path), os.O_RDWR|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return 0, err
 	}

@@ -16,6 +16,15 @@ func writeOK(t *testing.T, path string, b *backup) {
 	}
 }
 
+// wantAlone wants nothing in the directory but the file.
+func wantAlone(t *testing.T, path string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside %s: got %v, error %v; want nothing", path, entries, err)
+	}
+}
+
 func TestReaderNeverSeesHalfABackup(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "red.backup")
 	const steps, each = 60, 200
@@ -47,9 +56,7 @@ func TestReaderNeverSeesHalfABackup(t *testing.T) {
 	}
 	close(done)
 	wg.Wait()
-	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
-		t.Errorf("left behind: %v; want nothing", left)
-	}
+	wantAlone(t, path)
 }
 
 // TestBackupDoesNotTakeThePlaceOfWhatIsWorthMore: of a newer one, of another
@@ -106,14 +113,12 @@ func TestBackupThatCannotBeReadOrWrittenIsSaid(t *testing.T) {
 func TestWhatAKilledWriterLeftIsTakenAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "red.backup")
 	writeOK(t, path, testBackup(t, 10))
-	if err := os.WriteFile(path+".tmp", bytes.Repeat([]byte("x"), 1<<20), 0o600); err != nil {
+	if err := os.WriteFile(unfinished(path), bytes.Repeat([]byte("x"), 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := readBackup(path); err != nil || b.Records != 10 {
 		t.Errorf("beside a half one got %v, %v; want the 10 records of before", b, err)
 	}
 	writeOK(t, path, testBackup(t, 20))
-	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
-		t.Errorf("left behind: %v; want nothing", left)
-	}
+	wantAlone(t, path)
 }

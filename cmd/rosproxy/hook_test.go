@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,8 +11,14 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/rs/zerolog"
+
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/events"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/hook"
+	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/drain/handover"
 )
 
 // scribbles is a file that commands of --on-failover write to, a line each.
@@ -125,4 +132,21 @@ echo "fds: $fds ignored: $((0x$ignored & 1<<12)) handover: $ROSPROXY_HANDOVER$NO
 func failOver(consul *consultest.Server, from, to *worker) {
 	consul.SetTags(from.name, asSlave, inGroup)
 	consul.SetTags(to.name, asMaster, inGroup)
+}
+
+// TestProcessThatDoesNotServeYetRunsNoCommand: it hears of failovers before it takes
+// over, as its predecessor does.
+func TestProcessThatDoesNotServeYetRunsNoCommand(t *testing.T) {
+	out := newScribbles(t)
+	runner := hook.New("echo $ROSPROXY_EVENT >>"+string(out), nil, zerolog.Nop())
+	upgrader := upgrade.NewUpgrader(upgrade.Config{})
+	successor := &instance{hook: runner, upgrader: upgrader, takeover: upgrade.NewTakeover(&handover.Predecessor{}, nil, zerolog.Nop())}
+	serving := &instance{hook: runner, upgrader: upgrader, takeover: upgrade.NewTakeover(nil, nil, zerolog.Nop())}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := serving.startHook(ctx)
+	successor.offerToHook(events.Event{Name: "lost"})
+	serving.offerToHook(events.Event{Name: "failover"}) // of the same label: it would come second
+	out.await(t, "failover")
+	cancel()
+	<-ended
 }

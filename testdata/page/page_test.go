@@ -184,6 +184,18 @@ func TestPageSaysThatTheInstanceIsGone(t *testing.T) {
 	b.mu.Unlock()
 }
 
+// TestDataCentresAreShown: one that is there, one that is not.
+func TestDataCentresAreShown(t *testing.T) {
+	t.Parallel()
+	consul := realconsul.StartDev(t)
+	i := start(t, "--consul-addr="+consul.Addr, "--consul-datacenter=dc1", "--consul-datacenter=dc2", "--listen=a=127.0.0.1:0")
+	b := open(t, i.admin, 1280, 900, "dark")
+	b.says("#datacenter-active", "None is known to be active, term 0")
+	b.says("#datacenter-list", "up dc1")
+	b.says("#datacenter-list", "not read dc2: ")
+	b.row("a", "no master")
+}
+
 // TestTextFromElsewhereIsText: Consul says what services are called.
 func TestTextFromElsewhereIsText(t *testing.T) {
 	t.Parallel()

@@ -106,7 +106,7 @@ function pills(list, all) {
   while (list.children.length > all.length) list.lastChild.remove();
   while (list.children.length < all.length) {
     const item = make('li');
-    item.append(make('span', 'pill'), make('span'));
+    item.append(make('span', 'pill'), ' ', make('span'));
     list.append(item);
   }
   all.forEach(([word, kind, text], i) => {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A link, outside of code: [text](target).
-var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+// A link, outside of code: [text](target); a picture may be one of HTML.
+var link = regexp.MustCompile(`(?:\]\(|\bsrc(?:set)?=")([^)"\s]+)[)"]`)
 
 func TestEveryRelativeLinkLeadsSomewhere(t *testing.T) {
 	checked := 0

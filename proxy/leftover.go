@@ -1,52 +1,99 @@
 package proxy
 
+import (
+	"slices"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
+)
+
 // scratchSize is the most that one read takes.
 const scratchSize = 64 << 10
 
 // leftover is what a destination did not take of one read.
 type leftover struct {
-	data []byte
-	off  int
+	data  []byte
+	off   int
+	place []byte // of scratchSize; nil: data is on the heap
 }
 
 func (l *leftover) unsent() []byte { return l.data[l.off:] }
 
-// leftoverClasses are the capacities kept, so that a slow reader pins what it
-// needs rather than a whole scratch buffer.
-var leftoverClasses = [...]int{4 << 10, 16 << 10, scratchSize}
+const (
+	// mostLeftovers of all loops together: clients that do not read must not
+	// fill the process's memory, however many they are. Where no place is free,
+	// nothing is read that the destination does not take (peekThrough).
+	mostLeftovers = 256
+	// fewestLeftovers of a loop, however many loops there are.
+	fewestLeftovers = 8
+	// warmLeftovers keep their memory while they are not in use.
+	warmLeftovers = 8
+)
 
-// idleLeftovers of each class a shard keeps for the next one.
-const idleLeftovers = 32
-
-// leftovers is one shard's pool.
+// leftovers is one loop's places for them. They are not on Go's heap: memory
+// that is not in use any more goes back to the system at once, not when the
+// collector gets to it, and a few bytes take a page, not a whole place.
 type leftovers struct {
-	idle [len(leftoverClasses)][]*leftover
+	most       int
+	opened     bool
+	memory     []byte
+	warm, cold []*leftover // not in use: with memory, and without
 }
 
-// keep copies b, which is not larger than scratchSize.
+func newLeftovers(loops int) leftovers {
+	return leftovers{most: max(mostLeftovers/loops, fewestLeftovers)}
+}
+
+// hasRoom reports whether a place is free.
+func (p *leftovers) hasRoom() bool {
+	if !p.opened {
+		p.open()
+	}
+	return len(p.warm)+len(p.cold) > 0
+}
+
+// open makes the places; there are none where the process may not have the addresses.
+func (p *leftovers) open() {
+	p.opened = true
+	var err error
+	if p.memory, err = sock.Map(p.most * scratchSize); err != nil {
+		return
+	}
+	for place := range slices.Chunk(p.memory, scratchSize) {
+		p.cold = append(p.cold, &leftover{place: place})
+	}
+}
+
+// keep copies b, which is not larger than scratchSize: to the heap when no place is free.
 func (p *leftovers) keep(b []byte) *leftover {
-	class := 0
-	for len(b) > leftoverClasses[class] {
-		class++
+	if !p.hasRoom() {
+		return &leftover{data: slices.Clone(b)}
 	}
-	var l *leftover
-	if last := len(p.idle[class]) - 1; last >= 0 {
-		l = p.idle[class][last]
-		p.idle[class] = p.idle[class][:last]
-	} else {
-		l = &leftover{data: make([]byte, leftoverClasses[class])}
+	from := &p.warm
+	if len(p.warm) == 0 {
+		from = &p.cold
 	}
-	l.off, l.data = 0, l.data[:copy(l.data[:cap(l.data)], b)]
+	last := len(*from) - 1
+	l := (*from)[last]
+	*from = (*from)[:last]
+	l.off, l.data = 0, l.place[:copy(l.place, b)]
 	return l
 }
 
 func (p *leftovers) give(l *leftover) {
-	for class, size := range leftoverClasses {
-		if cap(l.data) == size {
-			if len(p.idle[class]) < idleLeftovers {
-				p.idle[class] = append(p.idle[class], l)
-			}
-			return
-		}
+	switch {
+	case l.place == nil:
+	case len(p.warm) < warmLeftovers:
+		p.warm = append(p.warm, l)
+	default:
+		sock.Forget(l.place[:len(l.data)])
+		p.cold = append(p.cold, l)
 	}
+}
+
+// close gives the places back; nobody has one.
+func (p *leftovers) close() {
+	if len(p.memory) > 0 {
+		sock.Unmap(p.memory)
+	}
+	*p = leftovers{opened: true}
 }

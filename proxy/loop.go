@@ -78,7 +78,7 @@ type loop struct {
 
 func newLoop(g *shared, number, labels int) (*loop, error) {
 	l := &loop{
-		shared: g, number: number, releases: make([]releaseQueue, labels), now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards),
+		shared: g, number: number, releases: make([]releaseQueue, labels), now: g.clock.now(), scratch: make([]byte, scratchSize), pipes: newPipeCache(&g.pipes, g.config.Shards), leftovers: newLeftovers(g.config.Shards),
 		counters: make([]counters, labels), doubts: doubts{about: make([]bool, labels)},
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
@@ -93,6 +93,7 @@ func newLoop(g *shared, number, labels int) (*loop, error) {
 // close gives the loop's own descriptors back.
 func (l *loop) close() {
 	l.pipes.close()
+	l.leftovers.close()
 	l.poll.Close()
 }
 

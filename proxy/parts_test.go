@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
@@ -76,20 +80,62 @@ func TestAnEventForAnEarlierTenantOfASlotIsStale(t *testing.T) {
 	}
 }
 
-func TestLeftoversKeepWhatTheyAreGivenInTheSmallestClassThatFits(t *testing.T) {
-	var p leftovers
-	for _, n := range []int{1, 4 << 10, 4<<10 + 1, 16 << 10, 16<<10 + 1, scratchSize} {
-		b := bytes.Repeat([]byte{byte(n)}, n)
+// resident is how many bytes of memory, which begins a page, take any.
+func resident(t *testing.T, memory []byte) int {
+	t.Helper()
+	page := os.Getpagesize()
+	pages := make([]byte, (len(memory)+page-1)/page)
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&memory[0])), uintptr(len(memory)), uintptr(unsafe.Pointer(&pages[0]))); errno != 0 {
+		t.Fatalf("mincore: %v", errno)
+	}
+	n := 0
+	for _, p := range pages {
+		n += int(p&1) * page
+	}
+	return n
+}
+
+func TestLeftoversTakeTheMemoryTheyNeedAndGiveItBack(t *testing.T) {
+	p := newLeftovers(1)
+	defer p.close()
+	var all []*leftover
+	for i := range mostLeftovers {
+		n := []int{1, scratchSize/2 + 1, scratchSize}[i%3]
+		b := bytes.Repeat([]byte{byte(i)}, n)
 		l := p.keep(b)
 		if !bytes.Equal(l.unsent(), b) {
-			t.Errorf("%d bytes came back changed", n)
+			t.Fatalf("%d bytes came back changed", n)
 		}
-		if i := slices.IndexFunc(leftoverClasses[:], func(size int) bool { return size >= n }); cap(l.data) != leftoverClasses[i] {
-			t.Errorf("%d bytes are kept in %d; want %d", n, cap(l.data), leftoverClasses[i])
+		if got, most := resident(t, l.place), n+os.Getpagesize(); got > most {
+			t.Errorf("%d bytes take %d bytes of memory; want %d at most", n, got, most)
 		}
+		all = append(all, l)
+	}
+	if p.hasRoom() {
+		t.Errorf("after %d there is room for more", mostLeftovers)
+	}
+	if more := p.keep([]byte("more")); string(more.unsent()) != "more" {
+		t.Error("one more was not kept")
+	} else {
+		p.give(more)
+	}
+	for _, l := range all {
 		p.give(l)
-		if again := p.keep(b[:1]); n <= 4<<10 && again != l {
-			t.Errorf("a buffer for %d bytes was not used again", n)
+	}
+	if got, most := resident(t, p.memory), warmLeftovers*scratchSize; got > most {
+		t.Errorf("when none is in use they take %d bytes of memory; want %d at most", got, most)
+	}
+	last := p.warm[len(p.warm)-1]
+	if again := p.keep([]byte("x")); again != last {
+		t.Error("the place that has its memory was not used again")
+	}
+}
+
+func TestLeftoversOfManyLoopsTogetherAreBounded(t *testing.T) {
+	for loops := 1; loops <= 1024; loops *= 2 {
+		p := newLeftovers(loops)
+		if most := max(mostLeftovers, loops*fewestLeftovers); p.most*loops > most || p.most == 0 {
+			t.Errorf("%d loops: got %d places each; want some, and %d at most together", loops, p.most, most)
 		}
 	}
 }

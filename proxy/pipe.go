@@ -22,6 +22,9 @@ const (
 	smallPipePause = time.Second
 	// mostIdlePipes a shard keeps for the next stream.
 	mostIdlePipes = 32
+	// mostFullPipes of a shard stand full before streams that do not keep up:
+	// those that do want pipes too, and a full one is pipeSize of the kernel's memory.
+	mostFullPipes = 64
 )
 
 // pipe carries one direction of one connection, and only while it has bytes in it.
@@ -44,17 +47,31 @@ type pipeCache struct {
 	budget *pipeBudget
 	most   int // idle ones that are kept
 	idle   []*pipe
+	lent   int // those in use
+	plenty int // while fewer are in use there are enough
 }
 
 // newPipeCache makes one of so many shards' caches. What is idle in all of them
 // leaves half of the budget: a shard that has had many streams must not keep the
 // pipes from another, whose streams are now.
 func newPipeCache(b *pipeBudget, shards int) pipeCache {
-	return pipeCache{budget: b, most: int(min(mostIdlePipes, b.limit/2/int64(shards)))}
+	half := b.limit / 2 / int64(shards)
+	return pipeCache{budget: b, most: int(min(mostIdlePipes, half)), plenty: int(min(mostFullPipes, half))}
 }
+
+// areScarce reports whether no more than a destination takes at once should go into a pipe.
+func (c *pipeCache) areScarce() bool { return c.lent >= c.plenty }
 
 // take returns an empty pipe, or nil when the budget is spent or the kernel has none to give.
 func (c *pipeCache) take(now int64) *pipe {
+	p := c.takeAny(now)
+	if p != nil {
+		c.lent++
+	}
+	return p
+}
+
+func (c *pipeCache) takeAny(now int64) *pipe {
 	if last := len(c.idle) - 1; last >= 0 {
 		p := c.idle[last]
 		c.idle = c.idle[:last]
@@ -84,6 +101,7 @@ func (c *pipeCache) take(now int64) *pipe {
 // give takes p back from a stream. A pipe with bytes in it is closed, never
 // reused: they belong to a connection that is over.
 func (c *pipeCache) give(p *pipe) {
+	c.lent--
 	if p.held == 0 && len(c.idle) < c.most {
 		c.idle = append(c.idle, p)
 		return

@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"math"
 	"os"
 	"unsafe"
 
@@ -42,15 +43,25 @@ func NothingToRead(fd int) bool {
 }
 
 // Discard throws away up to limit bytes that wait in the receive queue of fd.
-func Discard(fd, limit int) {
-	for limit > 0 {
+func Discard(fd, limit int) { _ = discard(fd, nil, limit) }
+
+// Skip takes off the receive queue of fd what Peek has read into b, whose bytes
+// are worth nothing afterwards, and answers how many it has taken.
+func Skip(fd int, b []byte) (taken int) { return discard(fd, unsafe.SliceData(b), len(b)) }
+
+func discard(fd int, into *byte, limit int) (discarded int) {
+	for discarded < limit {
 		// MSG_TRUNC on a TCP socket drops the bytes without copying them (tcp(7)).
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, uintptr(limit), unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
-		if errno != 0 || n == 0 {
-			return
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(into)), uintptr(limit-discarded), unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
+		if errno == unix.EINTR {
+			continue
 		}
-		limit -= int(n)
+		if errno != 0 || n == 0 {
+			break
+		}
+		discarded += int(n)
 	}
+	return discarded
 }
 
 // Send writes b; fewer bytes than len(b), or ErrAgain, when the socket is full.
@@ -65,6 +76,21 @@ func Send(fd int, b []byte) (int, error) {
 			return 0, errno
 		}
 	}
+}
+
+// Room is about how many bytes the send queue of fd takes at the moment. Its
+// buffer has to hold the kernel's own of each segment too, which was a tenth
+// where it was measured (bytes spliced from loopback, Linux 6.18). Where the
+// kernel does not tell, it is any number.
+func Room(fd int) int {
+	var info [9]uint32 // SK_MEMINFO_VARS (linux/sock_diag.h)
+	const sndbuf, queued = 3, 5
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return math.MaxInt32
+	}
+	return (int(info[sndbuf]) - int(info[queued])) / 8 * 7
 }
 
 // Splice moves up to n bytes between a socket and a pipe. Never with

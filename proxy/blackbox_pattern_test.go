@@ -35,7 +35,8 @@ func (p *pattern) next(n int) []byte {
 // verify compares b with the stream, and moves on.
 func (p *pattern) verify(b []byte) error {
 	for len(b) > 0 {
-		at, want := p.at, p.next(len(b))
+		at := p.at
+		want := p.next(len(b))
 		if !bytes.Equal(b[:len(want)], want) {
 			i := 0
 			for b[i] == want[i] {

@@ -25,6 +25,7 @@ type Config struct {
 	HalfCloseTimeout time.Duration // one side has closed, and nothing goes in or out any more; 0: never
 	KeepAlive        time.Duration // idle time after which both peers are probed; 0: off
 	UserTimeout      time.Duration // no acknowledgement for so long: the peer is dead; 0: off
+	SocketBuffer     int           // bytes that each buffer of each socket is for, of which the kernel takes twice as many; 0: the kernel tunes them
 	Shards           int           // event loops; 0: GOMAXPROCS
 	LogConnections   bool          // log closed connections at info instead of debug
 

@@ -94,6 +94,26 @@ func TestGivenSocketIsServedAndGetsTheOptionsOfToday(t *testing.T) {
 	}
 }
 
+// TestGivenSocketGetsTheBuffersOfToday: a process before may have bounded them.
+func TestGivenSocketGetsTheBuffersOfToday(t *testing.T) {
+	const locked = unix.SOCK_SNDBUF_LOCK | unix.SOCK_RCVBUF_LOCK
+	for _, test := range []struct{ before, now, lock int }{
+		{0, 32 << 10, locked},
+		{32 << 10, 16 << 10, locked},
+		{32 << 10, 0, 0},
+	} {
+		f, _ := given(t, sock.Options{Buffer: test.before})
+		_, end := on(t, Listener{Address: "127.0.0.1:1", File: f}, Config{Shards: 1, SocketBuffer: test.now})
+		if got := option(t, f, unix.SOL_SOCKET, unix.SO_BUF_LOCK); got != test.lock {
+			t.Errorf("bounded to %d before, %d now: got lock %d; want %d", test.before, test.now, got, test.lock)
+		}
+		if got := option(t, f, unix.SOL_SOCKET, unix.SO_RCVBUF); test.now != 0 && got != 2*test.now {
+			t.Errorf("bounded to %d before, %d now: got a buffer of %d; want %d", test.before, test.now, got, 2*test.now)
+		}
+		end()
+	}
+}
+
 func TestGivenSocketOfAnotherKindIsRefused(t *testing.T) {
 	socket := func(domain, kind, protocol int) *os.File {
 		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)

@@ -35,7 +35,7 @@ func (g *shared) isEphemeral(port uint16) bool {
 
 // options are those of every socket.
 func (g *shared) options() sock.Options {
-	return sock.Options{KeepAlive: g.config.KeepAlive, UserTimeout: g.config.UserTimeout}
+	return sock.Options{KeepAlive: g.config.KeepAlive, UserTimeout: g.config.UserTimeout, Buffer: g.config.SocketBuffer}
 }
 
 // shortageWarnings are at least this far apart: a full proxy pauses and

@@ -7,6 +7,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestBothSidesHaveBoundedBuffers, of which the kernel makes twice the size.
+func TestBothSidesHaveBoundedBuffers(t *testing.T) {
+	const n = 32 << 10
+	p, address := running(t, Config{Shards: 1, SocketBuffer: n}, echo(t))
+	roundTrip(t, dialed(t, address), []byte("x"))
+	onShard(p, 0, func(s *shard) {
+		s.conns.all(func(c *conn) {
+			for which, name := range []string{"client", "master"} {
+				for option, of := range map[int]string{unix.SO_SNDBUF: "send", unix.SO_RCVBUF: "receive"} {
+					if got, err := unix.GetsockoptInt(int(c.sides[which].fd), unix.SOL_SOCKET, option); err != nil || got != 2*n {
+						t.Errorf("%s side, %s buffer: got %d, %v; want %d", name, of, got, err, 2*n)
+					}
+				}
+			}
+		})
+	})
+}
+
 func TestBothSidesHaveTheSocketOptions(t *testing.T) {
 	p, address := running(t, Config{Shards: 1, KeepAlive: 61 * time.Second, UserTimeout: 33 * time.Second}, echo(t))
 	roundTrip(t, dialed(t, address), []byte("x"))

@@ -76,6 +76,9 @@ func prepareAdopted(fd int, o Options) error {
 			return fmt.Errorf("unset TCP keepalive: %w", err)
 		}
 	}
+	if o.Buffer == 0 {
+		_ = setOption(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0) // since Linux 5.14
+	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0); err != nil {
 		return fmt.Errorf("unset TCP_USER_TIMEOUT: %w", err)
 	}

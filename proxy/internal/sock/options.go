@@ -13,6 +13,7 @@ import (
 type Options struct {
 	KeepAlive   time.Duration // 0: off
 	UserTimeout time.Duration // how long an idle peer may leave probes unanswered; 0: three times KeepAlive
+	Buffer      int           // bytes that the socket's buffers are for, each; 0: the kernel tunes them
 }
 
 // An idle peer has several probes to answer, so that a few that are lost end
@@ -51,6 +52,22 @@ func (o Options) applyFirst(fd int) error {
 	// Urgent data is part of the stream to us: what comes in is passed on.
 	if err := setOption(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
 		return fmt.Errorf("set SO_OOBINLINE: %w", err)
+	}
+	return o.boundBuffers(fd)
+}
+
+// boundBuffers must come before the handshake, which agrees on how large a
+// window can be. The kernel takes twice as much for each, since its own of each
+// segment counts too, and no more than net.core.rmem_max and wmem_max.
+func (o Options) boundBuffers(fd int) error {
+	if o.Buffer == 0 {
+		return nil
+	}
+	if err := errors.Join(
+		setOption(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, o.Buffer),
+		setOption(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, o.Buffer),
+	); err != nil {
+		return fmt.Errorf("set the size of the socket's buffers: %w", err)
 	}
 	return nil
 }

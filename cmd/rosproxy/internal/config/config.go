@@ -59,6 +59,8 @@ const (
 	manyAsked    = 80 // questions; an agent takes two connections of each, and some to spare, up to 200 from one host
 	maxConns     = 16 << 20
 	maxKeepAlive = 32767 * time.Second // the kernel's MAX_TCP_KEEPIDLE
+
+	minSocketBuffer, maxSocketBuffer = 4 << 10, 1 << 30
 )
 
 // SettingsOf are those of the label of l, its own or those of all.
@@ -150,7 +152,8 @@ func loadConnections(s settings, c *Config) error {
 			return err
 		}
 	}
-	return nil
+	p.SocketBuffer, err = parseSocketBuffer(s)
+	return err
 }
 
 // loadSettings reads what a listener may have of its own of the data plane's settings.

@@ -156,6 +156,7 @@ keepalive: 7s
 user-timeout: 7s
 datacenter-key: app/active
 remote-master: hold
+socket-buffer: 65536
 shards: 7
 admin-listen: unix:/run/a
 admin-token-file: ` + token + `

@@ -75,6 +75,7 @@ type grammar struct {
 	HalfCloseTimeout string   `default:"1m" placeholder:"D" help:"Longest time with one side closed and no byte in or out; 0: no limit (${default})."`
 	Keepalive        string   `default:"1m" placeholder:"D" help:"Idle time after which both peers are probed; 0: off (${default})."`
 	UserTimeout      string   `default:"30s" placeholder:"D" help:"A peer that acknowledges nothing for so long is dead; 0: off (${default})."`
+	SocketBuffer     string   `default:"0" placeholder:"N" help:"Bytes for each of the two buffers of each socket, 4096 or more; 0: the kernel tunes them (${default})."`
 	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
 	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
 	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`
@@ -159,9 +160,10 @@ func parseWith(grammar any, args, env []string, out io.Writer, more ...kong.Opti
 
 // The names that are used apart from their values.
 const (
-	flagConfig    = "config"
-	flagListen    = "listen"
-	tagOfListener = "listener" // of a flag in the grammar
+	flagConfig       = "config"
+	flagSocketBuffer = "socket-buffer"
+	flagListen       = "listen"
+	tagOfListener    = "listener" // of a flag in the grammar
 )
 
 // checkValues finds flags that have swallowed the next one.

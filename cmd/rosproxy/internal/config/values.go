@@ -54,6 +54,15 @@ func parseCount(s settings, flag string, least, most int) (int, error) {
 	return n, nil
 }
 
+// parseSocketBuffer reads a size that is not too small for the kernel, or 0.
+func parseSocketBuffer(s settings) (int, error) {
+	least := minSocketBuffer
+	if v, ok := s.one(flagSocketBuffer); ok && v.text == "0" {
+		least = 0
+	}
+	return parseCount(s, flagSocketBuffer, least, maxSocketBuffer)
+}
+
 // parseChoice reads one of a few words. A flag without a value is empty.
 func parseChoice(s settings, flag string, words ...string) (string, error) {
 	v, ok := s.one(flag)

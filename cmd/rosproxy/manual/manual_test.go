@@ -113,6 +113,7 @@ var completions = []struct {
 	{"flag without a value", []string{"rosproxy", "drain", "--wait", "--ti"}, []string{"--timeout"}, nil},
 	{"the same flag with one", []string{"rosproxy", "pause", "--wait", ""}, nil, []string{"--settle"}},
 	{"file", []string{"rosproxy", "check", "--config", "/etc/host"}, []string{"host.conf", "hosts"}, []string{"passwd"}},
+	{"word of an argument", []string{"rosproxy", "datacenter", "act"}, []string{"activate"}, []string{"--admin"}},
 	{"command of pause", []string{"rosproxy", "pause", "--", "nsent"}, []string{"nsenter"}, []string{"--wait"}},
 }
 

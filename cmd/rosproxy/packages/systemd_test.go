@@ -240,3 +240,26 @@ func TestDropInForPrivilegedPortsWorks(t *testing.T) {
 	}
 	c.Close()
 }
+
+// When the process that has handed over is gone, the one that took over is
+// systemd's own child.
+func TestKilledProcessIsRestartedAfterAReload(t *testing.T) {
+	s := installedService(t)
+	s.start()
+	old := s.mainPID()
+	s.run("systemctl", "reload", "rosproxy.service")
+	eventually(t, "the old process is gone", func() bool { return !s.runs(old) })
+	main := s.mainPID()
+	s.signal(main, "KILL")
+	s.expect("NRestarts", "1")
+	if !strings.Contains(s.journal(), "status=9/KILL") { // and not the watchdog
+		t.Error("systemd did not notice the end of the process itself")
+	}
+	s.expect("ActiveState", "active")
+	s.connect().isAlive()
+}
+
+func (s *service) runs(pid int) bool {
+	_, err := s.try("test", "-e", fmt.Sprintf("/proc/%d", pid))
+	return err == nil
+}

@@ -210,10 +210,11 @@ func median(sorted []time.Duration) time.Duration { return sorted[len(sorted)/2]
 func TestDataCentreThatIsCutOff(t *testing.T) {
 	t.Parallel()
 	s := newSites(t, nil, nil)
-	here, there := s.dc1.open(s.dc1.one), s.dc2.open(s.dc1.one)
+	s.dc1.open(s.dc1.one)
+	there := s.dc2.open(s.dc1.one)
 	before := s.dc1.failovers(20)
 	there.Close()
-	here, there = s.dc1.open(s.dc1.one), s.dc2.open(s.dc1.one)
+	here, there := s.dc1.open(s.dc1.one), s.dc2.open(s.dc1.one)
 
 	s.dc2.host.unplug()
 	cutOff(t, there)

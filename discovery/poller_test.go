@@ -247,7 +247,7 @@ func TestLongPollMayTakeASixteenthMoreThanItsWait(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	c := quick(s.URL)
-	c.Wait = wait
+	c.Wait, c.VerifyTimeout = wait, testTimeout
 	r := start(t, c)
 	for range 2 { // each of which would have been an error
 		polled := polls.Load()

@@ -132,26 +132,25 @@ func TestHoldTimeCountsFromTheEndOfAPause(t *testing.T) {
 
 // TestClientsOfAPauseGoToTheMasterOfAReadThatBeganAfterItsEnd, whatever ends it.
 func TestClientsOfAPauseGoToTheMasterOfAReadThatBeganAfterItsEnd(t *testing.T) {
-	for name, c := range map[string]struct {
-		lasts time.Duration
-		end   func(*relay, netip.AddrPort)
-	}{
-		"resumed":        {time.Minute, func(r *relay, _ netip.AddrPort) { r.resume() }},
-		"over":           {50 * time.Millisecond, func(*relay, netip.AddrPort) {}},
-		"another master": {time.Minute, func(r *relay, next netip.AddrPort) { r.set(next) }},
+	for name, end := range map[string]func(*relay, netip.AddrPort){
+		"resumed": func(r *relay, _ netip.AddrPort) { r.resume() },
+		"over": func(r *relay, _ netip.AddrPort) {
+			if _, err := r.Pause("default", proxy.PauseOrder{By: "op", For: 50 * time.Millisecond}); err != nil {
+				r.t.Fatal(err)
+			}
+		},
+		"another master": func(r *relay, next netip.AddrPort) { r.set(next) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
 			r, asked := confirmed(t, config())
 			m, next := newMaster(t, echo), newMaster(t, echo)
 			r.set(m.addr)
-			if _, err := r.Pause("default", proxy.PauseOrder{By: "op", For: c.lasts}); err != nil {
-				t.Fatal(err)
-			}
+			r.pause(0)
 			held := r.holds(2)
 			began := asked.Load()
 			before := bootTime(t)
-			c.end(r, next.addr)
+			end(r, next.addr)
 			waitUntil(t, "the end of the pause", func() bool { return r.state().Unconfirmed })
 			waitUntil(t, "a read asked for", func() bool { return asked.Load() > began })
 			r.Confirm("default", before)

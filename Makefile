@@ -59,7 +59,7 @@ test: balancers patroni prometheus packaging chromium lint bin/consul build ## e
 	cd testdata/page && $(GO) test ./...
 	$(MAKE) --no-print-directory fuzz-smoke
 
-test-systemd: packaging bin/consul ## the packages installed, upgraded and removed, and the service under the real systemd
+test-systemd: packaging bin/debian.tar bin/consul ## the packages installed, upgraded and removed, and the service under the real systemd
 	$(GO) test -count=1 ./cmd/rosproxy/manual ./cmd/rosproxy/packages
 
 demo: build ## the main job, watched: election, failover, rejoin, upgrade
@@ -92,7 +92,7 @@ PACKAGING := /usr/bin/mandoc=mandoc /usr/bin/zsh=zsh /usr/bin/fish=fish /usr/bin
 # Nothing of this starts: in runlevel 1 the packages start no services (invoke-rc.d), and with
 # create_main_cluster = false, which is there only for as long as it takes, PostgreSQL gets no cluster.
 NO_CLUSTER := /etc/postgresql-common/createcluster.d/rosproxy.conf
-APT_INSTALL := apt-get install -y -q --no-install-recommends
+APT_INSTALL := apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120
 install-absent = @missing=; for b in $(1); do ls $${b%%=*} >/dev/null 2>&1 || missing="$$missing $${b\#\#*=}"; done; \
   [ -n "$$missing" ] || exit 0; \
   if [ "$$(id -u)" != 0 ]; then echo "missing, and only root can install them:$$missing"; exit 1; fi; \
@@ -115,7 +115,8 @@ prometheus: ## Prometheus and promtool from Debian's package, for the tests: onl
 packaging: ## what the tests of packages, manual page and completions run, and a small Debian to boot: only what is absent
 	$(if $(filter 0,$(shell id -u)),$(call install-absent,$(PACKAGING)))
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --pid --net --fork true; then $(MAKE) --no-print-directory bin/debian.tar; \
-	  else echo "packages are neither installed nor booted here: that takes root and namespaces"; fi
+	  else echo "packages are neither installed nor booted here: that takes root and namespaces"; fi || \
+	  echo "packages are neither installed nor booted here: there is no small Debian, as said above"
 
 # From the mirror that apt uses on this machine.
 bin/debian.tar:

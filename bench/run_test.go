@@ -236,7 +236,7 @@ func TestRunsOfRosproxyGiveEveryFigure(t *testing.T) {
 			return consul.StartDev(ctx, path, dir)
 		}),
 	}
-	chosen, err := settings{workload: "stuck,fence"}.chosen()
+	chosen, err := settings{workload: "stuck,stuck-bounded,fence"}.chosen()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,9 @@ type Options struct {
 	// rosproxy Consul's HTTP API, for HAProxy its DNS.
 	Consul, ConsulDNS string
 
+	// Of rosproxy alone: bytes for each buffer of a connection; 0: the kernel sizes them.
+	SocketBuffer int
+
 	// Of rosproxy alone, with Consul.
 	Labels    []string // a listener for each, from a configuration file; none: one for default
 	Service   string   // that has the labels
@@ -207,8 +210,12 @@ const firstPort, lastPort = 20000, 30000
 
 // freeAddress finds a loopback address that nobody listens on.
 func freeAddress(from uint16) (netip.AddrPort, error) {
+	ip, err := address()
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
 	for port := from; port <= lastPort; port++ {
-		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+		at := netip.AddrPortFrom(ip, port)
 		l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue

@@ -1,8 +1,11 @@
 package peers
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -54,6 +57,41 @@ func TestRoutesDoNotTakeWhatIsTaken(t *testing.T) {
 		}
 		seen[r.at] = true
 	}
+}
+
+// Two processes at one address would share their clients by SO_REUSEPORT.
+func TestProcessesThatMeasureAtOnceHaveAddressesOfTheirOwn(t *testing.T) {
+	own, err := Place()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Place(); again != own || err != nil {
+		t.Errorf("place, asked for again: got %d, %v; want %d still", again, err, own)
+	}
+	c := exec.Command(os.Args[0], "-test.run", "^TestPlaceOfAnotherProcess$", "-test.v")
+	c.Env = append(os.Environ(), "PLACE_OF_ANOTHER=1")
+	said, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("another process: %v: %s", err, said)
+	}
+	at, err := address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(said), "address 127.0.0.") || strings.Contains(string(said), "address "+at.String()+"\n") {
+		t.Errorf("another process says %q; want an address that is not %s", said, at)
+	}
+}
+
+func TestPlaceOfAnotherProcess(t *testing.T) {
+	if os.Getenv("PLACE_OF_ANOTHER") == "" {
+		t.Skip("it is the other process of the test above")
+	}
+	at, err := address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("address", at)
 }
 
 func TestUnknownPeerIsNamed(t *testing.T) {

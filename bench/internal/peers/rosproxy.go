@@ -2,6 +2,7 @@ package peers
 
 import (
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/rosproxy/rosproxy/bench/internal/proc"
@@ -24,6 +25,9 @@ func startRosproxy(o Options, routes []route) (*Proxy, error) {
 		if o.Consul == "" {
 			args = append(args, "--static-master", r.name+"="+r.to)
 		}
+	}
+	if o.SocketBuffer > 0 {
+		args = append(args, "--socket-buffer", strconv.Itoa(o.SocketBuffer))
 	}
 	if o.Consul != "" {
 		args = append(args, "--consul-addr", o.Consul)

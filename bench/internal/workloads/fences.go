@@ -20,11 +20,11 @@ const (
 type burden struct {
 	master  load.Kind
 	clients load.Spec // Count 0: as many as are held
-	within  time.Duration
 
-	// begin begins what is under way when the failover comes, up to within
-	// later; end returns when it is over. None: the clients are enough.
-	begin func(ctx context.Context, p *peers.Proxy) (end func() error)
+	// begin begins what is under way when the failover comes, after some time and
+	// up to within later; end returns when it is over. None: the clients are burden enough.
+	after, within time.Duration
+	begin         func(ctx context.Context, p *peers.Proxy) (end func() error)
 }
 
 // fences are failovers that come while there is much else to do.
@@ -44,21 +44,23 @@ func fences() []*Workload {
 		}
 	}
 	held := load.Spec{Kind: load.Hold, Request: 64, Response: 64}
+	closing := load.Spec{Kind: load.Exchange, Request: 64, Response: 64, Rate: 1000} // who ends when the other side has
 	return []*Workload{
 		of("fence-bulk", "Failover while 64 bulk streams run", "64 clients send without end.",
 			burden{master: load.Discard, clients: load.Spec{Kind: load.Send, Count: 64}}),
 		of("fence-listed", "Failover while 8,000 connections are listed", "`GET /connections` is asked without end.",
-			burden{load.Echo, held, 50 * time.Millisecond, listAll}),
+			burden{load.Echo, held, 0, 50 * time.Millisecond, listAll}),
 		of("fence-killed", "Failover while 8,000 connections are killed", "`DELETE /connections` is under way: what it has not reset yet the failover cuts.",
-			burden{load.Echo, held, 20 * time.Millisecond, killAll}),
+			burden{load.Echo, held, 0, 150 * time.Millisecond, killAll}),
 		of("fence-drained", "Failover while 8,000 connections are drained",
-			"A drain with a deadline of a second ends them one by one, by FIN: what it has not ended yet the failover cuts.",
-			burden{load.Echo, held, drainTime, drainAll}),
+			"They make 1,000 round trips a second together. A drain ends them one by one, by FIN, in the last 300 ms before its deadline: what it has not ended yet the failover cuts.",
+			burden{load.Echo, closing, drainTime - drainTime/5, drainTime / 5, drainAll}),
 	}
 }
 
-// drainTime is the deadline of the drain that a failover comes into.
-const drainTime = time.Second
+// drainTime is the deadline of the drain that a failover comes into; connections
+// are ended in the last fifth before it.
+const drainTime = 1500 * time.Millisecond
 
 func listAll(ctx context.Context, p *peers.Proxy) (end func() error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -162,7 +164,7 @@ func (r *rig) failUnder(ctx context.Context, u burden, e election) (*peers.Failo
 	if u.begin != nil {
 		end = u.begin(ctx, r.proxy)
 	}
-	if err := sleep(ctx, time.Duration(rand.Int64N(int64(u.within)+1))); err != nil {
+	if err := sleep(ctx, u.after+time.Duration(rand.Int64N(int64(u.within)+1))); err != nil {
 		return nil, err
 	}
 	if _, _, err := e.write(ctx); err != nil {

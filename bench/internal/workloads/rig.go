@@ -26,6 +26,10 @@ type rig struct {
 
 // newRig starts the load workers.
 func (b *Bench) newRig(ctx context.Context) (*rig, error) {
+	var err error
+	if b.place, err = peers.Place(); err != nil {
+		return nil, err
+	}
 	b.rigs++
 	r := &rig{bench: b, number: b.rigs, dir: filepath.Join(b.Dir, fmt.Sprint(b.rigs))}
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
@@ -63,12 +67,13 @@ func (r *rig) close() {
 	_ = os.RemoveAll(r.dir)
 }
 
-// masterAddress is one that no earlier run has used, so that what its
-// connections have left in TIME_WAIT takes no port from this one. The port is
+// masterAddress is one that no earlier run has used, nor any other process that
+// measures here, so that what its connections have left in TIME_WAIT takes no
+// port from this one. The port is
 // that of sync workers, and like that of any server below those for clients.
 func (r *rig) masterAddress(i int) string {
 	n := mastersOfARun*r.number + i
-	return fmt.Sprintf("127.%d.%d.%d:7800", 1+n/62500, n/250%250, 2+n%250)
+	return fmt.Sprintf("127.%d.%d.%d:7800", 1+r.bench.place, n/250%250, 2+n%250)
 }
 
 // mastersOfARun is the most that a run has.

@@ -66,7 +66,8 @@ type Bench struct {
 	Server  func(context.Context) (*consul.Agent, error) // one server, as in production
 	Cluster func(context.Context) (*consul.Agent, error) // a client agent of three servers
 
-	rigs int
+	rigs  int
+	place int // among the processes that measure here
 }
 
 // All are the workloads, in the order in which they run.
@@ -76,7 +77,9 @@ func All() []*Workload {
 	all = append(all, exchanges()...)
 	all = append(all, connects())
 	all = append(all, fairness()...)
-	all = append(all, unprivileged(), idle(), stuck(), cut(), storm())
+	all = append(all, unprivileged(), idle())
+	all = append(all, stuck()...)
+	all = append(all, cut(), storm())
 	all = append(all, fences()...)
 	all = append(all, elections()...)
 	all = append(all, labels()...)

@@ -86,7 +86,7 @@ sleep 1 # so that it has been up, and answered, for a second
 exec 4<>/dev/tcp/127.0.0.1/7800
 read -r -t 20 line <&4
 kill -USR2 $(cat pid)
-` + upgraded,
+` + upgraded + "eventually test -S /run/rosproxy/rosproxy-$(cat pid).sock",
 	}, {
 		document: Operations, begins: "rosproxy status", before: proxied,
 	}, {

@@ -56,7 +56,7 @@ func TestReloadKeepsLiveConnections(t *testing.T) {
 	s.configure(strings.Replace(configured, "drain-timeout: 3s", "drain-timeout: 5m", 1))
 	s.start()
 	old := s.connect()
-	for range 5 {
+	for range 3 {
 		before := s.mainPID()
 		s.run("systemctl", "reload", "rosproxy.service")
 		if after := s.mainPID(); after == before {

@@ -27,7 +27,7 @@ type Activation struct {
 	Force  bool   // goes on without data centres that cannot be read, and reports that stay behind
 	By     string // who does it; another one for each activation
 
-	Timeout time.Duration        // for the reports; 0: the longest TTL of them, and 10s
+	Timeout time.Duration        // for all of it, but for entries that are being written; 0: for the reports the longest TTL of them, and 10s
 	Tell    func(string)         // is told of each step when it is done, or begins and may take long; nil: nobody is
 	Waiting func([]ReportBehind) // is told of those that are waited for, whenever they have been read; nil: nobody is
 }
@@ -74,7 +74,8 @@ func (e *BehindError) Error() string {
 
 // Activated is what an activation has done.
 type Activated struct {
-	Changed    bool     // something was written
+	Changed    bool     // something was written, or it is not known whether
+	Nobody     bool     // it has failed after it began to write that nobody is active: clients may be held everywhere
 	Unverified []string // what is not known since it was forced, for people
 }
 
@@ -106,7 +107,7 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 		state: datacenter.Activation{Datacenters: a.Datacenters, Target: a.Target, Force: a.Force, By: a.By},
 	}
 	err = w.run(ctx)
-	return Activated{Changed: w.wrote, Unverified: w.unverified}, err
+	return Activated{Changed: w.wrote, Nobody: err != nil && w.wrote && w.state.PassesNobody(), Unverified: w.unverified}, err
 }
 
 // activation is the state of an Activate: it does the I/O that datacenter.Activation asks for.
@@ -117,6 +118,7 @@ type activation struct {
 
 	began      time.Duration // since boot
 	longest    time.Duration // TTL of the reports
+	entered    bool          // there was an entry before
 	wrote      bool
 	unverified []string
 }
@@ -160,7 +162,6 @@ func (w *activation) do(ctx context.Context, step datacenter.Step) error {
 		if err != nil {
 			return fmt.Errorf("write the entry in data centre %s: %w", step.Datacenter, err)
 		}
-		w.wrote = true
 		w.tell("%s: %s", step.Datacenter, describeEntry(step.Entry))
 		w.state.Written(modify)
 		return nil

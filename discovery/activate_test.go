@@ -254,7 +254,7 @@ func TestActivation(t *testing.T) {
 		},
 		"an entry that somebody changes meanwhile": func(s *stage) {
 			s.must(s.activation(dc1))
-			for n, text := range []string{dc1 + ": dc1 is active", dc1 + ": nobody", "all reports"} {
+			for n, text := range []string{dc1 + ": dc1 is active", dc1 + ": nobody", "no instance reports"} {
 				a, e := s.activation(dc2), datacenter.Entry{Active: dc1, Term: uint64(100 * (n + 1))}
 				a.Tell = func(what string) {
 					if strings.HasPrefix(what, text) {
@@ -423,4 +423,59 @@ func TestForcedActivationEndsWhenTheDataCentreIsBack(t *testing.T) {
 		t.Errorf("got %+v", out)
 	}
 	s.wantIn(dc2, dc2, 11, dc1)
+}
+
+// TestActivationTakesNoLongerThanItsTimeout: whatever a data centre does not answer.
+func TestActivationTakesNoLongerThanItsTimeout(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, realconsul.StartPair(t))
+	s.must(s.activation(dc1))
+	stop := s.keepReporting(dc2, "p1", 3)
+	defer stop()
+	s.pair.DC1.Freeze()
+	within := func(what string, a Activation) (Activated, error) {
+		s.Helper()
+		a.Timeout = 500 * time.Millisecond
+		began := time.Now()
+		out, err := Activate(s.Context(), a)
+		if took := time.Since(began); took > activateAsk-500*time.Millisecond { // as long as it would ask without a time-out
+			s.Errorf("%s: took %v; want it bounded by %v", what, took, a.Timeout)
+		}
+		return out, err
+	}
+	if out, err := within("without --force", s.activation(dc2)); err == nil || out.Changed || out.Nobody {
+		s.Errorf("got %+v, %v; want it refused", out, err)
+	}
+	s.wantIn(dc2, dc1, 3)
+	out, err := within("with --force", s.forced(dc2))
+	if err != nil || len(out.Unverified) != 3 {
+		s.Errorf("got %v, %q; want dc1, its leases and the report named as not verified", err, out.Unverified)
+	}
+	s.wantIn(dc2, dc2, 6, dc1)
+}
+
+// TestActivationSaysWhetherAnybodyReports: a wrong prefix would look as if all had obeyed.
+func TestActivationSaysWhetherAnybodyReports(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, realconsul.StartPair(t))
+	const nobody = "there was none to wait for"
+	s.must(s.activation(dc1))
+	if all := strings.Join(s.told, "\n"); strings.Contains(all, nobody) {
+		s.Errorf("got %s; want no word of it where there was no entry to be reported", all)
+	}
+	s.must(s.activation(dc2))
+	if all := strings.Join(s.told, "\n"); !strings.Contains(all, "no instance reports below "+s.reports) || !strings.Contains(all, nobody) {
+		s.Errorf("got %s; want that nobody reports", all)
+	}
+	for _, c := range []struct {
+		term   uint64
+		target string
+	}{{8, dc1}, {3, dc2}} { // obeyed; dead, and taken away
+		s.told = nil
+		s.report(dc2, "p1", c.term)
+		s.must(s.activation(c.target))
+		if all := strings.Join(s.told, "\n"); strings.Contains(all, nobody) || !strings.Contains(all, "all reports in") {
+			s.Errorf("got %s; want that reports were waited for", all)
+		}
+	}
 }

@@ -18,6 +18,43 @@ import (
 // leader. After it, a data centre cannot be read.
 const activateAsk = 5 * time.Second
 
+// activateFinish is for how long an entry may be written, or the reports be read,
+// though the time-out has passed: who stops there leaves clients held everywhere.
+const activateFinish = time.Second
+
+// patience is for how long what fails is tried again now.
+func (w *activation) patience() time.Duration {
+	if w.Timeout == 0 {
+		return activateAsk
+	}
+	return min(activateAsk, max(w.began+w.Timeout-sinceBoot(), activateFinish))
+}
+
+// waitsUntil is when the time-out ends what is waited for, since boot; 0: there is
+// none. By force it goes on afterwards, and has to have time for that.
+func (w *activation) waitsUntil() time.Duration {
+	switch {
+	case w.Timeout == 0:
+		return 0
+	case w.Force:
+		return w.began + w.Timeout - w.reserve()
+	}
+	return w.began + w.Timeout
+}
+
+// reserve is what is left of the time-out for what comes after the waiting.
+func (w *activation) reserve() time.Duration { return min(w.Timeout/4, 2*fenceAsk) }
+
+// surveyFor is for how long a data centre may not answer before it cannot be read.
+// The other half of the time-out is for the reports: clients must not be cut when there
+// is no time left to wait for them.
+func (w *activation) surveyFor() time.Duration {
+	if w.Timeout == 0 {
+		return activateAsk
+	}
+	return min(activateAsk, w.Timeout/2)
+}
+
 // survey reads the entries in all data centres, and then the reports. It fails where
 // the token does not suffice: that is no data centre that is down.
 func (w *activation) survey(ctx context.Context) (map[string]datacenter.Found, error) {
@@ -27,6 +64,8 @@ func (w *activation) survey(ctx context.Context) (map[string]datacenter.Found, e
 	var asking sync.WaitGroup
 	for i, dc := range w.Datacenters {
 		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, w.surveyFor())
+			defer cancel()
 			f, longest, err := w.look(ctx, dc)
 			mu.Lock()
 			defer mu.Unlock()
@@ -49,10 +88,25 @@ func (w *activation) survey(ctx context.Context) (map[string]datacenter.Found, e
 		case f.Garbled != "":
 			w.tell("%s: the entry cannot be understood: %s", dc, f.Garbled)
 		default:
+			w.entered = w.entered || f.Entry.Term > 0
 			w.tell("%s: %s", dc, describeEntry(f.Entry))
 		}
 	}
-	return found, errors.Join(errs...)
+	return found, joined(errs)
+}
+
+// joined is errs in one line; nil: there is none.
+func joined(errs []error) error {
+	var all error
+	for _, err := range errs {
+		switch {
+		case all == nil:
+			all = err
+		case err != nil:
+			all = fmt.Errorf("%w; %w", all, err)
+		}
+	}
+	return all
 }
 
 // look reads the entry and the reports in one data centre. longest is the longest TTL
@@ -79,7 +133,7 @@ func (w *activation) look(ctx context.Context, dc string) (f datacenter.Found, l
 
 // list lists the reports below prefix in dc.
 func (w *activation) list(ctx context.Context, dc, prefix string) (list, error) {
-	all, err := tryAll(ctx, w.agents, activateAsk, func(ctx context.Context, a *agent) (list, error) {
+	all, err := tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (list, error) {
 		return a.listKeys(ctx, dc, prefix+"/", fenceAsk)
 	})
 	if err != nil {
@@ -102,7 +156,7 @@ func (w *activation) readEntry(ctx context.Context, dc string) (datacenter.Found
 }
 
 func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error) {
-	return tryAll(ctx, w.agents, activateAsk, func(ctx context.Context, a *agent) (*api.KVPair, error) {
+	return tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (*api.KVPair, error) {
 		return a.readKey(ctx, dc, w.Key, fenceAsk)
 	})
 }
@@ -112,19 +166,27 @@ func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error
 // which the same was sent; what is there tells who wrote it.
 func (w *activation) write(ctx context.Context, step datacenter.Step) (modify uint64, err error) {
 	value := step.Entry.Encode()
-	for ends := sinceBoot() + activateAsk; ; sleep(ctx, fencePause) {
+	for ends := sinceBoot() + w.patience(); ; sleep(ctx, fencePause) {
 		_, failed := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
 			return a.putKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
 		})
 		pair, err := w.readKey(ctx, step.Datacenter)
 		switch {
 		case err != nil:
+			w.wrote = true // perhaps
 			return 0, fmt.Errorf("it is not known whether it was written: %w", err)
 		case pair != nil && bytes.Equal(pair.Value, value):
+			w.wrote = true
 			return pair.ModifyIndex, nil
 		case pair == nil && step.CAS != 0, pair != nil && pair.ModifyIndex != step.CAS:
 			return 0, errors.New("it was changed meanwhile: another activation is under way")
-		case failed != nil && (sinceBoot() >= ends || isDenial(failed)):
+		case failed != nil && isDenial(failed):
+			return 0, failed
+		case sinceBoot() >= ends:
+			w.wrote = true // it may come yet
+			if failed == nil {
+				failed = errors.New("it is not written, and nothing says why")
+			}
 			return 0, failed
 		case ctx.Err() != nil:
 			return 0, context.Cause(ctx)
@@ -138,15 +200,24 @@ func isDenial(err error) bool {
 }
 
 // tryAll asks every agent again and again until one answers, for a time. It fails at
-// once where the token does not suffice.
+// once where the token does not suffice. The error is what the last of them said that
+// had the time to answer.
 func tryAll[T any](ctx context.Context, agents []*agent, patience time.Duration, ask func(context.Context, *agent) (T, error)) (T, error) {
-	for ends := sinceBoot() + patience; ; sleep(ctx, fencePause) {
-		got, err := race(ctx, agents, ask)
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var last error
+	for {
+		got, err := race(bounded, agents, ask)
+		if last == nil || bounded.Err() == nil {
+			last = err
+		}
 		switch {
-		case err == nil || isDenial(err) || sinceBoot() >= ends:
+		case err == nil || isDenial(err):
 			return got, err
-		case ctx.Err() != nil:
+		case errors.Is(ctx.Err(), context.Canceled):
 			return got, context.Cause(ctx)
+		case bounded.Err() != nil || !sleep(bounded, fencePause):
+			return got, last
 		}
 	}
 }

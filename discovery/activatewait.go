@@ -42,14 +42,16 @@ func (w *activation) await(ctx context.Context, step datacenter.Step) (highest u
 		w.longest = max(w.longest, t.state.state.Longest())
 		late.Behind = append(late.Behind, group.behind[t]...)
 	}
-	if len(late.Behind) > 0 {
-		if !w.Force {
-			return 0, late
-		}
+	switch {
+	case len(late.Behind) > 0 && !w.Force:
+		return 0, late
+	case len(late.Behind) > 0:
 		for _, b := range late.Behind {
 			w.unverified = append(w.unverified, fmt.Sprintf("that %s in data centre %s serves nobody: it %s", b.who(), b.Datacenter, b.Why))
 		}
-	} else {
+	case !group.met && w.entered: // else none had a reason to
+		w.tell("no instance reports below %s in %s: there was none to wait for", strings.Join(w.Prefixes, ", "), strings.Join(step.Datacenters, ", "))
+	default:
 		w.tell("all reports in %s have seen term %d", strings.Join(step.Datacenters, ", "), step.Term)
 	}
 	return highest, w.outlast(ctx, step.Over)
@@ -68,6 +70,7 @@ type termWatches struct {
 	waiting func([]ReportBehind)
 
 	mu     sync.Mutex
+	met    bool // a report of several data centres was there
 	behind map[*termWatch][]ReportBehind
 }
 
@@ -76,6 +79,7 @@ func (g *termWatches) set(t *termWatch, behind []FenceBehind) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.behind[t] = nil
+	g.met = g.met || len(behind) > 0 || t.state.state.Reports() > 0
 	for _, b := range behind {
 		g.behind[t] = append(g.behind[t], ReportBehind{t.datacenter, b})
 	}
@@ -103,7 +107,7 @@ type termWatch struct {
 func (t *termWatch) run(ctx context.Context) error {
 	w := t.state
 	for {
-		found, err := tryAll(ctx, w.agents, max(activateAsk, t.left()), func(ctx context.Context, a *agent) (list, error) {
+		found, err := tryAll(ctx, w.agents, max(t.patience(), t.left()), func(ctx context.Context, a *agent) (list, error) {
 			return a.listKeys(ctx, t.datacenter, t.prefix+"/", fenceAsk)
 		})
 		if err != nil {
@@ -128,7 +132,7 @@ func (t *termWatch) left() time.Duration {
 	longest := max(t.longest, t.state.state.Longest())
 	ends := t.began + max(longest+fenceBeyond, fence.DeadAfter(longest)+fenceAsk)
 	if t.Timeout > 0 {
-		ends = t.began + t.Timeout
+		ends = t.waitsUntil()
 	}
 	return ends - sinceBoot()
 }
@@ -139,27 +143,43 @@ func (w *activation) outlast(ctx context.Context, forced []string) error {
 	if len(forced) == 0 {
 		return nil
 	}
-	wait := w.began + w.lease() - sinceBoot()
-	if w.Timeout > 0 && w.Timeout < w.lease() {
-		wait = w.began + w.Timeout - sinceBoot()
+	ends := w.began + w.lease()
+	if until := w.waitsUntil(); until > 0 && until < ends {
+		ends = until
 		w.unverified = append(w.unverified, fmt.Sprintf("that the leases are over which data centre %s may have given: %v were waited, of %v",
-			strings.Join(forced, ", "), w.Timeout, w.lease()))
+			strings.Join(forced, ", "), (ends-w.began).Round(time.Millisecond), w.lease()))
 	}
-	if wait > 0 {
+	if wait := ends - sinceBoot(); wait > 0 {
 		w.tell("waiting for %v, until the leases are over that %s may have given", wait.Round(100*time.Millisecond), strings.Join(forced, ", "))
 		sleep(ctx, wait)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for _, dc := range forced {
-		_, err := race(ctx, w.agents, func(ctx context.Context, a *agent) (struct{}, error) {
-			_, err := a.readKey(ctx, dc, w.Key, fenceAsk)
-			return struct{}{}, err
-		})
-		if err == nil || isDenial(err) {
-			return errors.New("data centre " + dc + " can be read again: it is not down; run this without --force")
-		}
+	return w.confirmDown(ctx, forced)
+}
+
+// confirmDown fails when one of the data centres that are forced can be read.
+func (w *activation) confirmDown(ctx context.Context, forced []string) error {
+	ask := fenceAsk
+	if w.Timeout > 0 {
+		ask = min(ask, w.reserve()/2)
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, ask)
+	defer cancel()
+	errs := make([]error, len(forced))
+	var asking sync.WaitGroup
+	for i, dc := range forced {
+		asking.Go(func() {
+			_, err := race(ctx, w.agents, func(ctx context.Context, a *agent) (struct{}, error) {
+				_, err := a.readKey(ctx, dc, w.Key, ask)
+				return struct{}{}, err
+			})
+			if err == nil || isDenial(err) {
+				errs[i] = errors.New("data centre " + dc + " can be read again: it is not down; run this without --force")
+			}
+		})
+	}
+	asking.Wait()
+	return joined(errs)
 }

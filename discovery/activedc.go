@@ -24,8 +24,8 @@ type activeWatch struct {
 	entries     []*subscription // to the entry in each data centre
 	log         zerolog.Logger
 
-	changed chan struct{} // holds one element while an entry has something new
-	own     chan string   // the own data centre, once
+	changed chan struct{}  // holds one element while an entry has something new
+	own     chan ownAnswer // the own data centre, once, and before it why it is not known
 	view    atomic.Pointer[activeView]
 	garbled []bool // by data centre; the log has told of an entry that cannot be understood
 
@@ -33,6 +33,9 @@ type activeWatch struct {
 	fencers []chan struct{} // of those that fence an outage: each read that begins counts for them
 	waiting atomic.Int32    // labels for which each read of an entry counts
 }
+
+// ownAnswer is what asking for the own data centre has come to.
+type ownAnswer struct{ name, why string }
 
 // activeView is what is known of the active data centre. It is never changed.
 type activeView struct {
@@ -46,7 +49,7 @@ type activeView struct {
 func newActiveWatch(s *Consul) *activeWatch {
 	a := &activeWatch{
 		source: s, key: s.config.datacenterKey(), log: s.log,
-		changed: make(chan struct{}, 1), own: make(chan string),
+		changed: make(chan struct{}, 1), own: make(chan ownAnswer),
 	}
 	for _, l := range s.config.Labels {
 		for _, dc := range s.config.Of(l).Datacenters {
@@ -99,8 +102,10 @@ func (a *activeWatch) run(ctx context.Context, sink Sink) {
 			return
 		case own := <-a.own:
 			v := a.see()
-			v.own, v.whyOwn = own, ""
-			a.source.setOwn(own)
+			v.own, v.whyOwn = own.name, own.why
+			if own.name != "" {
+				a.source.setOwn(own.name)
+			}
 			a.view.Store(&v)
 			signalAll(a.labels)
 		case <-a.changed:
@@ -125,7 +130,7 @@ func (a *activeWatch) take(sink Sink) {
 	}
 	a.view.Store(&next)
 	if newer {
-		a.tell(before.follower.Newest(), next.follower.Newest(), sink)
+		a.tell(before.follower, next.follower.Newest(), sink)
 		a.verifyAll() // a long poll may have told it, and only reads confirm
 	}
 	dc, why := next.follower.Active()
@@ -164,15 +169,19 @@ func (a *activeWatch) tellGarbled(i int, r datacenter.Read) {
 	a.garbled[i] = garbled
 }
 
-// tell logs a change of the active data centre.
-func (a *activeWatch) tell(before, now datacenter.Entry, sink Sink) {
+// tell logs a change of the active data centre. What a process reads first is no
+// event: nobody has activated anything.
+func (a *activeWatch) tell(f datacenter.Follower, now datacenter.Entry, sink Sink) {
+	before := f.Newest()
 	line := a.log.Info().Str("from", before.Active).Str("to", now.Active).Uint64("term", now.Term).Str("by", now.By)
 	fields := []any{"from", before.Active, "to", now.Active, "term", now.Term, "by", now.By}
 	if len(now.Without) > 0 {
 		line, fields = line.Strs("without", now.Without), append(fields, "without", now.Without)
 	}
 	line.Msg("active data centre")
-	sink.Event("activation", "active data centre", fields)
+	if before.Term > 0 || f.IsNobody() {
+		sink.Event("activation", "active data centre", fields)
+	}
 }
 
 // verifyAll asks for a consistent read of each entry, at once.
@@ -207,14 +216,21 @@ func (a *activeWatch) learnOwn(ctx context.Context) {
 	pace := backoff{first: a.source.config.Backoff, most: a.source.config.BackoffMax}
 	for turn := 0; ; turn++ {
 		dc, err := a.source.agents[turn%len(a.source.agents)].datacenter(ctx, a.source.config.VerifyTimeout)
-		if err == nil {
+		told := ownAnswer{name: dc}
+		if err != nil {
+			told.why = err.Error()
+		}
+		if turn == 0 || err == nil {
 			select {
-			case a.own <- dc:
+			case a.own <- told:
 			case <-ctx.Done():
+				return
 			}
+		}
+		if err == nil {
 			return
 		}
-		if turn == 0 && ctx.Err() == nil {
+		if turn == 0 {
 			a.log.Warn().Err(err).Msg("own data centre is not known")
 		}
 		if !sleep(ctx, pace.next()) {

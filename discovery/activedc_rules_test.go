@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
@@ -152,5 +154,72 @@ func TestForcedDataCentreNeedNotBeRead(t *testing.T) {
 	r.calls(set1)
 	if !r.Agents()[0].OK {
 		t.Errorf("got the agent in trouble, %q; want that to be dc2's", r.Agents()[0].Error)
+	}
+}
+
+// TestOwnDataCentreThatIsNotKnown holds clients, and says what the token lacks.
+func TestOwnDataCentreThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 3})
+	undo := s.Inject(consultest.Status(http.StatusForbidden, "Permission denied").When(func(r *http.Request) bool { return r.URL.Path == "/v1/agent/self" }))
+	r := start(t, twoPlaces(s))
+	await(t, "what the token lacks", func() bool { return strings.Contains(r.why(), "give a token with agent:read") })
+	source, err := NewConsul(twoPlaces(s), zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := source.Check(t.Context())[0]; c.OwnErr == nil || c.Own != "" {
+		t.Errorf("check: got %q, %v; want that it is not known", c.Own, c.OwnErr)
+	}
+	r.stays()
+	undo()
+	r.calls(set1)
+	if c := source.Check(t.Context())[0]; c.OwnErr != nil || c.Own != "dc1" {
+		t.Errorf("check: got %q, %v; want dc1", c.Own, c.OwnErr)
+	}
+}
+
+// TestCheckOfALabelThatIsInOtherDataCentres: nothing is wrong with its service.
+func TestCheckOfALabelThatIsInOtherDataCentres(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 3})
+	c := twoPlaces(s)
+	c.Labels = []Label{c.Labels[0], c.Labels[0]}
+	c.Labels[1].Name, c.Labels[1].Datacenters = "elsewhere", []string{"dc2", "dc3"}
+	source, err := NewConsul(c, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := source.Check(t.Context())[0].Labels[1]; got.Why != foreign("dc1") || len(got.Masters) > 0 {
+		t.Errorf("got %+v; want that dc1 is none of its data centres", got)
+	}
+}
+
+// TestActivationIsAnEvent, and what a process reads when it starts is none.
+func TestActivationIsAnEvent(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	r := start(t, twoPlaces(s))
+	await(t, "that nobody is active", func() bool { return r.Labels()[0].State == Inactive })
+	for i, c := range []struct {
+		entry datacenter.Entry
+		want  string
+	}{
+		{datacenter.Entry{Term: 2, By: "op"}, "activation: active data centre [from  to  term 2 by op]"},
+		{datacenter.Entry{Active: "dc1", Term: 3}, "activation: active data centre [from  to dc1 term 3 by ]"},
+		{datacenter.Entry{Active: "dc2", Term: 6, Without: []string{"dc1"}}, "activation: active data centre [from dc1 to dc2 term 6 by  without [dc1]]"},
+	} {
+		setEntry(s, c.entry)
+		await(t, "the event", func() bool { return len(r.told()) > i })
+		if got := r.told()[i]; got != c.want {
+			t.Errorf("got %s; want %s", got, c.want)
+		}
+	}
+	late := start(t, twoPlaces(s))
+	late.calls(set1)
+	if got := late.told(); len(got) > 0 {
+		t.Errorf("got %q; want no event for who starts", got)
 	}
 }

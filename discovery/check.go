@@ -21,6 +21,8 @@ type AgentCheck struct {
 	Reports []ReportCheck // one for each data centre and prefix below which labels report
 	// Datacenters are those in which the master of a label may be, where there are several.
 	Datacenters []DatacenterCheck
+	Own         string // the agent's own data centre, where there are several; empty: OwnErr says why it is not known
+	OwnErr      error
 	Err         error // nil: the address answers and may be read for every label. Else what is wrong and what to do
 }
 
@@ -83,7 +85,9 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 		}
 	}
 	c.Reports = s.checkReports(ctx, a)
-	c.Datacenters = one.checkDatacenters(ctx)
+	if c.Datacenters = one.checkDatacenters(ctx); c.Datacenters != nil {
+		c.Own, c.OwnErr = a.datacenter(ctx, s.config.VerifyTimeout)
+	}
 	return c
 }
 

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 )
@@ -58,6 +59,8 @@ func (n *inquiry) interestOf(ctx context.Context, w *labelWatch) (i interest, wh
 		return interest{}, "", errors.New(why)
 	case active == "":
 		return interest{}, why, nil
+	case !slices.Contains(w.config.Datacenters, active):
+		return interest{}, foreign(active), nil
 	}
 	return w.interest.in(active), "", nil
 }

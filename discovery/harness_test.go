@@ -33,6 +33,7 @@ func await(t testing.TB, what string, done func() bool) {
 // recorder is a Sink that writes down what it is told: "default set ADDRESS",
 // "default clear", "default cut".
 type recorder struct {
+	events  []string
 	mu      sync.Mutex
 	calls   []string
 	masters []Master                 // of the set calls
@@ -85,7 +86,18 @@ func (r *recorder) Confirm(label string, begun time.Duration) {
 	r.begun[label] = begun
 }
 
-func (r *recorder) Event(string, string, []any) {}
+func (r *recorder) Event(event, message string, fields []any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, fmt.Sprint(event, ": ", message, " ", fields))
+}
+
+// told are the events so far.
+func (r *recorder) told() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
+}
 
 func (r *recorder) Lease(label string, until time.Duration) {
 	r.mu.Lock()

@@ -32,14 +32,22 @@ func placeOf(c Config, v activeView) place {
 		p.why = why
 	case v.own == "":
 		p.why = "its own data centre is not known yet"
+		if v.whyOwn != "" {
+			p.why += ": " + v.whyOwn
+		}
 	case !slices.Contains(c.Datacenters, active):
-		p.state, p.why = Inactive, fmt.Sprintf("the active data centre is %s, which is none of the label's", active)
+		p.state, p.why = Inactive, foreign(active)
 	case active != v.own && c.RemoteMaster == HoldRemote:
 		p.state, p.why = Standby, "active data centre is "+active
 	default:
 		p.datacenter, p.remote = active, active != v.own
 	}
 	return p
+}
+
+// foreign is why there is no master of a label whose data centres are others.
+func foreign(active string) string {
+	return fmt.Sprintf("the active data centre is %s, which is none of the label's", active)
 }
 
 // locate goes where the master is by the newest entry. It cuts before it goes.

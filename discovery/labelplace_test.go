@@ -28,9 +28,13 @@ func TestWhereTheMasterIsToBeLookedFor(t *testing.T) {
 		{"another, and hold", "dc2", HoldRemote, entry("dc1"), absent, place{state: Standby, term: 3, why: "active data centre is dc1"}},
 		{"the own one, and hold", "dc1", HoldRemote, entry("dc1"), absent, place{datacenter: "dc1", state: Starting, term: 3}},
 		{"none of the label's", "dc1", ForwardRemote, entry("dc9"), absent, place{state: Inactive, term: 3, why: "the active data centre is dc9, which is none of the label's"}},
+		{"the own one cannot be learnt", "?", ForwardRemote, entry("dc1"), absent, place{state: Starting, term: 3, why: "its own data centre is not known yet: denied"}},
 		{"the own one is not known", "", ForwardRemote, entry("dc1"), absent, place{state: Starting, term: 3, why: "its own data centre is not known yet"}},
 	} {
 		v := activeView{follower: datacenter.NewFollower([]string{"dc1", "dc2"}), own: c.own}
+		if c.own == "?" {
+			v.own, v.whyOwn = "", "denied"
+		}
 		v.follower.Take("dc1", c.dc1)
 		v.follower.Take("dc2", c.dc2)
 		if got := placeOf(Config{Datacenters: []string{"dc1", "dc2"}, RemoteMaster: c.remote}, v); got != c.want {

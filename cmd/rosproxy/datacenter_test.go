@@ -261,7 +261,7 @@ func TestDatacenterCommandThatMakesNoSense(t *testing.T) {
 		{[]string{"activate", "dc1"}, "--consul-datacenter: there are not several data centres"},
 		{[]string{"show", "--consul-datacenter=dc1"}, "--consul-datacenter: there are not several data centres"},
 		{append(two, "activate"), "the data centre to be activated is missing"},
-		{append(two, "activate", "dc3"), `"dc3": it is to be activated, and is none of [dc1 dc2]`},
+		{append(two, "activate", "dc3"), `activate "dc3": none of the data centres dc1, dc2`},
 		{append(two, "show", "dc1"), "show: it takes no data centre"},
 		{append(two, "--force"), "--force: show forces nothing"},
 		{append(two, "drain"), "drain"},

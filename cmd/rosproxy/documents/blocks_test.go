@@ -46,6 +46,8 @@ eventually reaches 127.0.0.1 7800 127.0.0.1:7902
 start_datacenters
 echo 'consul-datacenter: [dc1, dc2]' >etc/rosproxy.yaml
 rosproxy datacenter activate dc1 --config etc/rosproxy.yaml
+rosproxy --config etc/rosproxy.yaml >run.log 2>&1 &
+eventually sh -c 'rosproxy datacenter --config etc/rosproxy.yaml | grep -q "report of"'
 `,
 	}, {
 		document: Reference, begins: "rosproxy --on-failover", replaced: []string{"logger -t failover --", `echo >>"$OWN/told"`},

@@ -43,6 +43,7 @@ func TestCheckReadsTheEntryOfEachDataCentre(t *testing.T) {
 	}
 	wantLine(t, out, "ok   data centre dc1"+at+"dc1 is active, term 3")
 	wantLine(t, out, "ok   data centre dc2"+at+"dc2 is active, term 6")
+	wantLine(t, out, "ok   own data centre"+at+"dc1")
 	wantLine(t, out, "ok   master of default"+at+net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	wantLine(t, out, "ok   fence reports below rosproxy/fence at consul "+p.DC1.Addr+", data centre dc2: can be written")
 

@@ -55,6 +55,11 @@ func reportAgent(r *report, leaders map[string]*discovery.LeaderKey, a discovery
 	for _, d := range a.Datacenters {
 		reportDatacenter(r, a.Address, d)
 	}
+	if own := "own data centre at consul " + a.Address; a.OwnErr != nil {
+		r.fail("%s: not known, and without it no client is connected: %v", own, a.OwnErr)
+	} else if a.Own != "" {
+		r.ok("%s: %s", own, a.Own)
+	}
 	for _, f := range a.Reports {
 		where := fmt.Sprintf("fence reports below %s at consul %s", f.Prefix, a.Address)
 		if f.Datacenter != "" {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery"
-	"github.com/rosproxy/rosproxy/discovery/datacenter"
 )
 
 func datacenters(ctx context.Context, s *session) int {
@@ -57,8 +56,11 @@ func activateDatacenter(ctx context.Context, s *session) int {
 			s.say("datacenter: data centre %s: %s", b.Datacenter, describeBehind(b.FenceBehind))
 		}
 	}
-	if _, ok := errors.AsType[*datacenter.Refused](err); !ok && done.Changed {
-		s.say("datacenter: %s is not activated; run this again", d.Target)
+	switch {
+	case done.Nobody:
+		s.say("datacenter: %s is not activated, and clients may be held everywhere until this has been run again", d.Target)
+	case done.Changed:
+		s.say("datacenter: %s may not be active everywhere; run this again", d.Target)
 	}
 	return exitNotDone
 }

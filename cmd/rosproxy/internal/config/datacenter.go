@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ type datacenterFlags struct {
 	Action     string `arg:"" optional:"" default:"show" enum:"show,activate" help:"show what is known of each data centre (the default), or activate one."`
 	Datacenter string `arg:"" optional:"" name:"dc" help:"The data centre to be activated."`
 	Force      bool   `once:"" help:"Activate without data centres that cannot be read, and past reports that stay behind. You vouch for it that those data centres are down, and stay down until the command has returned."`
-	Timeout    string `once:"" placeholder:"D" help:"How long to wait for reports at most (the longest TTL of the reports, and 10s)."`
+	Timeout    string `once:"" placeholder:"D" help:"How long it may take; an entry that is being written is finished (for reports the longest TTL of them, and 10s)."`
 	JSON       bool   `name:"json" help:"show: one JSON document, for programs."`
 
 	Config           string   `placeholder:"FILE" help:"Configuration file of the instances."`
@@ -57,7 +58,12 @@ func (f *datacenterFlags) load(s settings, c *Client) (err error) {
 	case f.Action == "activate" && f.JSON:
 		return errors.New("--json: only show has a document")
 	}
-	d.Force, c.JSON = f.Force, f.JSON
+	d.Force = f.Force
+	if f.Action == "show" { // for activate the variable is of no consequence
+		if c.JSON, err = parseBool(s, "json"); err != nil {
+			return err
+		}
+	}
 	if d.Timeout, err = parseDuration(s, "timeout", time.Millisecond, day); err != nil {
 		return err
 	}
@@ -71,7 +77,7 @@ func (f *datacenterFlags) load(s settings, c *Client) (err error) {
 	if f.Action == "activate" {
 		d.Target = strings.ToLower(f.Datacenter)
 		if !slices.Contains(all, d.Target) {
-			return value{flag: flagDatacenter, text: f.Datacenter}.fault("it is to be activated, and is none of %v", all)
+			return fmt.Errorf("activate %q: none of the data centres %s", Trim(f.Datacenter, maxQuoted), strings.Join(all, ", "))
 		}
 	}
 	return nil

@@ -78,3 +78,17 @@ func manyDatacenters() string {
 	}
 	return all.String()
 }
+
+// TestDatacenterTakesTheVariableOfJSON where it has a document.
+func TestDatacenterTakesTheVariableOfJSON(t *testing.T) {
+	const two = " --consul-datacenter=dc1 --consul-datacenter=dc2"
+	for args, want := range map[string]bool{"datacenter": true, "datacenter show": true, "datacenter activate DC2": false, "datacenter --json=false": false} {
+		_, c, err := Parse(strings.Fields(args+two), []string{"ROSPROXY_JSON=true"}, nil)
+		if err != nil || c.Client.JSON != want {
+			t.Errorf("%s: got %t, %v; want %t", args, c.Client.JSON, err, want)
+		}
+	}
+	if _, _, err := Parse(strings.Fields("datacenter"+two), []string{"ROSPROXY_JSON=perhaps"}, nil); err == nil || !strings.Contains(err.Error(), "ROSPROXY_JSON") {
+		t.Errorf("got %v; want the variable named", err)
+	}
+}

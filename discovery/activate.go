@@ -79,11 +79,11 @@ type Activated struct {
 	Unverified []string // what is not known since it was forced, for people
 }
 
-// Activate makes a data centre the active one, as package datacenter says: when it has returned
-// without an error, no client is connected to a master in another one, unless the
-// operator has forced that. It fails with a *datacenter.Refused when nothing was
-// written, and a *BehindError when reports stay behind. It may be called again,
-// whatever became of it.
+// Activate makes a data centre the active one, as package datacenter says: when it
+// has returned without an error, no client is connected to a master in another one,
+// unless the operator has forced that. It fails with a *datacenter.Refused when
+// nothing was written, and with a *BehindError when reports stay behind. It may be
+// called again, whatever became of it.
 func Activate(ctx context.Context, a Activation) (Activated, error) {
 	if err := a.validate(); err != nil {
 		return Activated{}, err

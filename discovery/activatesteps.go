@@ -161,9 +161,9 @@ func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error
 	})
 }
 
-// write writes the entry of step, and answers its ModifyIndex. Whatever the answer is, the
-// entry is read back: it may have come after all, or be that of another address to
-// which the same was sent; what is there tells who wrote it.
+// write writes the entry of step, and answers its ModifyIndex. Whatever the answer is,
+// the entry is read back: the write may have been made all the same, or by way of
+// another address, to which it was sent as well. What is there tells who wrote it.
 func (w *activation) write(ctx context.Context, step datacenter.Step) (modify uint64, err error) {
 	value := step.Entry.Encode()
 	for ends := sinceBoot() + w.patience(); ; sleep(ctx, fencePause) {

@@ -137,8 +137,9 @@ func (t *termWatch) left() time.Duration {
 	return ends - sinceBoot()
 }
 
-// outlast waits until the leases are over that data centres may have given which are forced, but no
-// longer than the time-out. One that can be read after all ends the activation.
+// outlast waits until the leases are over that data centres may have given which are
+// forced, but no longer than the time-out. One that can be read after all ends the
+// activation.
 func (w *activation) outlast(ctx context.Context, forced []string) error {
 	if len(forced) == 0 {
 		return nil

@@ -1,34 +1,9 @@
 package datacenter
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // This file is the glue on the side of the command: it does what Activation orders,
 // one thing at a time, whatever happens in between.
-
-// plans are those that runs carry out: a state has their numbers.
-type plans struct {
-	all   []plan
-	known map[string]uint16
-}
-
-type plan struct {
-	steps  []Step
-	forced mask
-}
-
-func (p *plans) number(steps []Step, forced mask) uint16 {
-	key := fmt.Sprint(steps, forced)
-	n, ok := p.known[key]
-	if !ok {
-		n = uint16(len(p.all))
-		p.known[key] = n
-		p.all = append(p.all, plan{steps, forced})
-	}
-	return n
-}
 
 // runSteps emits what run i may do.
 func (m *model) runSteps(s *state, i int, out emit) {
@@ -84,15 +59,17 @@ func (m *model) begins(s *state, do func(string, func(*state, *run))) {
 
 func (m *model) reads(s *state, r *run, do func(string, func(*state, *run))) {
 	for dc := uint8(1); dc <= m.places; dc++ {
-		if r.read.has(dc) || r.force.has(dc) || s.isDown(dc) && !m.skipsUnread {
+		if r.read.has(dc) || r.force.has(dc) {
+			continue
+		}
+		if m.skipsUnread && dc != r.target {
+			do("the command cannot read the entry in "+names[dc]+", and goes on", func(_ *state, r *run) { r.force |= maskOf(dc) })
+		}
+		if s.isDown(dc) {
 			continue
 		}
 		do("the command reads the entry in "+names[dc], func(t *state, r *run) {
 			r.read |= maskOf(dc)
-			if t.isDown(dc) {
-				r.force |= maskOf(dc) // without the rule
-				return
-			}
 			e := t.places[dc-1].entry
 			if r.found[dc-1], r.cas[dc-1] = e, fresh; e.term == 0 {
 				r.cas[dc-1] = absent
@@ -104,66 +81,6 @@ func (m *model) reads(s *state, r *run, do func(string, func(*state, *run))) {
 		do("the command lists the reports, and knows what to do", func(t *state, r *run) { m.plan(t, r) })
 	}
 }
-
-// plan has the machine make the steps.
-func (m *model) plan(t *state, r *run) {
-	a := Activation{Datacenters: m.names(), Target: names[r.target], Force: r.force > 0}
-	found := make(map[string]Found)
-	for dc := uint8(1); dc <= m.places; dc++ {
-		f := Found{Entry: r.found[dc-1].entry(), Modify: uint64(r.cas[dc-1])}
-		if r.force.has(dc) {
-			f = Found{Unread: "it is down"}
-		} else if lowest, highest := m.reports(t, dc); !m.entriesOnly {
-			f.Lowest, f.Highest = uint64(lowest), uint64(highest)
-		}
-		found[names[dc]] = f
-	}
-	if err := a.Plan(found); err != nil {
-		r.end(failed)
-		return
-	}
-	r.plan = m.plans.number(m.broken(a.steps, r), maskOfNames(a.forced))
-	r.phase, r.read = stepping, 0
-	m.finish(t, r)
-}
-
-// broken are steps without the rules that are left out.
-func (m *model) broken(steps []Step, r *run) (out []Step) {
-	nobodies := 0
-	for _, s := range steps {
-		if isNobody(s) {
-			nobodies++
-		}
-	}
-	for _, s := range steps {
-		switch {
-		case isNobody(s) && m.noNobody, s.Kind == Await && m.noAwait, s.Kind == Confirm && m.noConfirm:
-			continue
-		case s.Kind == Await && m.awaitsTarget:
-			s.Datacenters = []string{names[r.target]}
-		}
-		if m.aboveOne && nobodies > 0 {
-			s.Entry.Term--
-			s.Term = max(s.Term, 1) - 1
-		}
-		if m.noOver {
-			s.Over = nil
-		}
-		if m.noWithoutSaid {
-			s.Entry.Without = nil
-		}
-		out = append(out, s)
-	}
-	if m.highestFirst && nobodies > 0 {
-		slices.Reverse(out[:nobodies])
-	}
-	if m.targetLast && nobodies > 0 {
-		slices.Reverse(out[nobodies+1:])
-	}
-	return out
-}
-
-func isNobody(s Step) bool { return s.Kind == Write && s.Entry.Active == "" }
 
 func (m *model) stepOf(r *run) Step { return m.plans.all[r.plan].steps[r.next] }
 
@@ -184,10 +101,11 @@ func (m *model) finish(t *state, r *run) {
 	r.end(done)
 }
 
-// isForcing reports whether a run with --force is under way.
+// isForcing reports whether a run with --force is under way, or has left a write that
+// is not made yet.
 func (s *state) isForcing() bool {
 	for i := range s.runs {
-		if r := &s.runs[i]; r.force > 0 && (r.phase == reading || r.phase == stepping) {
+		if r := &s.runs[i]; r.force > 0 && (r.phase == reading || r.phase == stepping || r.phase == killed) {
 			return true
 		}
 	}
@@ -198,6 +116,9 @@ func (s *state) isForcing() bool {
 func (m *model) reports(s *state, dc uint8) (lowest, highest uint32) {
 	p := &s.inst
 	add := func(term uint32) {
+		if term == 0 {
+			return // it is of a label with one data centre
+		}
 		if highest = max(highest, term); lowest == 0 || term < lowest {
 			lowest = term
 		}
@@ -301,14 +222,14 @@ func (m *model) check(t *state, r *run, dc uint8, e record) {
 	if e.active == 0 {
 		return
 	}
-	if e.term > t.top.term {
+	if e.term > t.top.term || m.between { // where entries were lost, terms may begin anew
 		t.top = e
 	}
 	forced := m.plans.all[r.plan].forced
 	for other := uint8(1); other <= m.places; other++ {
 		there := t.places[other-1].entry
 		switch {
-		case forced.has(other) && t.isDown(other) && there.term >= e.term:
+		case r.phase != killed && forced.has(other) && t.isDown(other) && there.term >= e.term:
 			t.wrong = outranked
 		case other != dc && there.term == e.term && there.active != e.active, t.inst.newest.term == e.term && t.inst.newest.active != e.active:
 			t.wrong = doubled

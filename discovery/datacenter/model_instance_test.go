@@ -12,6 +12,8 @@ func (m *model) instanceSteps(s *state, out emit) {
 		out(what, t)
 	}
 	switch {
+	case m.alone:
+		return
 	case !p.on:
 		do("the instance starts", func(_ *state, p *instance) { p.on = true })
 		return
@@ -42,9 +44,6 @@ func (m *model) instanceSteps(s *state, out emit) {
 			dc, seen, ok := p.late, p.seen, p.lateOK
 			if m.afterOwn {
 				ok[0] = m.stand(p, dc)[0]
-			}
-			if m.afterServing {
-				ok[1] = m.stand(p, dc)[1]
 			}
 			p.late = 0
 			m.take(p, dc, seen, ok)
@@ -128,7 +127,7 @@ func (m *model) labelSteps(s *state, do func(string, func(*state, *instance))) {
 	case p.conn > 0 && p.conn == wants && p.connTerm < p.newest.term:
 		do("the instance stays connected by the newer entry", func(_ *state, p *instance) { p.connTerm = p.newest.term })
 	}
-	if !p.own && p.newest.term > 0 && !s.isDown(m.home) {
+	if !p.own && (p.newest.term > 0 || m.joinsEarly) && !s.isDown(m.home) {
 		do("the instance's own report stands", func(_ *state, p *instance) {
 			p.own, p.ownTerm, p.cleared, p.kept = true, p.newest.term, p.kept, 0
 		})

@@ -25,7 +25,7 @@ var seed = maphash.MakeSeed()
 // run answers a state in which bad says something, as an index of parents; -1: there is
 // none. complete is false when there were more states than most.
 func (x *search) run(bad func(*state) string) (found int, why string, complete bool) {
-	x.m.plans = plans{known: make(map[string]uint16)}
+	x.m.plans = plans{known: make(map[planned]uint16), numbers: make(map[string]uint16)}
 	x.known = make(map[uint64]struct{})
 	start := x.m.start
 	start.canonical()

@@ -1,6 +1,7 @@
 package datacenter
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ type state struct {
 	places [maxPlaces]place
 	inst   instance
 	runs   [maxRuns]run
-	top    record // the active entry with the highest term that was ever written
+	top    record // the newest entry that names a data centre and was ever written
 	vouch  mask   // who was forced, and no activation with all of them has succeeded since
 	wrong  wrong
 	// what may still happen
@@ -188,9 +189,11 @@ func (s *state) canonical() {
 		p.seen, p.lateOK = record{}, [2]bool{}
 	}
 	for i := range s.runs {
-		if r := &s.runs[i]; r.phase == stepping || r.phase == killed {
+		r := &s.runs[i]
+		if r.phase == stepping || r.phase == killed {
 			r.found = [maxPlaces]record{}
 		}
+		r.settles = r.settles && s.vouch > 0
 	}
 	slices.SortFunc(s.runs[:], compareRuns)
 }
@@ -198,24 +201,29 @@ func (s *state) canonical() {
 // compareRuns puts those last that are not begun, and in some order those that are:
 // none is better than another.
 func compareRuns(a, b run) int {
-	if x, y := a.phase == unbegun, b.phase == unbegun; x != y {
-		if x {
-			return 1
-		}
-		return -1
+	if c := cmp.Compare(a.order(), b.order()); c != 0 {
+		return c
 	}
-	return slices.Compare(a.key(), b.key())
+	for i := range a.found {
+		x, y := a.found[i], b.found[i]
+		if c := cmp.Or(cmp.Compare(x.term, y.term), cmp.Compare(x.active, y.active), cmp.Compare(x.without, y.without), cmp.Compare(a.cas[i], b.cas[i])); c != 0 {
+			return c
+		}
+	}
+	return 0
 }
 
-func (r *run) key() []uint32 {
-	k := []uint32{uint32(r.phase), uint32(r.target), uint32(r.force), uint32(r.read), uint32(r.plan), uint32(r.next), 0}
+func (r *run) order() (n uint64) {
+	if r.phase == unbegun {
+		n = 1
+	}
 	if r.settles {
-		k[6] = 1
+		n |= 2
 	}
-	for i := range r.found {
-		k = append(k, r.found[i].term, uint32(r.found[i].active), uint32(r.found[i].without), uint32(r.cas[i]))
+	for _, b := range []uint64{uint64(r.phase), uint64(r.target), uint64(r.force), uint64(r.read), uint64(r.next)} {
+		n = n<<8 | b
 	}
-	return k
+	return n<<16 | uint64(r.plan)
 }
 
 // brief is what a reader of a trace wants to know.

@@ -6,6 +6,8 @@ type model struct {
 	runs       int
 	home       uint8 // of the instance
 	onlyTarget uint8 // 0: each may be activated
+	alone      bool  // there is no instance
+	between    bool  // entries are lost only while nobody activates and the instance is connected
 	start      state
 	plans      plans
 	without
@@ -17,12 +19,12 @@ type without struct {
 	ownReport     bool // there is no report in the own data centre
 	servingReport bool // there is none where the instance serves
 	afterOwn      bool // a read counts that began before the own report stood
-	afterServing  bool // ... or the one where it serves
 	outsideOwn    bool // of an instance outside, the own report counts
 	clears        bool // the entries need not be read
 	onlyNear      bool // only those of the own data centre and of the active one
 	lapseKeeps    bool // after a lapse they need not be read again
 	noWithout     bool // those must be read that the newest was written without
+	joinsEarly    bool // a report stands before an entry was seen
 	order         bool // the term is reported before the cut
 	ignoresNobody bool // nobody is active: it stays
 
@@ -39,7 +41,6 @@ type without struct {
 	noConfirm     bool // the entries are not read again
 	noWithoutSaid bool // the entry does not say who was forced
 
-	targetLast bool // no rule: which is better
 }
 
 type emit func(what string, s state)
@@ -62,7 +63,7 @@ func (m *model) world(s *state, out emit) {
 	for dc := uint8(1); dc <= m.places; dc++ {
 		at := &s.places[dc-1]
 		if at.down {
-			if !s.isVouchedFor(dc) {
+			if !s.isVouchedFor(dc) || m.skipsUnread {
 				t := *s
 				t.places[dc-1].down = false
 				out(names[dc]+" is back with what it had", t)
@@ -78,7 +79,7 @@ func (m *model) world(s *state, out emit) {
 			}
 			out(names[dc]+" is down, Consul and master", t)
 		}
-		if s.losses > 0 && at.entry.term > 0 {
+		if s.losses > 0 && at.entry.term > 0 && !(m.between && (s.isActivating() || s.inst.conn == 0)) {
 			t := *s
 			t.losses--
 			t.places[dc-1].entry = record{}
@@ -92,6 +93,16 @@ func (m *model) world(s *state, out emit) {
 	}
 }
 
+// isActivating reports whether a run is under way.
+func (s *state) isActivating() bool {
+	for i := range s.runs {
+		if p := s.runs[i].phase; p == reading || p == stepping || p == killed {
+			return true
+		}
+	}
+	return false
+}
+
 // isVouchedFor reports whether dc must stay down.
 func (s *state) isVouchedFor(dc uint8) bool {
 	for i := range s.runs {
@@ -102,13 +113,13 @@ func (s *state) isVouchedFor(dc uint8) bool {
 	return false
 }
 
-// violation reports what must not be: with the entry that names a data centre written,
-// nobody has connections to another by an earlier one. Two instances that are connected to
-// different ones cannot be without that: the later of their two entries was written.
+// violation reports what must not be: with an entry that names a data centre written,
+// somebody has connections to another by an older one. Two instances that are connected to different
+// ones cannot be without that: the newer of their two entries was written.
 func (m *model) violation(s *state) string {
 	switch p := &s.inst; {
-	case p.conn > 0 && s.top.active != p.conn && s.top.term > p.connTerm:
-		return "an instance serves another data centre than the active one"
+	case p.conn > 0 && s.top.active != p.conn && (s.top.term > p.connTerm || m.between):
+		return "an instance serves another data centre than the one activated last"
 	case s.wrong == outranked:
 		return "the return of a data centre undoes an activation"
 	case s.wrong == doubled:

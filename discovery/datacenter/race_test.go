@@ -1,0 +1,5 @@
+//go:build race
+
+package datacenter
+
+func init() { raced = true }

@@ -222,6 +222,37 @@ func TestActivation(t *testing.T) {
 			s.wantError(err, "nobody can have reached")
 			s.want(dc2, 43)
 		},
+		"a report with a higher term while it is waited for": func(s *stage) {
+			s.must(s.activation(dc1))
+			a := s.activation(dc2)
+			a.Tell = func(what string) {
+				if strings.HasPrefix(what, dc2+": nobody") {
+					s.report(dc2, "p1", 9)
+				}
+			}
+			out, err := Activate(s.Context(), a)
+			s.wantError(err, "has seen the term 9")
+			if !out.Changed || !out.Nobody {
+				s.Errorf("got %+v; want it said that nobody is active", out)
+			}
+			s.want("", 5)
+		},
+		"reports below two prefixes": func(s *stage) {
+			s.must(s.activation(dc1))
+			stop := s.keepReporting(dc2, "p1", 3)
+			defer stop()
+			for _, prefixes := range [][]string{{s.reports, s.reports + "b"}, {s.reports + "a", s.reports}} {
+				a := s.activation(dc2)
+				a.Timeout, a.Prefixes = 500*time.Millisecond, prefixes
+				if _, err := Activate(s.Context(), a); err == nil {
+					s.Errorf("%q: got no error; want p1 behind", prefixes)
+				}
+				a = s.activation(dc2)
+				a.Timeout, a.Prefixes, a.Force = 500*time.Millisecond, prefixes, true
+				s.must(a) // it is not refused: a report is behind
+				s.must(s.forcedPast(dc1))
+			}
+		},
 		"force is refused where all is well": func(s *stage) {
 			s.must(s.activation(dc1))
 			s.report(dc1, "p1", 3)

@@ -46,7 +46,9 @@ func TestActivationWithoutADataCentre(t *testing.T) {
 	s.pair.AwaitJoined()
 	s.wantIn(dc1, dc1, 3)
 	s.told = nil
-	s.must(s.activation(dc2))
+	if out := s.must(s.activation(dc2)); len(out.Unverified) > 0 {
+		t.Errorf("got %q as not verified; want nothing where nothing is forced", out.Unverified)
+	}
 	s.want(dc2, 7)
 	if strings.Contains(strings.Join(s.told, "\n"), "nobody") {
 		t.Errorf("got %q; want nobody cut to have dc1 with it again", s.told)
@@ -62,6 +64,13 @@ func TestActivationWithoutADataCentre(t *testing.T) {
 	if strings.Contains(strings.Join(s.told, "\n"), "nobody") {
 		t.Errorf("got %q; want nobody cut", s.told)
 	}
+}
+
+// forcedPast is a forced one that waits for reports for a moment only.
+func (s *stage) forcedPast(target string) Activation {
+	a := s.forced(target)
+	a.Timeout = 500 * time.Millisecond
+	return a
 }
 
 func (s *stage) forced(target string) Activation {
@@ -121,9 +130,11 @@ func TestActivationTakesNoLongerThanItsTimeout(t *testing.T) {
 		s.Errorf("got %+v, %v; want it refused", out, err)
 	}
 	s.wantIn(dc2, dc1, 3)
+	long := fence.Entry{Instance: "p2", PID: 7, TTL: 50, Labels: map[string]fence.State{"default": {Term: 3}}}
+	s.put(dc2, s.reports+"/p2", string(long.Encode()))
 	out, err := within("with --force", s.forced(dc2))
-	if err != nil || len(out.Unverified) != 3 {
-		s.Errorf("got %v, %q; want dc1, its leases and the report named as not verified", err, out.Unverified)
+	if err != nil || len(out.Unverified) != 4 || !strings.Contains(strings.Join(out.Unverified, "\n"), "of 51s") {
+		s.Errorf("got %v, %q; want dc1, its leases of 51 s and both reports named as not verified", err, out.Unverified)
 	}
 	s.wantIn(dc2, dc2, 6, dc1)
 }

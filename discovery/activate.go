@@ -27,7 +27,7 @@ type Activation struct {
 	Force  bool   // goes on without data centres that cannot be read, and reports that stay behind
 	By     string // who does it; another one for each activation
 
-	Timeout time.Duration        // for all of it, but for entries that are being written; 0: for the reports the longest TTL of them, and 10s
+	Timeout time.Duration        // of the command; an entry that is being written then is finished. 0: none, but reports are waited for as long as the longest TTL of them and 10s
 	Tell    func(string)         // is told of each step when it is done, or begins and may take long; nil: nobody is
 	Waiting func([]ReportBehind) // is told of those that are waited for, whenever they have been read; nil: nobody is
 }

@@ -55,9 +55,9 @@ type StepKind int
 const (
 	// Write an entry by compare-and-set.
 	Write StepKind = iota
-	// Await until every report has seen a term, or is dead; and until the leases are
-	// over that the data centres may have given that cannot be read, by nobody, as the
-	// operator vouches: what was given before the activation began.
+	// Await until every report has seen a term, or is dead; and until all leases are
+	// over that the data centres of Over may have given before the activation began. The
+	// operator vouches that they are down, and so give no more.
 	Await
 	// Confirm that the entries are still those that were read and written.
 	Confirm
@@ -75,21 +75,21 @@ func refused(format string, args ...any) *Refused {
 	return &Refused{text: fmt.Sprintf(format, args...)}
 }
 
-// What the terms of an activation are more than the highest that was found. The
-// first is 2, and not 1, so that it is above what a data centre may have that cannot
-// be read: an activation that was killed may have raised it there by 1 more than here.
+// By how much the terms of an activation are above the highest that was found. The
+// first is 2 and not 1: an activation that was killed may have left a term that is
+// higher by 1 in a data centre that cannot be read.
 const (
 	aboveNobody = 2 // the entry that names nobody
 	aboveActive = 3 // the one after it
 	// aboveKept: the same data centre stays the active one, and all entries are known.
 	aboveKept = 1
-	// aboveLost: an entry is lost, and what a data centre has that cannot be read is
-	// not known by anything. It cannot have seen so many activations.
+	// aboveLost: an entry is lost, so that nothing tells which term a data centre may
+	// have that cannot be read. It cannot have seen so many activations.
 	aboveLost = 1 << 20
 )
 
-// Plan takes what was found in each data centre, and makes the steps. There are none
-// but the last wait where nothing is to be changed. The error is a *Refused.
+// Plan takes what was found in each data centre, and makes the steps. Where nothing is
+// to be changed they only wait and confirm. The error is a *Refused.
 func (a *Activation) Plan(found map[string]Found) error {
 	v, err := a.survey(found)
 	if err != nil {
@@ -114,15 +114,15 @@ func (a *Activation) Plan(found map[string]Found) error {
 	}
 	a.steps = append(a.steps,
 		Step{Kind: Await, Datacenters: v.readable, Term: a.lastTerm(v.term)},
-		// They were read one after the other: only now they are known to have been there together.
+		// The entries were read one after the other: this finds out whether they hold at the same time.
 		Step{Kind: Confirm, Datacenters: v.readable})
 	return nil
 }
 
-// keep has the target stay the active one: those that lack the newest entry get it.
-// One that was written without others than those that cannot be read now is replaced
-// afterwards, last in those that it was written without, so that whoever reads one of
-// them knows about it until it is over. Nobody is cut.
+// keep has the target stay the active one, and cuts nobody. Data centres that lack the
+// newest entry get it. If that was written without other data centres than those that
+// cannot be read now, it is replaced afterwards, in those that it was written without
+// last: until then who reads the entry there is warned by it.
 func (a *Activation) keep(v survey, found map[string]Found) {
 	for _, dc := range lowestFirst(v.lacking(found), found) {
 		a.write(dc, v.newest)
@@ -143,7 +143,7 @@ func (a *Activation) keep(v survey, found map[string]Found) {
 	}
 }
 
-// pass goes by nobody: all reports must have seen it before the target is active.
+// pass first has nobody active, which all reports must have seen before the target is.
 func (a *Activation) pass(v survey, found map[string]Found) {
 	a.nobody = true
 	t := v.term

@@ -18,8 +18,7 @@ type Read struct {
 }
 
 // Follower is the state machine of which data centre is active, by the entries that
-// were read. It forgets no term that it has seen. The zero Follower but for what
-// NewFollower sets has seen none.
+// were read. It forgets no term that it has seen. NewFollower makes one.
 type Follower struct {
 	datacenters []string
 	reads       []Read // one each

@@ -54,8 +54,8 @@ type (
 	}
 )
 
-// showDatacenters shows what can be read of each data centre. One that cannot be
-// reached is no fault of the command.
+// showDatacenters shows what can be read of each data centre. Where one cannot be
+// read, it shows that and is not done.
 func showDatacenters(ctx context.Context, s *session) int {
 	d := s.config.Datacenters
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.Timeout, showFor))

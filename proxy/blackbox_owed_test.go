@@ -217,7 +217,7 @@ func fill(t *testing.T, source, reader *net.TCPConn, out, in *pattern, size int)
 					time.Sleep(time.Millisecond)
 				}
 				// And for a FIN, for which a full window has no place.
-				if err := receive(reader, in, 1<<20, atOnce(1<<20)); err != nil {
+				if err := receive(reader, in, min(1<<20, out.at-in.at), atOnce(1<<20)); err != nil {
 					t.Fatal(err)
 				}
 				return

@@ -17,8 +17,10 @@ const (
 	// them the direction is copied again.
 	smallSplice = 16 << 10
 	smallInARow = 2
-	// quantum bytes a direction may move before the others have theirs.
+	// quantum bytes a direction may move in its turn, before the others have theirs.
 	quantum = 1 << 20
+	// quantumOnEvent is how many at once, out of turn.
+	quantumOnEvent = scratchSize
 )
 
 // flow is one direction of a connection. It is over when it is done, when its
@@ -62,7 +64,7 @@ func (f *flow) held() int {
 
 // move carries bytes in direction d until a side has to be waited for, the
 // quantum is spent, the flow is over, or the epoch is.
-func (c *conn) move(l *loop, d int) {
+func (c *conn) move(l *loop, d, quantum int) {
 	f, src, dst := &c.flows[d], &c.sides[d], &c.sides[1-d]
 	for budget := quantum; !c.fenced(l) && !f.done && !f.refused; {
 		switch {

@@ -79,6 +79,7 @@ func TestWhereThereIsLittleRoomADestinationThatIsFullPinsNothing(t *testing.T) {
 				unsent = unsent[n:]
 				f.streaming = test.streaming
 				c.onEvent(s.loop, master, sock.ReadyIn)
+				s.runAllReady()
 				if f.held() > test.most {
 					t.Fatalf("%d bytes are held; want %d at most", f.held(), test.most)
 				}
@@ -107,6 +108,7 @@ func TestWhereThereIsLittleRoomADestinationThatIsFullPinsNothing(t *testing.T) {
 				received += n
 				if isWritable(t, int(c.sides[client].fd)) {
 					c.onEvent(s.loop, client, sock.ReadyOut)
+					s.runAllReady()
 				}
 				step()
 			}

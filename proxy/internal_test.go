@@ -107,6 +107,13 @@ func (s *shard) adopt(tb testing.TB, st state) (c *conn, peers [2]int) {
 	return c, peers
 }
 
+// runAllReady goes on with ready connections until none is left.
+func (s *shard) runAllReady() {
+	for !s.ready.isEmpty() {
+		s.runReady()
+	}
+}
+
 // logLines is a log's writer that is called for each line.
 type logLines func(line string)
 

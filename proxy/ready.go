@@ -9,19 +9,22 @@ type ref struct{ index, generation uint32 }
 // readyQueue holds connections that go on without a new event.
 type readyQueue struct {
 	refs  []ref
-	spare []ref
+	taken int // of refs
 }
 
-func (q *readyQueue) add(r ref) { q.refs = append(q.refs, r) }
+func (q *readyQueue) add(r ref) {
+	if q.taken > len(q.refs)/2 {
+		q.refs, q.taken = append(q.refs[:0], q.refs[q.taken:]...), 0
+	}
+	q.refs = append(q.refs, r)
+}
 
-func (q *readyQueue) isEmpty() bool { return len(q.refs) == 0 }
+func (q *readyQueue) len() int { return len(q.refs) - q.taken }
 
-// take returns the first n; what is added meanwhile comes after the rest. They
-// are valid until the next take.
-func (q *readyQueue) take(n int) []ref {
-	taken := q.refs
-	n = min(n, len(taken))
-	q.refs = append(q.spare[:0], taken[n:]...)
-	q.spare = taken
-	return taken[:n]
+func (q *readyQueue) isEmpty() bool { return q.len() == 0 }
+
+// take returns the first, of which there is one.
+func (q *readyQueue) take() ref {
+	q.taken++
+	return q.refs[q.taken-1]
 }

@@ -7,8 +7,22 @@ import (
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
+// relayOnEvent has a message go on at once. What is more waits for its turn,
+// and so does a connection that streams: events of others come before.
+func (c *conn) relayOnEvent(l *loop) {
+	switch {
+	case c.queued: // it has its turn with all that there is by then
+	case c.flows[up].streaming || c.flows[down].streaming:
+		c.enqueue(l)
+	default:
+		c.relayUpTo(l, quantumOnEvent)
+	}
+}
+
 // relay moves what can be moved both ways, and ends c when it is over.
-func (c *conn) relay(l *loop) {
+func (c *conn) relay(l *loop) { c.relayUpTo(l, quantum) }
+
+func (c *conn) relayUpTo(l *loop, quantum int) {
 	before := c.lastActive
 	for which := range c.sides {
 		if c.sides[which].broken {
@@ -16,7 +30,7 @@ func (c *conn) relay(l *loop) {
 		}
 	}
 	for d := range c.flows {
-		c.move(l, d)
+		c.move(l, d, quantum)
 	}
 	if c.fenced(l) {
 		return // the cut is on its way

@@ -10,8 +10,10 @@ import (
 const (
 	// eventsPerIteration bounds what one iteration of the loop takes on.
 	eventsPerIteration = 256
-	// readyPerIteration bounds how many ready connections one iteration goes on with.
-	readyPerIteration = 256
+	// readyPerIteration bounds for how long one iteration goes on with ready
+	// connections, which are those that have much to move: as long as others, which
+	// have little, wait for their events. At least one of them has its turn.
+	readyPerIteration = 500 * time.Microsecond
 	// timeoutsPerIteration bounds how many deadlines one iteration looks after.
 	timeoutsPerIteration = 256
 	// cutsPerIteration bounds how many sockets one iteration closes by order,
@@ -190,15 +192,18 @@ func (s *shard) runReady() {
 	if s.ready.isEmpty() {
 		return
 	}
-	for _, r := range s.ready.take(readyPerIteration) {
+	until := s.clock.now() + int64(readyPerIteration)
+	for n := s.ready.len(); n > 0; n-- { // who has more to move comes after the others
 		s.readUrgent()
-		c := s.conns.get(r)
+		c := s.conns.get(s.ready.take())
 		if c == nil {
 			continue
 		}
 		c.queued = false
 		c.proceed(s.loop)
-		s.lookAtClock()
+		if s.lookAtClock(); s.now >= until {
+			return
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ func (c *conn) onEvent(l *loop, which int, ready uint32) {
 	case header:
 		c.readHeader(l)
 	case relaying:
-		c.relay(l)
+		c.relayOnEvent(l)
 	case dialing:
 		if which == master {
 			c.dialAnswered(l)

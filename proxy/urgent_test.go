@@ -45,7 +45,7 @@ func TestUrgentMessageIsRunBetweenTwoReadyConnections(t *testing.T) {
 		}
 		c.enqueue(s.loop)
 	}
-	s.runReady()
+	s.runAllReady()
 	if closed != 2 || left != 1 {
 		t.Errorf("closed, and left when the message that came during the first close was run: got %d, %d; want 2, 1", closed, left)
 	}

@@ -93,7 +93,7 @@ func (s *shard) assign(fd int, peer netip.AddrPort, lb *label) {
 func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 	c := s.conns.take(s.loop)
 	c.label, c.counters = lb, &s.counters[lb.index]
-	c.ip, c.port = peer.Addr(), peer.Port()
+	c.setPeer(peer)
 	c.sides[client] = side{fd: int32(fd), writable: true}
 	c.accepted = s.clock.now()
 	c.id = s.accepted*uint64(len(s.peers)) + uint64(s.number) + 1

@@ -81,7 +81,7 @@ type conn struct {
 	epoch    *epoch // the one it was dialled in; nil while held
 	sides    [2]side
 	flows    [2]flow
-	ip       netip.Addr         // of the client
+	ip       [16]byte           // of the client; IPv4 mapped into IPv6
 	origin   *proxyproto.Origin // named by its PROXY header; nil: none did
 
 	// Times of the clock.
@@ -101,7 +101,11 @@ func (c *conn) fenced(l *loop) bool {
 }
 
 // peer is the client's address.
-func (c *conn) peer() netip.AddrPort { return netip.AddrPortFrom(c.ip, c.port) }
+func (c *conn) peer() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(c.ip).Unmap(), c.port)
+}
+
+func (c *conn) setPeer(a netip.AddrPort) { c.ip, c.port = a.Addr().As16(), a.Port() }
 
 func (c *conn) ref() ref { return ref{c.index, c.generation} }
 

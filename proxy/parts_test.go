@@ -80,6 +80,20 @@ func TestAnEventForAnEarlierTenantOfASlotIsStale(t *testing.T) {
 	}
 }
 
+// TestIdleConnectionTakesLittle: what a shard keeps of one is its slots, of
+// which a chunk fills pages of Go's heap without a rest, which would be lost.
+func TestIdleConnectionTakesLittle(t *testing.T) {
+	const page, most = 8 << 10, 240
+	chunk := unsafe.Sizeof([slabChunk]conn{})
+	if rest := chunk % page; rest != 0 {
+		t.Errorf("a chunk of %d bytes leaves %d of its last page", chunk, page-rest)
+	}
+	perSlot := (chunk + unsafe.Sizeof(timersChunk{})) / slabChunk
+	if perSlot > most {
+		t.Errorf("a connection has %d bytes in slots; want %d at most", perSlot, most)
+	}
+}
+
 // resident is how many bytes of memory, which begins a page, take any.
 func resident(t *testing.T, memory []byte) int {
 	t.Helper()

@@ -95,19 +95,18 @@ func ConnectedToItself(fd int, to netip.AddrPort) bool {
 	return err == nil && local == to
 }
 
+// LocalAddress is asked for with each connection, so it allocates nothing.
 func LocalAddress(fd int) (netip.AddrPort, error) {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		return netip.AddrPort{}, os.NewSyscallError("getsockname", err)
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))); errno != 0 {
+		return netip.AddrPort{}, os.NewSyscallError("getsockname", errno)
 	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)), nil
-	default:
-		return netip.AddrPort{}, fmt.Errorf("unexpected socket address %T", sa)
+	a := addrPortOf(&sa)
+	if !a.IsValid() {
+		return a, fmt.Errorf("unexpected socket address of family %d", sa.Addr.Family)
 	}
+	return a, nil
 }
 
 func familyOf(a netip.Addr) int {

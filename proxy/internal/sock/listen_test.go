@@ -82,3 +82,23 @@ func TestListenErrorsNameTheAddressAndTheReason(t *testing.T) {
 		}
 	}
 }
+
+func TestLocalAddressAllocatesNothing(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		fd, bound, err := Listen(t.Context(), address, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer Close(fd)
+		if n := testing.AllocsPerRun(100, func() {
+			if got, err := LocalAddress(fd); err != nil || got != bound || got.Port() == 0 {
+				t.Errorf("got %v, %v; want %v", got, err, bound)
+			}
+		}); n != 0 {
+			t.Errorf("%s: got %v allocations; want 0", address, n)
+		}
+	}
+	if got, err := LocalAddress(0); err == nil {
+		t.Errorf("of what is no socket: got %v; want an error", got)
+	}
+}

@@ -116,6 +116,9 @@ func (a *Await) judge(f Found) (Behind, bool) {
 	return b, true
 }
 
+// maxLate bounds how many labels of a report are named: it may have thousands.
+const maxLate = 5
+
 // judgeTerms is judge where a term is awaited.
 func (a *Await) judgeTerms(b Behind, e Entry) (Behind, bool) {
 	var late []string
@@ -140,6 +143,9 @@ func (a *Await) judgeTerms(b Behind, e Entry) (Behind, bool) {
 		return b, false
 	}
 	b.Instance, b.PID = e.Instance, e.PID
+	if more := len(late) - maxLate; more > 0 {
+		late = append(late[:maxLate:maxLate], fmt.Sprintf("and %d labels more", more))
+	}
 	b.Why = fmt.Sprintf("has not seen term %d: %s", a.Term, strings.Join(late, ", "))
 	b.Dead = DeadAfter(e.Expires())
 	return b, true

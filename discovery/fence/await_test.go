@@ -181,3 +181,21 @@ func FuzzAwait(f *testing.F) {
 		}
 	})
 }
+
+// TestReportOfManyLabelsIsSaidToBeBehindInALine: it may have thousands, and a terminal is not as long.
+func TestReportOfManyLabelsIsSaidToBeBehindInALine(t *testing.T) {
+	labels := map[string]State{}
+	for i := range 107 {
+		labels[fmt.Sprintf("l%03d", i)] = State{Term: 3}
+	}
+	labels["l000"] = State{Term: 5}
+	w := Await{Term: 5}
+	behind, _ := w.Look(0, []Found{{Key: "p/a", Modify: 1, Value: Entry{Instance: "a", TTL: 5, Labels: labels}.Encode()}})
+	const want = "has not seen term 5: l001 (term 3), l002 (term 3), l003 (term 3), l004 (term 3), l005 (term 3), and 101 labels more"
+	if len(behind) != 1 || behind[0].Why != want {
+		t.Errorf("got %+v; want %s", behind, want)
+	}
+	if lowest, highest := w.Terms(); lowest != 3 || highest != 5 {
+		t.Errorf("got the terms %d and %d; want 3 and 5", lowest, highest)
+	}
+}

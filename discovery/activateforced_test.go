@@ -164,3 +164,37 @@ func TestActivationSaysWhetherAnybodyReports(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesOfAnActivation: half of a time-out is for what does not answer, and by force
+// some of it is left for the last entries.
+func TestTimesOfAnActivation(t *testing.T) {
+	for _, c := range []struct {
+		timeout                time.Duration
+		force                  bool
+		survey, waits, reserve time.Duration
+	}{
+		{0, false, activateAsk, 0, 0},
+		{4 * time.Second, false, 2 * time.Second, 4 * time.Second, time.Second},
+		{4 * time.Second, true, 2 * time.Second, 3 * time.Second, time.Second},
+		{time.Minute, false, activateAsk, time.Minute, 4 * time.Second},
+		{time.Minute, true, activateAsk, 56 * time.Second, 4 * time.Second},
+	} {
+		w := activation{Activation: Activation{Timeout: c.timeout, Force: c.force}}
+		if got := w.surveyFor(); got != c.survey {
+			t.Errorf("%v: got %v for what does not answer; want %v", c.timeout, got, c.survey)
+		}
+		if got := w.waitsUntil(); got != c.waits {
+			t.Errorf("%v, force %t: got the end of the wait at %v; want %v", c.timeout, c.force, got, c.waits)
+		}
+		if got := w.reserve(); c.timeout > 0 && got != c.reserve {
+			t.Errorf("%v: got %v left; want %v", c.timeout, got, c.reserve)
+		}
+	}
+	late := activation{Activation: Activation{Timeout: time.Millisecond}, began: sinceBoot() - time.Minute}
+	if got := late.patience(); got != activateFinish {
+		t.Errorf("time is up: got %v to finish in; want %v", got, activateFinish)
+	}
+	if got := (&activation{}).patience(); got != activateAsk {
+		t.Errorf("no time-out: got %v; want %v", got, activateAsk)
+	}
+}

@@ -70,3 +70,10 @@ func TestAFollowerSeesEveryEventInOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestEventWithANameAndNoValue has no such field.
+func TestEventWithANameAndNoValue(t *testing.T) {
+	if e := (Event{Fields: []any{"term", 7, "label"}}); e.Label() != "" || e.Field("term") != 7 {
+		t.Errorf("got %q, %v; want no label, and term 7", e.Label(), e.Field("term"))
+	}
+}

@@ -78,7 +78,8 @@ type hooked struct {
 func start(t *testing.T, command string, change ...func(*Runner)) *hooked {
 	t.Helper()
 	h := &hooked{t: t, dir: t.TempDir(), log: &safeLog{}, ended: make(chan struct{})}
-	h.Runner = New(command, append(os.Environ(), "DIR="+h.dir, "NOTIFY_SOCKET=/x", "LISTEN_FDS=3", "ROSPROXY_REASON=of another"), zerolog.New(h.log))
+	h.Runner = New(command, append(os.Environ(), "DIR="+h.dir, "ROSPROXY_REASON=of another",
+		"NOTIFY_SOCKET=/x", "WATCHDOG_USEC=1", "WATCHDOG_PID=1", "LISTEN_PID=1", "LISTEN_FDS=3", "LISTEN_FDNAMES=a"), zerolog.New(h.log))
 	for _, c := range change {
 		c(h.Runner)
 	}
@@ -111,7 +112,7 @@ func (h *hooked) wrote(name string, lines int) []string {
 }
 
 func TestCommandIsToldTheFacts(t *testing.T) {
-	h := start(t, `env | grep -E '^(ROSPROXY_|NOTIFY|LISTEN)' | sort | tr '\n' ' ' >>$DIR/facts; echo >>$DIR/facts`)
+	h := start(t, `env | grep -E '^(ROSPROXY_|NOTIFY|WATCHDOG|LISTEN)' | sort | tr '\n' ' ' >>$DIR/facts; echo >>$DIR/facts`)
 	for i, c := range []struct {
 		event events.Event
 		want  string

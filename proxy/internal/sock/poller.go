@@ -30,15 +30,18 @@ type Event struct{ unix.EpollEvent }
 
 func (e *Event) Token() Token { return Token{e.Fd, uint32(e.Pad)} }
 
-// Poller is one epoll instance.
-type Poller struct{ fd int }
+// Poller is one epoll instance. Whoever waits is one goroutine.
+type Poller struct {
+	fd   int
+	busy bool // the last wait ended by events before the scheduler was told of it
+}
 
 func NewPoller() (Poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return Poller{-1}, os.NewSyscallError("epoll_create1", err)
+		return Poller{fd: -1}, os.NewSyscallError("epoll_create1", err)
 	}
-	return Poller{fd}, nil
+	return Poller{fd: fd}, nil
 }
 
 func (p Poller) control(op, fd int, events uint32, t Token) error {
@@ -67,26 +70,35 @@ func (p Poller) AddWaker(fd int, t Token) error {
 // Remove stops watching fd.
 func (p Poller) Remove(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, 0, Token{}) }
 
-// attention is how long a wait for events is hidden from Go's scheduler.
-const attention = 2 * time.Millisecond
+// How long a wait for events is hidden from Go's scheduler.
+const (
+	attention = 2 * time.Millisecond
+	// busyAttention is that of a loop under load, whose waits end long before. It
+	// is longer than the kernel's tick (4 ms, or 10): a timer that is due before
+	// the tick has the clock of the hardware set anew when it is armed and again
+	// when it is not needed, which is a microsecond each on a virtual machine,
+	// as much as a send.
+	busyAttention = 20 * time.Millisecond
+)
 
 // Wait returns the events of at most timeout; negative waits for ever, zero
-// does not wait.
+// does not wait. It may return earlier, without any.
 //
 // It waits for a moment without telling the scheduler, and tells it only when
 // nothing has come by then. A shard under load sleeps a thousand times a
 // second for less than that; each time the scheduler's monitor would take its
 // P away and then look again every 20 us, which cost more CPU than the events.
 // Nothing waits for that P meanwhile where there are more of them than shards,
-// and the garbage collector's signal ends the wait.
-func (p Poller) Wait(events []Event, timeout time.Duration) (int, error) {
-	hidden := attention
-	if 0 <= timeout && timeout < attention {
-		hidden = timeout
-	}
+// and the signals of the garbage collector, and of the monitor to a goroutine
+// that has had its P for 10 ms, end the wait.
+func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
+	hidden, rest := p.split(timeout)
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), wholeMillis(hidden), 0, 0)
-	if n == 0 && errno == 0 && hidden != timeout {
-		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), wholeMillis(timeout), 0, 0)
+	if hidden > 0 {
+		p.busy = errno == 0 && n > 0
+	}
+	if n == 0 && errno == 0 && rest != 0 {
+		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), wholeMillis(rest), 0, 0)
 	}
 	switch errno {
 	case 0:
@@ -95,6 +107,22 @@ func (p Poller) Wait(events []Event, timeout time.Duration) (int, error) {
 		return 0, nil
 	default:
 		return 0, os.NewSyscallError("epoll_pwait", errno)
+	}
+}
+
+// split says how much of a wait is hidden, and what of it is left then.
+func (p *Poller) split(timeout time.Duration) (hidden, rest time.Duration) {
+	hidden = attention
+	if p.busy {
+		hidden = busyAttention
+	}
+	switch {
+	case timeout < 0:
+		return hidden, timeout
+	case timeout <= hidden:
+		return timeout, 0
+	default:
+		return hidden, timeout - hidden
 	}
 }
 

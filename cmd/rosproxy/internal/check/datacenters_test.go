@@ -3,6 +3,7 @@ package check
 import (
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -46,6 +47,15 @@ func TestCheckReadsTheEntryOfEachDataCentre(t *testing.T) {
 	wantLine(t, out, "ok   own data centre"+at+"dc1")
 	wantLine(t, out, "ok   master of default"+at+net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	wantLine(t, out, "ok   fence reports below rosproxy/fence at consul "+p.DC1.Addr+", data centre dc2: can be written")
+
+	if strings.Contains(out, "warn own data centre") {
+		t.Errorf("got a warning; want none of one agent\n%s", out)
+	}
+	ok, out = checked(t, append(args, "--consul-addr="+p.DC2.Addr)...)
+	if !ok {
+		t.Errorf("agents in both: got a fault; want none\n%s", out)
+	}
+	wantLine(t, out, "warn own data centre: consul "+p.DC1.Addr+" is in dc1, and "+p.DC2.Addr+" in dc2")
 
 	write("dc2", []byte("garbage"))
 	if ok, out = checked(t, args...); ok {

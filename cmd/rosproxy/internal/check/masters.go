@@ -33,12 +33,29 @@ func checkMasters(ctx context.Context, r *report, c config.Config, source discov
 		asking, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
 		leaders := leadersOf(c)
-		for _, a := range consul.Check(asking) {
+		agents := consul.Check(asking)
+		for _, a := range agents {
 			reportAgent(r, leaders, a)
 			found.addAll(a.Labels)
 		}
+		compareOwn(r, agents)
 	}
 	found.check(ctx, r, c)
+}
+
+// compareOwn warns of agents in different data centres: an instance takes the first
+// that answers for its own, which would be another one after a restart.
+func compareOwn(r *report, agents []discovery.AgentCheck) {
+	var first discovery.AgentCheck
+	for _, a := range agents {
+		switch {
+		case a.Own == "":
+		case first.Own == "":
+			first = a
+		case a.Own != first.Own:
+			r.warn("own data centre: consul %s is in %s, and %s in %s; name agents of one data centre", first.Address, first.Own, a.Address, a.Own)
+		}
+	}
 }
 
 func reportAgent(r *report, leaders map[string]*discovery.LeaderKey, a discovery.AgentCheck) {

@@ -204,3 +204,53 @@ func TestDamagedBackupBeginsNoGroup(t *testing.T) {
 		}
 	}
 }
+
+// TestWarmSpareKeepsTheNewestBackup: one that is older, or of other data, does not take its place.
+func TestWarmSpareKeepsTheNewestBackup(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "backup")
+	put := func(b *backup) {
+		t.Helper()
+		if err := os.WriteFile(path+".next", encoded(t, b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".next", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := testBackup(t, 9)
+	other.History = "other"
+	r := &restoring{path: path, warm: true}
+	for _, c := range []struct {
+		name string
+		b    *backup
+		want int
+		why  string
+	}{
+		{"the first", testBackup(t, 3), 3, ""},
+		{"a newer one", testBackup(t, 5), 5, ""},
+		{"an older one", testBackup(t, 4), 5, "it is not taken"},
+		{"one of another history", other, 5, "it is not taken"},
+		{"the same again", testBackup(t, 5), 5, ""},
+		{"a newer one after them", testBackup(t, 6), 6, ""},
+	} {
+		put(c.b)
+		err := r.look()
+		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: got %v; want %q", c.name, err, c.why)
+		}
+		if got := r.read.Load().Records; got != c.want {
+			t.Errorf("%s: got a backup of %d records; want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// TestNoBackupIsReadAfterAClientHasWritten: there is no use for it any more.
+func TestNoBackupIsReadAfterAClientHasWritten(t *testing.T) {
+	e := &election{restoring: &restoring{}, joined: true}
+	for _, pristine := range []bool{true, false} {
+		if err := e.conflict(view{index: 1, inSync: inSync{Pristine: pristine}}); err != nil || e.restoring.over.Load() == pristine {
+			t.Errorf("pristine %t: got %v, over %t", pristine, err, e.restoring.over.Load())
+		}
+	}
+}

@@ -26,9 +26,10 @@ func TestActivationWithoutADataCentre(t *testing.T) {
 	_, err = Activate(s.Context(), s.forced(dc1))
 	s.wantError(err, "dc1", "cannot be read")
 
-	began := time.Now()
-	out := s.must(s.forced(dc2))
-	if took := time.Since(began); took < fence.MinTTL {
+	began, forced := time.Now(), s.forced(dc2)
+	forced.TTL = 8 * time.Second // longer than a data centre that is down is asked
+	out := s.must(forced)
+	if took := time.Since(began); took < forced.TTL {
 		t.Errorf("took %v; want the leases to be over that dc1 may have given", took)
 	}
 	if len(out.Unverified) != 1 || !strings.Contains(out.Unverified[0], "dc1") {
@@ -196,5 +197,18 @@ func TestTimesOfAnActivation(t *testing.T) {
 	}
 	if got := (&activation{}).patience(); got != activateAsk {
 		t.Errorf("no time-out: got %v; want %v", got, activateAsk)
+	}
+}
+
+// TestActivationThatMayNotReadIsNoFailureOfADataCentre: --force does not help.
+func TestActivationThatMayNotReadIsNoFailureOfADataCentre(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, realconsul.StartPair(t, realconsul.ACL()))
+	for _, a := range []Activation{s.activation(dc1), s.forced(dc1)} {
+		_, err := Activate(s.Context(), a)
+		s.wantError(err, "data centre dc1: ", "data centre dc2: ", "denied", "key:read")
+		if _, ok := errors.AsType[*datacenter.Refused](err); ok {
+			t.Errorf("got %v; want no data centre that cannot be reached", err)
+		}
 	}
 }

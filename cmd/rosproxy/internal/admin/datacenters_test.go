@@ -64,3 +64,14 @@ func TestSpareIsUnreadyHoweverLongItHolds(t *testing.T) {
 		wantJSON(t, ask(a, "GET", "/readyz?hold=1h"), c.held)
 	}
 }
+
+// TestNoLeaseIsShortWhileNobodyIsActive: there is an alert for short ones.
+func TestNoLeaseIsShortWhileNobodyIsActive(t *testing.T) {
+	a, _, source := newAdmin(t)
+	for state, want := range map[discovery.State]bool{discovery.Inactive: false, discovery.Unreachable: true} {
+		source.labels = []discovery.LabelStatus{{Label: "default", State: state, Report: &discovery.ReportStatus{Key: "k"}}}
+		if got := strings.Contains(ask(a, "GET", "/metrics").Body.String(), `rosproxy_fence_lease_seconds{label="default"} 0`); got != want {
+			t.Errorf("%s: got a lease of 0: %t; want %t", state, got, want)
+		}
+	}
+}

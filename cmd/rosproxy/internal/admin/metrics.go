@@ -173,7 +173,7 @@ func (c *collector) collectLabel(ch chan<- prometheus.Metric, l proxy.LabelSnaps
 	ch <- counterOf(c.bytes, l.BytesDown, l.Label, "down")
 	ch <- gaugeOf(c.seen, float64(found.MastersSeen), l.Label)
 	ch <- gaugeOf(c.paused, oneIf(isPaused(l)), l.Label)
-	if r := found.Report; r != nil {
+	if r := found.Report; r != nil && found.State != discovery.Inactive { // nobody is active: there is nothing that a lease would permit
 		ch <- gaugeOf(c.leaseSeconds, r.LeaseLeft().Seconds(), l.Label)
 		ch <- gaugeOf(c.leaseTTL, r.TTL.Seconds(), l.Label)
 	}

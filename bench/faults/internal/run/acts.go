@@ -141,7 +141,7 @@ func announceOne(r *round) error {
 
 // electFlapping elects others on the way, who do not stay. None of them is promoted.
 func electFlapping(r *round, l *label) error {
-	for _, n := range append(r.plan.Flaps, r.newIndex) {
+	for _, n := range slices.Concat(r.plan.Flaps, []int{r.newIndex}) { // a slice of its own: the labels are elected side by side
 		var err error
 		if l.Key == "" {
 			err = r.announce(l, n)

@@ -70,7 +70,7 @@ func (s inSync) equal(o inSync) bool {
 	return s.Epoch == o.Epoch && s.History == o.History && s.Pristine == o.Pristine && sameOrigin && slices.Equal(s.Members, o.Members)
 }
 
-// sameTerm reports whether both are sets of one master's one time in office. The
+// sameTerm reports whether both are sets of one master in one of its terms. The
 // epoch alone does not say so: a Consul that was wiped counts from 1 again.
 func (s inSync) sameTerm(o inSync) bool {
 	return s.Epoch == o.Epoch && s.History == o.History && len(s.Members) > 0 && len(o.Members) > 0 && s.Members[0] == o.Members[0]

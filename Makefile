@@ -17,7 +17,7 @@ FAULTS_FLAGS ?=
 
 # How long each fuzz target runs: in `make test` a number of inputs, because a time that runs out on a busy
 # machine is at times reported as a finding ("context deadline exceeded"); in `make fuzz` a time.
-FUZZ_SMOKE ?= 20000x
+FUZZ_SMOKE ?= 5000x
 FUZZ_TIME  ?= 5m
 
 # Packages: where to, for what, and in which form.

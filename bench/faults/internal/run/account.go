@@ -117,7 +117,7 @@ func (r *round) unreturned(i *tier.Instance, a *account) string {
 		now := usage{
 			descriptors: m["process_open_fds"] - float64(2*s.Active()+sum),
 			goroutines:  m["go_goroutines"] - float64(2*sum), // net/http has two for each
-			memory:      m["process_resident_memory_bytes"],
+			memory:      r.memory(m),
 		}
 		if a.base == (usage{}) {
 			a.base = now
@@ -143,4 +143,14 @@ func (r *round) unreturned(i *tier.Instance, a *account) string {
 		return why == ""
 	})
 	return why
+}
+
+// memory is what a process has in memory. What the race detector notes of each
+// address grows for as long as the process runs, and stays: of a program built
+// with it only what Go's runtime holds is counted.
+func (w *World) memory(m tier.Metrics) float64 {
+	if w.raceDetector {
+		return m["go_memstats_sys_bytes"] - m["go_memstats_heap_released_bytes"]
+	}
+	return m["process_resident_memory_bytes"]
 }

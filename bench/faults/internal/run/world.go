@@ -3,11 +3,14 @@
 package run
 
 import (
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/rosproxy/rosproxy/bench/faults/internal/consul"
@@ -63,20 +66,21 @@ func (l *label) candidate(m *toy.Master) consul.Candidate {
 
 // World is all that there is.
 type World struct {
-	rosproxy  string // program
-	dir       string
-	hosts     map[string]*lan.Host
-	consul    *consul.Cluster
-	agents    map[string]*consul.Agent // by instance
-	tokens    map[string]consul.Secret // by instance
-	masters   []*toy.Master
-	master    int // who is elected, for every label
-	labels    []*label
-	instances []*tier.Instance
-	witness   map[string]*witness.Witness // by instance
-	counted   map[string]*account         // by instance
-	crowd     *traffic.Crowd
-	began     time.Time
+	rosproxy     string // program
+	raceDetector bool   // the program is built with it
+	dir          string
+	hosts        map[string]*lan.Host
+	consul       *consul.Cluster
+	agents       map[string]*consul.Agent // by instance
+	tokens       map[string]consul.Secret // by instance
+	masters      []*toy.Master
+	master       int // who is elected, for every label
+	labels       []*label
+	instances    []*tier.Instance
+	witness      map[string]*witness.Witness // by instance
+	counted      map[string]*account         // by instance
+	crowd        *traffic.Crowd
+	began        time.Time
 }
 
 // newLabels are the three ways to follow an election: its announcement, its lock,
@@ -107,7 +111,12 @@ func NewWorld(o Options, dir string) (*World, error) {
 }
 
 // build makes the hosts.
-func (w *World) build(Options) error {
+func (w *World) build(o Options) error {
+	program, err := buildinfo.ReadFile(o.Rosproxy)
+	if err != nil {
+		return fmt.Errorf("read how %s was built: %w", o.Rosproxy, err)
+	}
+	w.raceDetector = slices.Contains(program.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 	n, err := lan.New(dataLAN, consulLAN)
 	if err != nil {
 		return err

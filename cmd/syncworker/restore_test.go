@@ -254,3 +254,41 @@ func TestNoBackupIsReadAfterAClientHasWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestEpochsOnlyGrow: a Consul that was restored from a snapshot names an epoch
+// that is over long since, and proxies and slaves have seen later ones.
+func TestEpochsOnlyGrow(t *testing.T) {
+	me := member{"1", "run-a"}
+	for name, c := range map[string]struct {
+		inConsul, seen, want uint64
+	}{
+		"nothing was written down": {0, 0, 1},
+		"Consul has the newest":    {7, 7, 8},
+		"Consul was set back":      {3, 7, 8},
+	} {
+		e := &election{self: me, store: newStore(), last: inSync{Epoch: c.seen, Members: []member{me}}}
+		if c.inConsul > 0 {
+			e.view = view{index: 9, inSync: inSync{Epoch: c.inConsul, Members: []member{me}, History: "h"}}
+		}
+		if got := e.begin().Epoch; got != c.want {
+			t.Errorf("%s: got epoch %d; want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestNewerBackupEndsOnlyATermThatNoClientHasWrittenIn: also in the moment between
+// the first record and the set that says so.
+func TestNewerBackupEndsOnlyATermThatNoClientHasWrittenIn(t *testing.T) {
+	me := member{"1", "run-a"}
+	began := point{History: "old", Epoch: 7, Records: 90}
+	r := &restoring{}
+	r.read.Store(&backup{backupHeader: backupHeader{point: point{History: "old", Epoch: 7, Records: 100}}})
+	e := &election{self: me, store: newStore(), restoring: r, term: &term{}, // not pristine
+		view: view{index: 9, inSync: inSync{Epoch: 8, Members: []member{me}, History: "new", Restored: &began, Pristine: true}}}
+	if !e.wantsBackup(e.candidate()) {
+		t.Fatal("the newer backup is not wanted: the case shows nothing")
+	}
+	if err := e.renew(t.Context()); err != nil || e.term == nil {
+		t.Errorf("got %v, and a term that ended: %t; want it to go on", err, e.term == nil)
+	}
+}

@@ -158,10 +158,10 @@ type AgentStatus struct {
 	Address     string
 	OK          bool
 	LastContact time.Time // of the last good answer; zero: never
-	Index       uint64
-	Error       string // the trouble at the moment; empty when OK
-	Errors      uint64 // answers not obtained or not understood, since the start
-	IndexResets uint64 // times the raft index went backwards, since the start
+	Index       uint64    // the highest that the latest answers had
+	Error       string    // the trouble at the moment; empty when OK
+	Errors      uint64    // answers not obtained or not understood, since the start
+	IndexResets uint64    // times the raft index went backwards, since the start
 }
 
 // Label is one group of candidates that has one master. What it has of its own

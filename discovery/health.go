@@ -21,6 +21,7 @@ type health struct {
 	status  AgentStatus
 	failing map[asked]string    // the latest error of each
 	began   map[asked]time.Time // when the newest of each began that was answered
+	index   map[asked]uint64    // of the latest answer to each
 	since   time.Time           // when the trouble began; zero: there is none
 	denied  bool                // the trouble's log says that access is denied
 }
@@ -37,6 +38,7 @@ func newHealth(address string, log zerolog.Logger) *health {
 		status:  AgentStatus{Address: address, Error: "not asked yet"},
 		failing: make(map[asked]string),
 		began:   make(map[asked]time.Time),
+		index:   make(map[asked]uint64),
 	}
 }
 
@@ -58,7 +60,7 @@ func (h *health) note(q asked, a answer) {
 		delete(h.failing, q)
 	}
 	h.status.LastContact = a.arrived
-	h.status.Index = a.index
+	h.index[q] = a.index
 	for _, other := range h.failing {
 		h.status.Error = other
 		return
@@ -96,6 +98,7 @@ func (h *health) forget(watch int) {
 	for _, q := range []asked{{watch: watch}, {watch: watch, poll: true}} {
 		delete(h.began, q)
 		delete(h.failing, q)
+		delete(h.index, q)
 	}
 }
 
@@ -109,5 +112,9 @@ func (h *health) reset() {
 func (h *health) snapshot() AgentStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.status
+	s := h.status
+	for _, i := range h.index { // each question has one of its own
+		s.Index = max(s.Index, i)
+	}
+	return s
 }

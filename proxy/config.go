@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/proxyproto"
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // Config is fixed for the life of a Proxy.
@@ -26,6 +27,7 @@ type Config struct {
 	KeepAlive        time.Duration // idle time after which both peers are probed; 0: off
 	UserTimeout      time.Duration // no acknowledgement for so long: the peer is dead; 0: off
 	SocketBuffer     int           // bytes that each buffer of each socket is for, of which the kernel takes twice as many; 0: the kernel tunes them
+	Congestion       string        // control of all connections, as CheckCongestion takes it; empty: the system's, but for those within this host none that paces
 	Shards           int           // event loops; 0: GOMAXPROCS
 	LogConnections   bool          // log closed connections at info instead of debug
 
@@ -117,9 +119,23 @@ const (
 // defaultConnectTimeout is what a ConnectTimeout of 0 means.
 const defaultConnectTimeout = 2 * time.Second
 
+// CheckCongestion says why Config.Congestion cannot be name: that this kernel has
+// none of that name, or that this user may not choose it.
+func CheckCongestion(name string) error { return sock.CheckCongestion(name) }
+
+// CongestionPaces reports whether the congestion control of that name spaces out
+// what it sends, for which each socket needs a timer where the interface has no
+// queueing discipline that does it.
+func CongestionPaces(name string) bool { return sock.Paces(name) }
+
 func (c *Config) validate() error {
 	if len(c.Listeners) == 0 {
 		return errors.New("no listener configured")
+	}
+	if c.Congestion != "" {
+		if err := CheckCongestion(c.Congestion); err != nil {
+			return fmt.Errorf("congestion control %q: %w", c.Congestion, err)
+		}
 	}
 	seen := map[[2]string]bool{}
 	for _, l := range c.Listeners {

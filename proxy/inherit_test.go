@@ -114,6 +114,32 @@ func TestGivenSocketGetsTheBuffersOfToday(t *testing.T) {
 	}
 }
 
+// TestGivenSocketGetsTheCongestionControlOfToday: a process before may have chosen another.
+func TestGivenSocketGetsTheCongestionControlOfToday(t *testing.T) {
+	of := func(f *os.File) (name string) {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) { name = congestion(t, int(fd)) }); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	fresh, _ := given(t, sock.Options{LocalCongestion: sock.LocalCongestion()})
+	for _, test := range []struct{ before, now, want string }{
+		{"", "reno", "reno"},
+		{"reno", "", of(fresh)},
+	} {
+		f, _ := given(t, sock.Options{Congestion: test.before})
+		_, end := on(t, Listener{Address: "127.0.0.1:1", File: f}, Config{Shards: 1, Congestion: test.now})
+		if got := of(f); got != test.want {
+			t.Errorf("%q before, %q now: got %s; want %s", test.before, test.now, got, test.want)
+		}
+		end()
+	}
+}
+
 func TestGivenSocketOfAnotherKindIsRefused(t *testing.T) {
 	socket := func(domain, kind, protocol int) *os.File {
 		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)

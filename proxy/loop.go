@@ -23,6 +23,8 @@ type shared struct {
 
 	firstEphemeral, lastEphemeral uint16
 
+	localCongestion string
+
 	lastShortage   atomic.Int64 // when it was warned of last
 	lastStandstill atomic.Int64 // when it was warned of last
 	refusals       refusals
@@ -35,7 +37,10 @@ func (g *shared) isEphemeral(port uint16) bool {
 
 // options are those of every socket.
 func (g *shared) options() sock.Options {
-	return sock.Options{KeepAlive: g.config.KeepAlive, UserTimeout: g.config.UserTimeout, Buffer: g.config.SocketBuffer}
+	return sock.Options{
+		KeepAlive: g.config.KeepAlive, UserTimeout: g.config.UserTimeout, Buffer: g.config.SocketBuffer,
+		Congestion: g.config.Congestion, LocalCongestion: g.localCongestion,
+	}
 }
 
 // shortageWarnings are at least this far apart: a full proxy pauses and

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // TestBothSidesHaveBoundedBuffers, of which the kernel makes twice the size.
@@ -57,4 +59,37 @@ func TestBothSidesHaveTheSocketOptions(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestBothSidesHaveTheCongestionControl: the one that was asked for, else, since
+// both are of this host, none that paces.
+func TestBothSidesHaveTheCongestionControl(t *testing.T) {
+	for name, test := range map[string]struct {
+		asked string
+		want  func(got string) bool
+	}{
+		"reno, asked for": {"reno", func(got string) bool { return got == "reno" }},
+		"none asked for":  {"", func(got string) bool { return !sock.Paces(got) }},
+	} {
+		p, address := running(t, Config{Shards: 1, Congestion: test.asked}, echo(t))
+		roundTrip(t, dialed(t, address), []byte("x"))
+		onShard(p, 0, func(s *shard) {
+			s.conns.all(func(c *conn) {
+				for which, side := range []string{"client", "master"} {
+					if got := congestion(t, int(c.sides[which].fd)); !test.want(got) {
+						t.Errorf("%s: got %s at the %s's side", name, got, side)
+					}
+				}
+			})
+		})
+	}
+}
+
+func congestion(t *testing.T, fd int) string {
+	t.Helper()
+	got, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }

@@ -85,6 +85,7 @@ func New(c Config, log zerolog.Logger) (*Proxy, error) {
 	c.Shards = cmp.Or(c.Shards, runtime.GOMAXPROCS(0))
 	p := &Proxy{draining: make(chan struct{}, 1), begun: make(chan struct{}), pauses: make(chan struct{}, 1)}
 	p.shared.config, p.shared.log, p.shared.clock, p.shared.headerTimeout = c, log.With().Str("component", "proxy").Logger(), newClock(), headerTimeout
+	p.localCongestion = sock.LocalCongestion()
 	if err := p.addLabels(); err != nil {
 		return nil, err
 	}

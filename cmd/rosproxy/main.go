@@ -29,6 +29,7 @@ import (
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/upgrade"
 	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/drain/handover"
+	"github.com/rosproxy/rosproxy/proxy"
 )
 
 func main() {
@@ -117,6 +118,11 @@ func (p Program) Run(ctx context.Context) int {
 	source, err := c.NewSource(log)
 	if err != nil {
 		return p.usage(err)
+	}
+	if name := c.Proxy.Congestion; name != "" {
+		if err := proxy.CheckCongestion(name); err != nil {
+			return p.usage(fmt.Errorf("--congestion-control %q: %w", name, err))
+		}
 	}
 	if command == config.Check {
 		if !check.Run(ctx, c, source, p.Stdout) {

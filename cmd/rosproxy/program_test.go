@@ -42,6 +42,8 @@ func TestBadUsageIsOneLineAndExitCodeTwo(t *testing.T) {
 	}{
 		{[]string{"--hold-timeout", "abc"}, nil, `rosproxy: --hold-timeout "abc": not a duration such as 500ms, 10s or 5m` + "\n"},
 		{nil, []string{"ROSPROXY_HOLD_TIMEOUT=abc"}, `rosproxy: --hold-timeout "abc" (from ROSPROXY_HOLD_TIMEOUT): not a duration such as 500ms, 10s or 5m` + "\n"},
+		{[]string{"--congestion-control", "nosuch"}, nil, `rosproxy: --congestion-control "nosuch": this kernel has no such congestion control`},
+		{[]string{"check"}, []string{"ROSPROXY_CONGESTION_CONTROL=nosuch"}, `--congestion-control "nosuch": this kernel`},
 		{[]string{"--nope"}, nil, "unknown flag --nope"},
 		{[]string{"--no\npe"}, nil, "unknown flag --no pe"},
 		{[]string{"--consul-addr", "ftp://c"}, nil, "--consul-addr"},

@@ -16,10 +16,10 @@ func Adopt(f *os.File, o Options) (fd int, bound netip.AddrPort, err error) {
 		return NoFD, bound, fmt.Errorf("take over socket %s: %w", f.Name(), err)
 	}
 	if err = CheckListening(fd); err == nil {
-		err = prepareAdopted(fd, o)
+		bound, err = LocalAddress(fd)
 	}
 	if err == nil {
-		bound, err = LocalAddress(fd)
+		err = prepareAdopted(fd, bound.Addr(), o)
 	}
 	if err != nil {
 		Close(fd)
@@ -66,7 +66,7 @@ func CheckListening(fd int) error {
 
 // prepareAdopted undoes what whoever had the socket has set, then sets what is
 // wanted here.
-func prepareAdopted(fd int, o Options) error {
+func prepareAdopted(fd int, at netip.Addr, o Options) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
@@ -82,7 +82,12 @@ func prepareAdopted(fd int, o Options) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0); err != nil {
 		return fmt.Errorf("unset TCP_USER_TIMEOUT: %w", err)
 	}
-	if err := o.apply(fd); err != nil {
+	if system := SystemCongestion(); system != "" && o.congestionFor(at) == "" {
+		if err := setCongestion(fd, system); err != nil {
+			return err
+		}
+	}
+	if err := o.apply(fd, at); err != nil {
 		return err
 	}
 	return lengthenQueue(fd)

@@ -35,7 +35,7 @@ func Connect(to netip.AddrPort, o Options) (fd int, err error) {
 	}
 	fd = int(n)
 	resetOnClose(fd)
-	if err := o.applyFirst(fd); err != nil {
+	if err := o.applyFirst(fd, to.Addr()); err != nil {
 		Close(fd)
 		return -1, err
 	}

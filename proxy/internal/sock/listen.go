@@ -74,7 +74,7 @@ func bindAndListen(fd int, at netip.AddrPort, o Options) error {
 			return os.NewSyscallError("setsockopt", err)
 		}
 	}
-	if err := o.apply(fd); err != nil {
+	if err := o.apply(fd, at.Addr()); err != nil {
 		return err
 	}
 	sa, err := sockaddrOf(at)

@@ -3,6 +3,7 @@ package sock
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 	"unsafe"
 
@@ -14,6 +15,9 @@ type Options struct {
 	KeepAlive   time.Duration // 0: off
 	UserTimeout time.Duration // how long an idle peer may leave probes unanswered; 0: three times KeepAlive
 	Buffer      int           // bytes that the socket's buffers are for, each; 0: the kernel tunes them
+
+	Congestion      string // control of all connections; empty: the system's, but for
+	LocalCongestion string // those within this host, which have this one; empty: they too
 }
 
 // An idle peer has several probes to answer, so that a few that are lost end
@@ -36,22 +40,25 @@ func (o Options) probes() (interval, count int) {
 
 // apply sets all options on fd. Linux copies them from a listening socket to
 // those it accepts (sk_clone_lock, tcp_create_openreq_child), which
-// TestBothSidesHaveTheSocketOptions pins.
-func (o Options) apply(fd int) error {
-	if err := o.applyFirst(fd); err != nil {
+// TestBothSidesHaveTheSocketOptions pins. The socket listens at an address, or is to.
+func (o Options) apply(fd int, at netip.Addr) error {
+	if err := o.applyFirst(fd, at); err != nil {
 		return err
 	}
 	return o.ApplyLater(fd)
 }
 
-// applyFirst sets what a connection needs for its first byte.
-func (o Options) applyFirst(fd int) error {
+// applyFirst sets what a connection from or to a needs for its first byte.
+func (o Options) applyFirst(fd int, a netip.Addr) error {
 	if err := setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return fmt.Errorf("set TCP_NODELAY: %w", err)
 	}
 	// Urgent data is part of the stream to us: what comes in is passed on.
 	if err := setOption(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1); err != nil {
 		return fmt.Errorf("set SO_OOBINLINE: %w", err)
+	}
+	if err := o.chooseCongestion(fd, a); err != nil {
+		return err
 	}
 	return o.boundBuffers(fd)
 }

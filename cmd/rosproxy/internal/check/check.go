@@ -36,6 +36,7 @@ func Run(ctx context.Context, c config.Config, source discovery.Source, out io.W
 	checkConfig(r, c)
 	checkPorts(r, checkDescriptors(r, c))
 	checkKernel(r)
+	checkCongestion(r, c)
 	checkHook(ctx, r, c)
 	checkAddresses(ctx, r, c)
 	checkMasters(ctx, r, c, source)

@@ -167,6 +167,21 @@ func TestCheckShowsThePorts(t *testing.T) {
 	}
 }
 
+// TestCheckSaysWhatACongestionControlThatPacesCosts, where no queueing discipline paces.
+func TestCheckSaysWhatACongestionControlThatPacesCosts(t *testing.T) {
+	const static = "--static-master=127.0.0.1:1"
+	if _, out := checked(t, static, "--congestion-control=reno"); !strings.Contains(out, "ok   congestion control: reno\n") {
+		t.Errorf("reno: got\n%s", out)
+	}
+	qdisc, err := readProc(procQdisc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, out := checked(t, static, "--congestion-control=bbr"); strings.Contains(out, "warn congestion control: bbr takes a timer") != (qdisc != "fq") {
+		t.Errorf("bbr, and %s: got\n%s", qdisc, out)
+	}
+}
+
 func TestCheckSaysWhatIsWrongWithConsul(t *testing.T) {
 	consul := startConsul(t)
 	ok, out := checked(t, "--consul-addr="+consul.Addr)

@@ -152,7 +152,10 @@ func loadConnections(s settings, c *Config) error {
 			return err
 		}
 	}
-	p.SocketBuffer, err = parseSocketBuffer(s)
+	if p.SocketBuffer, err = parseSocketBuffer(s); err != nil {
+		return err
+	}
+	p.Congestion, err = parseCongestion(s)
 	return err
 }
 

@@ -157,6 +157,7 @@ user-timeout: 7s
 datacenter-key: app/active
 remote-master: hold
 socket-buffer: 65536
+congestion-control: reno
 shards: 7
 admin-listen: unix:/run/a
 admin-token-file: ` + token + `

@@ -76,6 +76,7 @@ type grammar struct {
 	Keepalive        string   `default:"1m" placeholder:"D" help:"Idle time after which both peers are probed; 0: off (${default})."`
 	UserTimeout      string   `default:"30s" placeholder:"D" help:"A peer that acknowledges nothing for so long is dead; 0: off (${default})."`
 	SocketBuffer     string   `default:"0" placeholder:"N" help:"Bytes for each of the two buffers of each socket, 4096 or more; 0: the kernel tunes them (${default})."`
+	Congestion       string   `name:"congestion-control" placeholder:"NAME" help:"TCP congestion control of all connections (the system's, but for those within this host none that paces)."`
 	Shards           string   `placeholder:"N" help:"Event loops (number of CPUs)."`
 	AdminListen      string   `default:"127.0.0.1:7802" placeholder:"ADDR" help:"Admin and health endpoints: HOST:PORT or unix:PATH (${default})."`
 	AdminTokenFile   string   `placeholder:"PATH" help:"File with the bearer token that POST, DELETE and GET /connections require."`
@@ -162,6 +163,7 @@ func parseWith(grammar any, args, env []string, out io.Writer, more ...kong.Opti
 const (
 	flagConfig       = "config"
 	flagSocketBuffer = "socket-buffer"
+	flagCongestion   = "congestion-control"
 	flagListen       = "listen"
 	tagOfListener    = "listener" // of a flag in the grammar
 )

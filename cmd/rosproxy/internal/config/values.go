@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,22 @@ func parseCount(s settings, flag string, least, most int) (int, error) {
 	}
 	return n, nil
 }
+
+// parseCongestion reads a name that a congestion control may have. Whether the
+// kernel has one of that name is not known here.
+func parseCongestion(s settings) (string, error) {
+	v, ok := s.one(flagCongestion)
+	if !ok {
+		return "", nil
+	}
+	if !congestionName.MatchString(v.text) {
+		return "", v.fault("not a name of 1 to 15 letters, digits, _ and -")
+	}
+	return v.text, nil
+}
+
+// congestionName is shorter than the kernel's TCP_CA_NAME_MAX.
+var congestionName = regexp.MustCompile(`^[a-z0-9_-]{1,15}$`)
 
 // parseSocketBuffer reads a size that is not too small for the kernel, or 0.
 func parseSocketBuffer(s settings) (int, error) {

@@ -92,14 +92,15 @@ func (s *shard) assign(fd int, peer netip.AddrPort, lb *label) {
 // master, after its header where one is due.
 func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
 	c := s.conns.take(s.loop)
-	c.label, c.counters = lb, &s.counters[lb.index]
+	c.label = lb
 	c.setPeer(peer)
 	c.sides[client] = side{fd: int32(fd), writable: true}
 	c.accepted = s.clock.now()
 	c.id = s.accepted*uint64(len(s.peers)) + uint64(s.number) + 1
 	s.accepted++
-	c.counters.accepted++
-	c.counters.active++
+	count := c.counters(s.loop)
+	count.accepted++
+	count.active++
 	if lb.settings.AcceptProxy && !lb.settings.trusted.contains(peer.Addr()) {
 		c.finish(s.loop, UntrustedPeer, byRST)
 		return

@@ -165,8 +165,8 @@ func TestAnswerIsWhatSaysThatItIsOne(t *testing.T) {
 	if c.state != relaying {
 		t.Fatalf("got state %v; want it relaying", c.state)
 	}
-	if at, _ := s.timers.deadlineOf(c.index); at != c.relayed+int64(lateOptionsAfter) {
-		t.Errorf("its options are due at %d; want %d", at, c.relayed+int64(lateOptionsAfter))
+	if at, _ := s.timers.deadlineOf(c.index); at != c.lastActive+int64(lateOptionsAfter) {
+		t.Errorf("its options are due at %d; want %d", at, c.lastActive+int64(lateOptionsAfter))
 	}
 }
 

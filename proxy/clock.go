@@ -40,3 +40,17 @@ func (c *clock) now() int64 {
 	}
 	return c.boot + passed + c.slept.Load()
 }
+
+// stamp is a time of the clock in 32 bits: in milliseconds, rounded up, without
+// what is beyond 2^32 of them. It names a time of the last 49 days.
+type stamp uint32
+
+func stampOf(at int64) stamp {
+	return stamp((at + int64(time.Millisecond) - 1) / int64(time.Millisecond))
+}
+
+// asOf is the time that s names, now being a time that is not earlier.
+func (s stamp) asOf(now int64) int64 {
+	latest := (now + int64(time.Millisecond) - 1) / int64(time.Millisecond)
+	return (latest - int64(stamp(latest)-s)) * int64(time.Millisecond)
+}

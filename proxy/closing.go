@@ -110,7 +110,7 @@ func (c *conn) watchClosing(l *loop) {
 // endInOrder ends c, whose peers have ended in time.
 func (c *conn) endInOrder(l *loop, how ending) {
 	if c.orderedEnd == DrainDeadline {
-		c.counters.closedQuiet++
+		c.counters(l).closedQuiet++
 	}
 	c.finish(l, c.orderedEnd, how)
 }

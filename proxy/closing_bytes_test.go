@@ -110,7 +110,7 @@ func isStuck(p *Proxy) bool {
 	stuck := false
 	for i := range p.shards {
 		onShard(p, i, func(s *shard) {
-			s.conns.all(func(c *conn) { stuck = stuck || c.flows[down].rest != nil || c.flows[down].pipe != nil })
+			s.conns.all(func(c *conn) { stuck = stuck || c.flows[down].holds() })
 		})
 	}
 	return stuck

@@ -56,7 +56,8 @@ type side struct {
 }
 
 // conn is a client's connection and, from dialing on, its master's. It
-// belongs to one shard, which alone touches it.
+// belongs to one shard, which alone touches it. Its size is what an idle
+// connection costs, see TestIdleConnectionTakesLittle.
 type conn struct {
 	index       uint32 // of its slot in the slab
 	generation  uint32 // of the slot's tenant: an event for an earlier one is stale
@@ -72,25 +73,25 @@ type conn struct {
 	brokeFirst  int8   // the side whose error ended it, or noSide
 	withheld    bool   // a cut has thrown away bytes that the client was to have
 	port        uint16 // of the client
+	opened      bool   // bytes have begun to move: it is one of the label's live ones
 	watch       uint32 // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
 	place       int32  // its place among those that are to be released, counted from 1; 0: it is none
+	dialTime    uint32 // from dialled until it was opened, in microseconds
+	resumed     stamp  // when bytes began to move after the last pause
 
-	id       uint64
-	label    *label
-	counters *counters
-	epoch    *epoch // the one it was dialled in; nil while held
-	sides    [2]side
-	flows    [2]flow
-	ip       [16]byte           // of the client; IPv4 mapped into IPv6
-	origin   *proxyproto.Origin // named by its PROXY header; nil: none did
+	id     uint64
+	label  *label
+	epoch  *epoch // the one it was dialled in; nil while held
+	sides  [2]side
+	flows  [2]flow
+	ip     [16]byte           // of the client; IPv4 mapped into IPv6
+	origin *proxyproto.Origin // named by its PROXY header; nil: none did
 
 	// Times of the clock.
 	accepted   int64
 	waiting    int64 // for a master, since it was accepted or its header taken; 0: not yet
 	dialled    int64
-	relayed    int64
 	lastActive int64
-	resumed    int64 // when bytes began to move after the last pause
 }
 
 // fenced reports whether no transfer may begin: the connection's epoch is over,
@@ -99,6 +100,9 @@ type conn struct {
 func (c *conn) fenced(l *loop) bool {
 	return c.label.current.Load() != c.epoch || c.label.isUncertain(l)
 }
+
+// counters are those of c's label on this loop.
+func (c *conn) counters(l *loop) *counters { return &l.counters[c.label.index] }
 
 // peer is the client's address.
 func (c *conn) peer() netip.AddrPort {
@@ -143,11 +147,12 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	c.stopWaiting(l)
 	c.stopWatch(l)
 	c.unqueueRelease(l)
-	if c.relayed != 0 {
+	if c.opened {
 		c.label.closed()
 	}
-	c.counters.active--
-	c.counters.closed[why]++
+	count := c.counters(l)
+	count.active--
+	count.closed[why]++
 	c.logClosed(l, why, fault)
 	if why.isRefusal() {
 		l.refused(why, c.label.name, c.peer(), fault)
@@ -187,15 +192,15 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	if level < l.log.GetLevel() || level < zerolog.GlobalLevel() {
 		return // before the line is begun: connections are many
 	}
-	waiting, dialled, relayed := c.waiting, c.dialled, c.relayed
+	waiting, dialled, dialTime := c.waiting, c.dialled, time.Duration(c.dialTime)*time.Microsecond
 	if dialled == 0 {
 		dialled = max(l.now, c.accepted)
 	}
 	if waiting == 0 {
 		waiting = dialled
 	}
-	if relayed == 0 {
-		relayed = max(l.now, dialled)
+	if !c.opened {
+		dialTime = time.Duration(max(l.now-dialled, 0))
 	}
 	number, address := uint64(0), ""
 	if c.epoch != nil {
@@ -209,7 +214,7 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	line := l.log.WithLevel(level).Uint64("conn", c.id).Str("label", c.label.name).Stringer("client", c.peer()).Str("source", source).
 		Str("master", address).Uint64("epoch", number).
 		Uint64("bytes_up", c.flows[up].bytes).Uint64("bytes_down", c.flows[down].bytes).
-		Float64("held_ms", ms(waiting, dialled)).Float64("dial_ms", ms(dialled, relayed)).
+		Float64("held_ms", ms(waiting, dialled)).Float64("dial_ms", milliseconds(dialTime)).
 		Float64("duration_ms", ms(c.accepted, max(l.now, c.accepted))).Stringer("reason", why)
 	if fault != nil {
 		line = line.AnErr("error", fault)

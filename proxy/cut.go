@@ -107,7 +107,7 @@ func (s *shard) cutMasterSide(c *conn) {
 
 func (s *shard) cutClientSide(c *conn, j *cutJob) {
 	if j.graceful {
-		c.counters.closedQuiet++
+		c.counters(s.loop).closedQuiet++
 		c.finish(s.loop, j.reason, byFIN)
 		return
 	}

@@ -124,7 +124,7 @@ func TestAKillIsGatheredInPieces(t *testing.T) {
 	const conns = slotsPerPiece + slabChunk
 	for range conns {
 		c := s.conns.take(s.loop)
-		c.label, c.counters, c.state = p.labels[0], &s.counters[0], relaying
+		c.label, c.state = p.labels[0], relaying
 		s.slots.used.Add(1)
 	}
 	j := &cutJob{reason: Killed, done: func(*cutJob) {}}

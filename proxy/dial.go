@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
@@ -105,13 +106,14 @@ func (c *conn) dialAnswered(l *loop) {
 		c.takeBack(l)
 		return
 	}
-	c.relayed = l.clock.now()
+	c.lastActive = l.clock.now()
+	took := time.Duration(c.lastActive - c.dialled)
+	c.opened, c.dialTime = true, uint32(min(took.Microseconds(), math.MaxUint32))
 	c.label.opened()
 	c.stopWaiting(l)
 	c.epoch.reached(l, c.label)
-	l.timers.arm(c.index, c.relayed+int64(lateOptionsAfter))
-	c.lastActive = c.relayed
-	c.counters.dial.observe(time.Duration(c.relayed - c.dialled))
+	l.timers.arm(c.index, c.lastActive+int64(lateOptionsAfter))
+	c.counters(l).dial.observe(took)
 	c.state = relaying
 	if c.label.settings.SendProxy != ProxyOff && !c.sendHeader(l) {
 		return
@@ -133,7 +135,7 @@ func (c *conn) setLateOptions(l *loop) {
 
 // dialFailed holds c until its next attempt, or ends it when its time is up.
 func (c *conn) dialFailed(l *loop, err error) {
-	c.counters.countDialFailure(sock.ErrorName(err))
+	c.counters(l).countDialFailure(sock.ErrorName(err))
 	switch {
 	case sock.IsShortage(err):
 		// Not the master's fault: newcomers must not take what those here need.

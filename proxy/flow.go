@@ -27,8 +27,7 @@ const (
 // destination is in error, or when its source is and all it sent is handed on.
 type flow struct {
 	bytes     uint64
-	rest      *leftover // read, but not yet taken by the destination
-	pipe      *pipe     // held only while it has bytes in it
+	rest      *leftover // read, but not yet taken by the destination; nil: nothing
 	large     uint8     // reads in a row that were large
 	small     uint8     // splices in a row that were small
 	streaming bool
@@ -48,18 +47,18 @@ func (f *flow) isOver() bool { return f.done || f.refused || f.cutShort && !f.ho
 func (f *flow) hasEnded() bool { return f.eof || f.cutShort || f.refused }
 
 // holds reports whether bytes of f are in our hands.
-func (f *flow) holds() bool { return f.rest != nil || f.pipe != nil }
+func (f *flow) holds() bool { return f.rest != nil }
 
 // held is how many.
 func (f *flow) held() int {
-	n := 0
-	if f.rest != nil {
-		n += len(f.rest.unsent())
+	switch {
+	case f.rest == nil:
+		return 0
+	case f.rest.pipe != nil:
+		return f.rest.pipe.held
+	default:
+		return len(f.rest.unsent())
 	}
-	if f.pipe != nil {
-		n += f.pipe.held
-	}
-	return n
 }
 
 // move carries bytes in direction d until a side has to be waited for, the
@@ -203,7 +202,7 @@ func (c *conn) spliceIn(l *loop, d int) int {
 	}
 	p := l.pipes.take(l.now)
 	if p == nil {
-		c.counters.pipeFallbacks++
+		c.counters(l).pipeFallbacks++
 		f.streaming = false
 		return 0
 	}
@@ -219,9 +218,10 @@ func (c *conn) spliceIn(l *loop, d int) int {
 		return c.peekThrough(l, d)
 	}
 	p.held = n
-	f.pipe = p
-	c.counters.pipes++
-	c.counters.spliced += uint64(n)
+	f.rest = &p.rest
+	count := c.counters(l)
+	count.pipes++
+	count.spliced += uint64(n)
 	c.count(l, d, n)
 	if n < smallSplice {
 		f.small++
@@ -239,53 +239,48 @@ func (c *conn) flush(l *loop, d int) (more bool) {
 	if !dst.writable {
 		return false
 	}
-	if f.rest != nil {
-		n, err := sock.Send(int(dst.fd), f.rest.unsent())
-		if err != nil && err != sock.ErrAgain {
+	if p := f.rest.pipe; p != nil {
+		n, err := sock.Splice(p.r, int(dst.fd), p.held)
+		switch {
+		case err == sock.ErrAgain:
+			dst.writable = false
+			return false
+		case err != nil || n == 0:
 			c.writeFailed(l, d, err)
 			return false
 		}
-		f.rest.off += n
-		if len(f.rest.unsent()) > 0 {
-			dst.writable = false
-			return false
+		if p.held -= n; p.held == 0 {
+			c.emptyFlow(l, d)
 		}
-		l.leftovers.give(f.rest)
-		f.rest = nil
 		return true
 	}
-	n, err := sock.Splice(f.pipe.r, int(dst.fd), f.pipe.held)
-	switch {
-	case err == sock.ErrAgain:
-		dst.writable = false
-		return false
-	case err != nil || n == 0:
+	n, err := sock.Send(int(dst.fd), f.rest.unsent())
+	if err != nil && err != sock.ErrAgain {
 		c.writeFailed(l, d, err)
 		return false
 	}
-	f.pipe.held -= n
-	if f.pipe.held == 0 {
-		c.givePipe(l, d)
+	f.rest.off += n
+	if len(f.rest.unsent()) > 0 {
+		dst.writable = false
+		return false
 	}
+	c.emptyFlow(l, d)
 	return true
 }
 
-func (c *conn) givePipe(l *loop, d int) {
-	l.pipes.give(c.flows[d].pipe)
-	c.flows[d].pipe = nil
-	c.counters.pipes--
-}
-
-// emptyFlow drops what is on its way in direction d.
+// emptyFlow drops what is on its way in direction d, if there is anything.
 func (c *conn) emptyFlow(l *loop, d int) {
-	f := &c.flows[d]
-	if f.pipe != nil {
-		c.givePipe(l, d)
+	rest := c.flows[d].rest
+	switch {
+	case rest == nil:
+		return
+	case rest.pipe != nil:
+		l.pipes.give(rest.pipe)
+		c.counters(l).pipes--
+	default:
+		l.leftovers.give(rest)
 	}
-	if f.rest != nil {
-		l.leftovers.give(f.rest)
-		f.rest = nil
-	}
+	c.flows[d].rest = nil
 }
 
 // sourceEnded notes that a read has found the end of the stream in direction d.
@@ -305,7 +300,7 @@ func (c *conn) sourceEnded(l *loop, d int) {
 
 func (c *conn) count(l *loop, d, n int) {
 	c.flows[d].bytes += uint64(n)
-	c.counters.bytes[d] += uint64(n)
+	c.counters(l).bytes[d] += uint64(n)
 	c.lastActive = l.now
 	c.sentLast = int8(d) // direction d reads from side d
 }

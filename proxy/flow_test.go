@@ -56,7 +56,7 @@ func TestADestinationThatIsFullIsNotTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, s := stopped(t, Config{}, nopLog)
 			c, peers := s.adopt(t, relaying)
-			isStuck := func() bool { return c.flows[up].rest != nil || c.flows[up].pipe != nil }
+			isStuck := func() bool { return c.flows[up].holds() }
 			for !isStuck() {
 				c.flows[up].large = 0 // else nothing would be read that is not taken
 				if _, err := sock.Send(peers[client], make([]byte, scratchSize)); err != nil {

@@ -51,7 +51,7 @@ func TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater(t *testing.T) {
 
 	s := p.shards[0]
 	c := s.conns.take(s.loop)
-	c.label, c.counters, c.state = p.labels[0], &s.counters[0], relaying
+	c.label, c.state = p.labels[0], relaying
 	c.epoch = c.label.current.Load()
 	c.origin = &proxyproto.Origin{Source: netip.MustParseAddrPort("192.0.2.1:1"), Destination: netip.MustParseAddrPort("192.0.2.2:2")}
 	c.sides[master] = side{fd: int32(fds[0]), writable: true}

@@ -36,7 +36,7 @@ func (c *conn) hold(l *loop, until int64, why Reason) {
 func (c *conn) startWaiting(l *loop) bool {
 	if !c.waits && l.waiting.take(c.label) {
 		c.waits = true
-		c.counters.held++
+		c.counters(l).held++
 	}
 	return c.waits
 }
@@ -45,7 +45,7 @@ func (c *conn) startWaiting(l *loop) bool {
 func (c *conn) stopWaiting(l *loop) {
 	if c.waits {
 		c.waits = false
-		c.counters.held--
+		c.counters(l).held--
 		l.waiting.give(c.label)
 	}
 }

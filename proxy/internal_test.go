@@ -83,8 +83,8 @@ func stopped(tb testing.TB, c Config, log zerolog.Logger) (*Proxy, *shard) {
 func (s *shard) adopt(tb testing.TB, st state) (c *conn, peers [2]int) {
 	tb.Helper()
 	c = s.conns.take(s.loop)
-	c.label, c.counters, c.state = s.labels[0], &s.counters[0], st
-	c.counters.active++
+	c.label, c.state = s.labels[0], st
+	c.counters(s.loop).active++
 	c.accepted = s.clock.now()
 	c.waiting = c.accepted
 	s.slots.used.Add(1)

@@ -9,8 +9,9 @@ import (
 // scratchSize is the most that one read takes.
 const scratchSize = 64 << 10
 
-// leftover is what a destination did not take of one read.
+// leftover is what a destination did not take of one read, or, of a stream, is in a pipe.
 type leftover struct {
+	pipe  *pipe // nil: the bytes are data
 	data  []byte
 	off   int
 	place []byte // of scratchSize; nil: data is on the heap

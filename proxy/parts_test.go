@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,9 +57,9 @@ func TestTimersComeDueInOrderAndNoneAfterDisarm(t *testing.T) {
 
 func TestAnEventForAnEarlierTenantOfASlotIsStale(t *testing.T) {
 	var s slab
-	l := &loop{shared: &shared{log: nopLog}}
+	l := &loop{shared: &shared{log: nopLog}, counters: make([]counters, 1)}
 	first := s.take(l)
-	first.label, first.counters = &label{}, &counters{}
+	first.label = &label{}
 	stale := first.ref()
 	first.finish(l, Killed, byRST)
 	if s.get(stale) != nil {
@@ -83,7 +84,7 @@ func TestAnEventForAnEarlierTenantOfASlotIsStale(t *testing.T) {
 // TestIdleConnectionTakesLittle: what a shard keeps of one is its slots, of
 // which a chunk fills pages of Go's heap without a rest, which would be lost.
 func TestIdleConnectionTakesLittle(t *testing.T) {
-	const page, most = 8 << 10, 240
+	const page, most = 8 << 10, 208
 	chunk := unsafe.Sizeof([slabChunk]conn{})
 	if rest := chunk % page; rest != 0 {
 		t.Errorf("a chunk of %d bytes leaves %d of its last page", chunk, page-rest)
@@ -91,6 +92,17 @@ func TestIdleConnectionTakesLittle(t *testing.T) {
 	perSlot := (chunk + unsafe.Sizeof(timersChunk{})) / slabChunk
 	if perSlot > most {
 		t.Errorf("a connection has %d bytes in slots; want %d at most", perSlot, most)
+	}
+}
+
+func TestStampNamesATimeOfTheLastWeeks(t *testing.T) {
+	const day = int64(24 * time.Hour)
+	for _, at := range []int64{0, 1, int64(time.Millisecond), 12345678901234, 48 * day, 50 * day, 1000*day + 1} {
+		for _, ago := range []int64{0, 1, int64(time.Millisecond), int64(time.Second) + 1, day, 49 * day} {
+			if got := stampOf(at).asOf(at + ago); got < at || got-at >= int64(time.Millisecond) {
+				t.Errorf("the stamp of %d, %v later: got %d; want less than a millisecond behind it", at, time.Duration(ago), got)
+			}
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ const (
 type pipe struct {
 	r, w int
 	size int
-	held int // bytes in it
+	held int      // bytes in it
+	rest leftover // stands for those
 }
 
 // pipeBudget bounds the pipes of all shards together.
@@ -90,6 +91,7 @@ func (c *pipeCache) takeAny(now int64) *pipe {
 		return nil
 	}
 	p := &pipe{r: r, w: w, size: size}
+	p.rest.pipe = p
 	if size < smallestPipe { // this user has all the pages that it may have
 		c.budget.pausedUntil.Store(now + int64(smallPipePause))
 		c.discard(p)

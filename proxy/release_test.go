@@ -186,8 +186,8 @@ func (s *shard) queues(t *testing.T, lb *label, n int) (clients []*conn) {
 	for range n {
 		c, _ := s.adopt(t, arrived)
 		s.counters[0].active--
-		c.label, c.counters = lb, &s.counters[lb.index]
-		c.counters.active++
+		c.label = lb
+		c.counters(s.loop).active++
 		c.queueRelease(s.loop)
 		clients = append(clients, c)
 	}

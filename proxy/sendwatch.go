@@ -84,10 +84,10 @@ func (c *conn) noteBytes(l *loop, before int64) {
 	switch {
 	case c.label.settings.checkEvery == 0 || c.lastActive < l.now: // none has moved just now
 	case c.watch == noWatch:
-		c.watch, c.resumed = watchPending, c.lastActive
+		c.watch, c.resumed = watchPending, stampOf(c.lastActive)
 		c.armBy(l, l.now+int64(c.label.settings.checkEvery))
 	case c.lastActive-before > int64(c.label.settings.checkEvery/16): // shorter pauses are no work
-		c.resumed = c.lastActive
+		c.resumed = stampOf(c.lastActive)
 	}
 }
 
@@ -96,7 +96,7 @@ func (c *conn) startWatch(l *loop) *sendWatch {
 	c.watch = l.watches.take()
 	w := &l.watches.all[c.watch]
 	for which := range w.peers {
-		w.peers[which].begin(c.resumed)
+		w.peers[which].begin(c.resumed.asOf(l.now))
 	}
 	return w
 }
@@ -144,7 +144,7 @@ func (c *conn) checkQueues(l *loop) (deadSide int) {
 		if c.sides[which].broken {
 			continue
 		}
-		s := sample{at: l.now, resumed: c.resumed, queued: queued[which]}
+		s := sample{at: l.now, resumed: c.resumed.asOf(l.now), queued: queued[which]}
 		if s.queued > 0 {
 			c.askPeer(l, which, &s)
 		}

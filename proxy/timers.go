@@ -4,19 +4,26 @@ import "container/heap"
 
 // timers orders slots by the one deadline each may have, in nanoseconds of the clock.
 type timers struct {
-	slots  []uint32       // a heap, with the earliest deadline on top
-	chunks []*timersChunk // what is known of each slot
+	chunks []*timersChunk // of the slots 0 to slabChunk-1, and so on
+	armed  int            // slots that have a deadline
 }
 
-// timersChunk is of slabChunk slots, like a slab's: it never moves, and costs
-// thousands of idle connections no more than it holds.
+// timersChunk is what is known of slabChunk slots, and as many places of the heap,
+// with the earliest deadline at place 0 of all. Like a slab's chunk it never moves,
+// and so costs no more than it holds.
 type timersChunk struct {
-	at    [slabChunk]int64 // the deadline
-	place [slabChunk]int32 // in the heap, counted from 1; 0: unarmed
+	at    [slabChunk]int64  // the deadline
+	place [slabChunk]int32  // in the heap, counted from 1; 0: unarmed
+	heap  [slabChunk]uint32 // the slot that has the place
 }
 
 func (t *timers) at(slot uint32) *int64    { return &t.chunks[slot/slabChunk].at[slot%slabChunk] }
 func (t *timers) place(slot uint32) *int32 { return &t.chunks[slot/slabChunk].place[slot%slabChunk] }
+
+// slot is the one at that place of the heap, counted from 0.
+func (t *timers) slot(place int) *uint32 {
+	return &t.chunks[place/slabChunk].heap[place%slabChunk]
+}
 
 func (t *timers) isArmed(slot uint32) bool {
 	return int(slot/slabChunk) < len(t.chunks) && *t.place(slot) != 0
@@ -29,9 +36,10 @@ func (t *timers) arm(slot uint32, at int64) {
 	}
 	place := t.place(slot)
 	if *place == 0 {
-		// Appended by hand: heap.Push would box the element.
-		t.slots = append(t.slots, slot)
-		*place = int32(len(t.slots))
+		// By hand: heap.Push would box the element.
+		*t.slot(t.armed) = slot
+		t.armed++
+		*place = int32(t.armed)
 	}
 	*t.at(slot) = at
 	heap.Fix((*deadlineHeap)(t), int(*place)-1)
@@ -43,9 +51,9 @@ func (t *timers) disarm(slot uint32) {
 		return
 	}
 	h := (*deadlineHeap)(t)
-	i, last := int(*t.place(slot))-1, len(t.slots)-1
+	i, last := int(*t.place(slot))-1, t.armed-1
 	h.Swap(i, last)
-	t.slots = t.slots[:last]
+	t.armed = last
 	*t.place(slot) = 0
 	if i < last {
 		heap.Fix(h, i)
@@ -62,10 +70,10 @@ func (t *timers) deadlineOf(slot uint32) (at int64, armed bool) {
 
 // next is the earliest deadline.
 func (t *timers) next() (at int64, some bool) {
-	if len(t.slots) == 0 {
+	if t.armed == 0 {
 		return 0, false
 	}
-	return *t.at(t.slots[0]), true
+	return *t.at(*t.slot(0)), true
 }
 
 // due takes a slot out whose deadline has passed.
@@ -73,7 +81,7 @@ func (t *timers) due(now int64) (slot uint32, some bool) {
 	if at, some := t.next(); !some || at > now {
 		return 0, false
 	}
-	slot = t.slots[0]
+	slot = *t.slot(0)
 	t.disarm(slot)
 	return slot, true
 }
@@ -81,15 +89,16 @@ func (t *timers) due(now int64) (slot uint32, some bool) {
 // deadlineHeap is a timers as container/heap wants it.
 type deadlineHeap timers
 
-func (h *deadlineHeap) Len() int { return len(h.slots) }
+func (h *deadlineHeap) Len() int { return h.armed }
 func (h *deadlineHeap) Less(i, j int) bool {
 	t := (*timers)(h)
-	return *t.at(h.slots[i]) < *t.at(h.slots[j])
+	return *t.at(*t.slot(i)) < *t.at(*t.slot(j))
 }
 func (h *deadlineHeap) Swap(i, j int) {
 	t := (*timers)(h)
-	h.slots[i], h.slots[j] = h.slots[j], h.slots[i]
-	*t.place(h.slots[i]), *t.place(h.slots[j]) = int32(i+1), int32(j+1)
+	a, b := t.slot(i), t.slot(j)
+	*a, *b = *b, *a
+	*t.place(*a), *t.place(*b) = int32(i+1), int32(j+1)
 }
 func (h *deadlineHeap) Push(any) { panic("proxy: a deadline is added by timers.arm") }
 func (h *deadlineHeap) Pop() any { panic("proxy: a deadline is removed by timers.disarm") }

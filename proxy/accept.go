@@ -60,6 +60,13 @@ func (s *shard) acceptOne(i int) bool {
 	return false
 }
 
+// newClient is a connection that has been accepted, and belongs to no shard yet.
+type newClient struct {
+	fd    int
+	peer  netip.AddrPort
+	label *label
+}
+
 // assign gives a new connection to the shard with the fewest, or keeps it when
 // the shares are even enough.
 func (s *shard) assign(fd int, peer netip.AddrPort, lb *label) {
@@ -75,14 +82,10 @@ func (s *shard) assign(fd int, peer netip.AddrPort, lb *label) {
 	}
 	target.load.Add(1)
 	if target == s {
-		s.register(fd, peer, lb)
+		s.register(newClient{fd, peer, lb})
 		return
 	}
-	register := func() (more bool) {
-		target.register(fd, peer, lb)
-		return false
-	}
-	if !target.mail.post(register) { // it has ended, as we are about to
+	if !target.mail.handOver(newClient{fd, peer, lb}) { // it has ended, as we are about to
 		sock.Reset(fd)
 		s.slots.give()
 	}
@@ -90,22 +93,22 @@ func (s *shard) assign(fd int, peer netip.AddrPort, lb *label) {
 
 // register makes a connection of a new client and sends it on its way to the
 // master, after its header where one is due.
-func (s *shard) register(fd int, peer netip.AddrPort, lb *label) {
-	c := s.conns.take(s.loop)
+func (s *shard) register(n newClient) {
+	c, lb := s.conns.take(s.loop), n.label
 	c.label = lb
-	c.setPeer(peer)
-	c.sides[client] = side{fd: int32(fd), writable: true}
+	c.setPeer(n.peer)
+	c.sides[client] = side{fd: int32(n.fd), writable: true}
 	c.accepted = s.clock.now()
 	c.id = s.accepted*uint64(len(s.peers)) + uint64(s.number) + 1
 	s.accepted++
 	count := c.counters(s.loop)
 	count.accepted++
 	count.active++
-	if lb.settings.AcceptProxy && !lb.settings.trusted.contains(peer.Addr()) {
+	if lb.settings.AcceptProxy && !lb.settings.trusted.contains(n.peer.Addr()) {
 		c.finish(s.loop, UntrustedPeer, byRST)
 		return
 	}
-	if err := s.poll.AddConn(fd, c.token(client)); err != nil {
+	if err := s.poll.AddConn(n.fd, c.token(client)); err != nil {
 		s.log.Error().Err(err).Uint64("conn", c.id).Msg("client connection lost")
 		c.finish(s.loop, Internal, byRST)
 		return

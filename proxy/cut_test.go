@@ -158,7 +158,7 @@ func TestUrgentMailIsReadWithinEachPass(t *testing.T) {
 		}},
 		{"tasks", func(s *shard, read func() bool) bool {
 			seen := false
-			s.tasks = append(s.tasks, func() bool { seen = read(); return false })
+			s.tasks.add(work{task: func() bool { seen = read(); return false }})
 			s.runTasks()
 			return seen
 		}},

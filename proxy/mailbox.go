@@ -20,18 +20,33 @@ type mailbox struct {
 	open     bool // guarded by mu, as the rest: the shard runs and takes what comes
 	messages []func()
 	spare    []func()
-	tasks    []task
+	tasks    []work
 }
 
 // task does a piece of its work and reports whether there is more.
 type task func() (more bool)
+
+// work is a task, or a client that another shard hands over: that is what comes
+// most, and as a task each would be garbage.
+type work struct {
+	task   task // nil: client is to be registered
+	client newClient
+}
 
 // post has the shard run t soon. It returns false, and t is not run, when the
 // shard does not run: not yet, or no more.
 func (m *mailbox) post(t task) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.postLocked(t)
+	return m.postLocked(work{task: t})
+}
+
+// handOver has the shard register c soon. It returns false when the shard does
+// not run, as post does.
+func (m *mailbox) handOver(c newClient) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.postLocked(work{client: c})
 }
 
 // postOrRun has the shard run t, or runs it at once when the shard does not
@@ -39,17 +54,17 @@ func (m *mailbox) post(t task) bool {
 func (m *mailbox) postOrRun(t task) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.postLocked(t) {
+	if !m.postLocked(work{task: t}) {
 		for t() {
 		}
 	}
 }
 
-func (m *mailbox) postLocked(t task) bool {
+func (m *mailbox) postLocked(w work) bool {
 	if !m.open {
 		return false
 	}
-	m.tasks = append(m.tasks, t)
+	m.tasks = append(m.tasks, w)
 	if !m.waiting.Swap(true) {
 		sock.Wake(m.waker)
 	}
@@ -102,13 +117,14 @@ func (m *mailbox) giveBack(messages []func()) {
 	m.spare = messages
 }
 
-// takeTasks appends the tasks that have come to q.
-func (m *mailbox) takeTasks(q []task) []task {
+// takeTasks adds the tasks that have come to q.
+func (m *mailbox) takeTasks(q *queue[work]) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	q = append(q, m.tasks...)
+	for _, w := range m.tasks {
+		q.add(w)
+	}
 	clear(m.tasks)
 	m.tasks = m.tasks[:0]
 	m.waiting.Store(false)
-	return q
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"testing"
@@ -259,6 +260,24 @@ func TestCapacitySharesOutTheDescriptors(t *testing.T) {
 		if got := capacityFor(c.maxConns, c.reserved, c.descriptors, c.pages); got != c.want {
 			t.Errorf("max-conns %d, %d reserved of %d descriptors, %d pages: got %+v; want %+v", c.maxConns, c.reserved, c.descriptors, c.pages, got, c.want)
 		}
+	}
+}
+
+// TestHandingAClientOverMakesNoGarbage: it would be a part of what each client costs.
+func TestHandingAClientOverMakesNoGarbage(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	want := newClient{fd: 1, peer: netip.MustParseAddrPort("192.0.2.1:1"), label: p.labels[0]}
+	if n := testing.AllocsPerRun(100, func() {
+		s.mail.waiting.Store(true) // to wake the shard does, with the race detector
+		if !s.mail.handOver(want) {
+			t.Error("the mailbox is open and did not take it")
+		}
+		s.mail.takeTasks(&s.tasks)
+		if s.tasks.take().client != want {
+			t.Error("another came out than was handed over")
+		}
+	}); n > 0 {
+		t.Errorf("allocations for each: got %v; want none", n)
 	}
 }
 

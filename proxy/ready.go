@@ -7,24 +7,32 @@ const slabChunk = 256
 type ref struct{ index, generation uint32 }
 
 // readyQueue holds connections that go on without a new event.
-type readyQueue struct {
-	refs  []ref
-	taken int // of refs
+type readyQueue = queue[ref]
+
+// queue is first in, first out. It uses its memory again.
+type queue[T any] struct {
+	items []T
+	taken int // of items
 }
 
-func (q *readyQueue) add(r ref) {
-	if q.taken > len(q.refs)/2 {
-		q.refs, q.taken = append(q.refs[:0], q.refs[q.taken:]...), 0
+func (q *queue[T]) add(item T) {
+	if q.taken > len(q.items)/2 {
+		left := copy(q.items, q.items[q.taken:])
+		clear(q.items[left:])
+		q.items, q.taken = q.items[:left], 0
 	}
-	q.refs = append(q.refs, r)
+	q.items = append(q.items, item)
 }
 
-func (q *readyQueue) len() int { return len(q.refs) - q.taken }
+func (q *queue[T]) len() int { return len(q.items) - q.taken }
 
-func (q *readyQueue) isEmpty() bool { return q.len() == 0 }
+func (q *queue[T]) isEmpty() bool { return q.len() == 0 }
 
 // take returns the first, of which there is one.
-func (q *readyQueue) take() ref {
+func (q *queue[T]) take() T {
+	var none T
+	first := q.items[q.taken]
+	q.items[q.taken] = none // what it refers to may go
 	q.taken++
-	return q.refs[q.taken-1]
+	return first
 }

@@ -44,8 +44,8 @@ type shard struct {
 	mail      mailbox
 	conns     slab
 	events    []sock.Event
-	tasks     []task    // under way
-	failovers []*cutJob // they go before the others
+	tasks     queue[work] // under way
+	failovers []*cutJob   // they go before the others
 	cuts      []*cutJob
 	accepted  uint64
 	closed    int         // gracefully, since the drain began to
@@ -114,7 +114,7 @@ func (s *shard) run() error {
 
 // pollTimeout is how long the loop may sleep.
 func (s *shard) pollTimeout() time.Duration {
-	if !s.ready.isEmpty() || len(s.failovers)+len(s.cuts)+len(s.tasks) > 0 || s.mail.urgent.Load() || s.mail.waiting.Load() {
+	if !s.ready.isEmpty() || !s.tasks.isEmpty() || len(s.failovers)+len(s.cuts) > 0 || s.mail.urgent.Load() || s.mail.waiting.Load() {
 		return 0
 	}
 	now := s.clock.now()
@@ -157,19 +157,16 @@ func (s *shard) readUrgent() {
 // runTasks does pieces of the tasks under way, in rotation.
 func (s *shard) runTasks() {
 	if s.mail.waiting.Load() {
-		s.tasks = s.mail.takeTasks(s.tasks)
+		s.mail.takeTasks(&s.tasks)
 	}
-	for n := tasksPerIteration; n > 0 && len(s.tasks) > 0; n-- {
+	for n := tasksPerIteration; n > 0 && !s.tasks.isEmpty(); n-- {
 		s.readUrgent()
-		t := s.tasks[0]
-		s.tasks[0] = nil
-		s.tasks = s.tasks[1:]
-		if t() {
-			s.tasks = append(s.tasks, t)
+		switch w := s.tasks.take(); {
+		case w.task == nil:
+			s.register(w.client)
+		case w.task():
+			s.tasks.add(w)
 		}
-	}
-	if len(s.tasks) == 0 {
-		s.tasks = nil
 	}
 }
 
@@ -231,7 +228,7 @@ func (s *shard) end() {
 	s.leaveListeners()
 	for {
 		s.readUrgent()
-		for s.runTasks(); len(s.tasks) > 0; s.runTasks() {
+		for s.runTasks(); !s.tasks.isEmpty(); s.runTasks() {
 		}
 		for len(s.failovers)+len(s.cuts) > 0 {
 			s.workOnCuts(cutsPerIteration)

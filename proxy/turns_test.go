@@ -111,7 +111,7 @@ func TestReadyConnectionsHaveTheirTurnsInOrder(t *testing.T) {
 			t.Fatalf("length: got %d; want %d", got, next-want)
 		}
 	}
-	if c := cap(q.refs); c > 4*max(q.len(), 16) {
+	if c := cap(q.items); c > 4*max(q.len(), 16) {
 		t.Errorf("room for %d that are taken is kept with %d in the queue", c, q.len())
 	}
 }

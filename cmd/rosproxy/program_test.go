@@ -168,6 +168,17 @@ func TestSchedulerHasRoomBesideTheShards(t *testing.T) {
 	}
 }
 
+// TestMemoryOfTheStartIsGivenBack before clients come.
+func TestMemoryOfTheStartIsGivenBack(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	startProgram(t, "--static-master="+startWorker(t, "one").l.Addr().String())
+	runtime.ReadMemStats(&after)
+	if after.NumForcedGC == before.NumForcedGC {
+		t.Error("nothing was collected at the start")
+	}
+}
+
 // TestProgramEndsWithItsAdminEndpoints: a proxy that nobody can see or drain
 // must not go on.
 func TestProgramEndsWithItsAdminEndpoints(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -93,6 +94,9 @@ func run(ctx context.Context, c config.Config, source discovery.Source, program 
 		program.Predecessor.Failed(config.OneLine(err.Error()))
 		return err
 	}
+	// What the start has left behind is most of the heap by now, and would stay until
+	// the first collection, with the memory of connections beside it.
+	debug.FreeOSMemory()
 	return i.serve(ctx)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // Activation says which data centre is to be the active one, and who must obey.
@@ -103,7 +104,7 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 	}()
 	a.TTL = cmp.Or(a.TTL, fenceUnread)
 	w := &activation{
-		Activation: a, agents: agents, began: sinceBoot(), longest: a.TTL,
+		Activation: a, agents: agents, began: clock.SinceBoot(), longest: a.TTL,
 		state: datacenter.Activation{Datacenters: a.Datacenters, Target: a.Target, Force: a.Force, By: a.By},
 	}
 	err = w.run(ctx)

@@ -9,6 +9,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // TestActivationWithoutADataCentre that is down: without --force nothing is written,
@@ -191,7 +192,7 @@ func TestTimesOfAnActivation(t *testing.T) {
 			t.Errorf("%v: got %v left; want %v", c.timeout, got, c.reserve)
 		}
 	}
-	late := activation{Activation: Activation{Timeout: time.Millisecond}, began: sinceBoot() - time.Minute}
+	late := activation{Activation: Activation{Timeout: time.Millisecond}, began: clock.SinceBoot() - time.Minute}
 	if got := late.patience(); got != activateFinish {
 		t.Errorf("time is up: got %v to finish in; want %v", got, activateFinish)
 	}

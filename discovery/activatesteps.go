@@ -12,6 +12,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // activateAsk is for how long what fails is tried again: Consul may be electing a
@@ -27,7 +28,7 @@ func (w *activation) patience() time.Duration {
 	if w.Timeout == 0 {
 		return activateAsk
 	}
-	return min(activateAsk, max(w.began+w.Timeout-sinceBoot(), activateFinish))
+	return min(activateAsk, max(w.began+w.Timeout-clock.SinceBoot(), activateFinish))
 }
 
 // waitsUntil is when the time-out ends what is waited for, since boot; 0: there is
@@ -166,7 +167,7 @@ func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error
 // another address, to which it was sent as well. What is there tells who wrote it.
 func (w *activation) write(ctx context.Context, step datacenter.Step) (modify uint64, err error) {
 	value := step.Entry.Encode()
-	for ends := sinceBoot() + w.patience(); ; sleep(ctx, fencePause) {
+	for ends := clock.SinceBoot() + w.patience(); ; clock.Sleep(ctx, fencePause) {
 		_, failed := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
 			return a.putKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
 		})
@@ -182,7 +183,7 @@ func (w *activation) write(ctx context.Context, step datacenter.Step) (modify ui
 			return 0, errors.New("it was changed meanwhile: another activation is under way")
 		case failed != nil && isDenial(failed):
 			return 0, failed
-		case sinceBoot() >= ends:
+		case clock.SinceBoot() >= ends:
 			w.wrote = true // it may come yet
 			if failed == nil {
 				failed = errors.New("it is not written, and nothing says why")
@@ -216,7 +217,7 @@ func tryAll[T any](ctx context.Context, agents []*agent, patience time.Duration,
 			return got, err
 		case errors.Is(ctx.Err(), context.Canceled):
 			return got, context.Cause(ctx)
-		case bounded.Err() != nil || !sleep(bounded, fencePause):
+		case bounded.Err() != nil || !clock.Sleep(bounded, fencePause):
 			return got, last
 		}
 	}

@@ -11,13 +11,14 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // await waits until every report in the data centres of step has seen its term, or is
 // dead, and the leases are over that those which cannot be read may have given.
 // highest is the highest term of all reports.
 func (w *activation) await(ctx context.Context, step datacenter.Step) (highest uint64, err error) {
-	began := sinceBoot()
+	began := clock.SinceBoot()
 	var watches []*termWatch
 	for _, dc := range step.Datacenters {
 		for _, prefix := range w.Prefixes {
@@ -32,7 +33,7 @@ func (w *activation) await(ctx context.Context, step datacenter.Step) (highest u
 		waiting.Go(func() { t.err = t.run(ctx) })
 	}
 	waiting.Wait()
-	late := &BehindError{Term: step.Term, After: sinceBoot() - began}
+	late := &BehindError{Term: step.Term, After: clock.SinceBoot() - began}
 	for _, t := range watches {
 		if t.err != nil {
 			return 0, t.err
@@ -134,7 +135,7 @@ func (t *termWatch) left() time.Duration {
 	if t.Timeout > 0 {
 		ends = t.waitsUntil()
 	}
-	return ends - sinceBoot()
+	return ends - clock.SinceBoot()
 }
 
 // outlast waits until the leases are over that data centres may have given which are
@@ -150,9 +151,9 @@ func (w *activation) outlast(ctx context.Context, forced []string) error {
 		w.unverified = append(w.unverified, fmt.Sprintf("that the leases are over which data centre %s may have given: %v were waited, of %v",
 			strings.Join(forced, ", "), (ends-w.began).Round(time.Millisecond), w.lease()))
 	}
-	if wait := ends - sinceBoot(); wait > 0 {
+	if wait := ends - clock.SinceBoot(); wait > 0 {
 		w.tell("waiting for %v, until the leases are over that %s may have given", wait.Round(100*time.Millisecond), strings.Join(forced, ", "))
-		sleep(ctx, wait)
+		clock.Sleep(ctx, wait)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

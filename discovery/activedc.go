@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // activeWatch follows which of several data centres is the active one, for all
@@ -233,7 +234,7 @@ func (a *activeWatch) learnOwn(ctx context.Context) {
 		if turn == 0 {
 			a.log.Warn().Err(err).Msg("own data centre is not known")
 		}
-		if !sleep(ctx, pace.next()) {
+		if !clock.Sleep(ctx, pace.next()) {
 			return
 		}
 	}

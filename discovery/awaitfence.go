@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // Election is one that proxies are to obey, and where they report that they have.
@@ -102,7 +104,7 @@ func (w *FenceWait) Await(ctx context.Context) error {
 			a.http.CloseIdleConnections()
 		}
 	}()
-	w.state.began = sinceBoot()
+	w.state.began = clock.SinceBoot()
 	return w.state.run(ctx)
 }
 

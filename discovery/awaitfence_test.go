@@ -15,6 +15,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 var beats atomic.Uint64 // an entry that is written as it is has not changed
@@ -378,7 +379,7 @@ func TestTimeOfAFenceIsTheLongestTTLAndTenSeconds(t *testing.T) {
 			w.state.Look(0, found)
 			w.read = w.began
 		}
-		if got := w.left() + sinceBoot() - w.began; got < tc.want || got > tc.want+time.Second {
+		if got := w.left() + clock.SinceBoot() - w.began; got < tc.want || got > tc.want+time.Second {
 			t.Errorf("--timeout %v, TTLs %v: got %v; want %v", tc.given, tc.ttls, got, tc.want)
 		}
 	}

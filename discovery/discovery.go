@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // Master is one master as a source names it.
@@ -114,7 +116,7 @@ type ReportStatus struct {
 }
 
 // LeaseLeft is how long the right to have connections lasts from now on.
-func (r ReportStatus) LeaseLeft() time.Duration { return max(r.Lease-sinceBoot(), 0) }
+func (r ReportStatus) LeaseLeft() time.Duration { return max(r.Lease-clock.SinceBoot(), 0) }
 
 // LeaderStatus is what a leader key says.
 type LeaderStatus struct {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // Times of a fenceWait.
@@ -41,7 +42,7 @@ type fenceWait struct {
 
 func newFenceWait(e Election, agents []*agent) *fenceWait {
 	return &fenceWait{
-		Election: e, agents: agents, began: sinceBoot(),
+		Election: e, agents: agents, began: clock.SinceBoot(),
 		state: fence.Await{Label: e.Label, Index: e.Index},
 		looks: rate.NewLimiter(20, 10),
 	}
@@ -93,7 +94,7 @@ func (w *fenceWait) readElection(ctx context.Context) error {
 // look judges the reports that a consistent read has found. due is when the next
 // of them is dead, since boot; 0: none will be.
 func (w *fenceWait) look(found list) (dead []fence.Behind, due time.Duration) {
-	now := sinceBoot()
+	now := clock.SinceBoot()
 	w.read = cmp.Or(w.read, now)
 	behind, dead := w.state.Look(now, foundOf(found))
 	w.behind = make([]FenceBehind, len(behind))
@@ -151,7 +152,7 @@ func (w *fenceWait) awaitChange(ctx context.Context, index uint64, due time.Dura
 func (w *fenceWait) awaitHint(ctx context.Context, index uint64, due, left time.Duration) error {
 	wait := min(fenceLook, left)
 	if due > 0 {
-		wait = min(wait, max(due-sinceBoot(), time.Millisecond))
+		wait = min(wait, max(due-clock.SinceBoot(), time.Millisecond))
 	}
 	if wait > 0 {
 		hint, cancel := context.WithTimeout(ctx, wait*17/16+fencePause)
@@ -160,7 +161,7 @@ func (w *fenceWait) awaitHint(ctx context.Context, index uint64, due, left time.
 			return struct{}{}, a.awaitChange(ctx, w.Datacenter, w.Prefix+"/", index, wait)
 		})
 		if err != nil {
-			sleep(hint, wait)
+			clock.Sleep(hint, wait)
 		}
 	}
 	if ctx.Err() != nil {
@@ -183,12 +184,12 @@ func (w *fenceWait) left() time.Duration {
 	default:
 		ends = w.read + max(longest+fenceBeyond, fence.DeadAfter(longest)+fenceAsk)
 	}
-	return ends - sinceBoot()
+	return ends - clock.SinceBoot()
 }
 
 // overdue is the error when the time is up.
 func (w *fenceWait) overdue() error {
-	after := sinceBoot() - w.began
+	after := clock.SinceBoot() - w.began
 	if w.read == 0 {
 		return fmt.Errorf("consul cannot be asked for %v: %w", after.Round(time.Millisecond), w.trouble)
 	}
@@ -219,7 +220,7 @@ func insist[T any](ctx context.Context, w *fenceWait, ask func(context.Context, 
 		case w.left() <= 0:
 			return got, w.overdue()
 		}
-		sleep(ctx, min(fencePause, w.left()))
+		clock.Sleep(ctx, min(fencePause, w.left()))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // reads are the consistent reads of services that s was asked for: whole ones,
@@ -88,7 +89,7 @@ func TestIndexAloneConfirmsTheLastWholeRead(t *testing.T) {
 	index := func(n uint64) answer { return read(answer{kind: found, indexOnly: true, index: n}) }
 	take := func(a answer) {
 		if a.consistent {
-			a.begun = sinceBoot()
+			a.begun = clock.SinceBoot()
 		}
 		w.take(a)
 	}

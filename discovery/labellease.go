@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // fenceGrace is what an answer that has come may take to be looked at, on a
@@ -65,7 +67,7 @@ func (w *labelWatch) wait() (time.Duration, bool) {
 	if due := w.fenceDue(); !w.grace.IsZero() {
 		waits = append(waits, time.Until(w.grace))
 	} else if due > 0 {
-		waits = append(waits, due-sinceBoot())
+		waits = append(waits, due-clock.SinceBoot())
 	}
 	for _, at := range []time.Time{w.mastership.cutAt, w.reread} {
 		if !at.IsZero() {
@@ -73,7 +75,7 @@ func (w *labelWatch) wait() (time.Duration, bool) {
 		}
 	}
 	if w.reports != nil && w.reports.ends > 0 {
-		waits = append(waits, w.reports.ends-sinceBoot())
+		waits = append(waits, w.reports.ends-clock.SinceBoot())
 	}
 	if len(waits) == 0 {
 		return 0, false
@@ -94,7 +96,7 @@ func (w *labelWatch) expire(ctx context.Context, sink Sink) {
 	w.apply(w.mastership.expire(now), sink)
 	due := w.fenceDue()
 	switch {
-	case due == 0 || sinceBoot() < due:
+	case due == 0 || clock.SinceBoot() < due:
 		w.grace = time.Time{}
 	case w.grace.IsZero():
 		w.grace = now.Add(fenceGrace)
@@ -102,7 +104,7 @@ func (w *labelWatch) expire(ctx context.Context, sink Sink) {
 	case !now.Before(w.grace):
 		w.grace, w.fencedRead = time.Time{}, w.seeMain().begun
 		if w.isElsewhere() {
-			w.fencedAt = sinceBoot()
+			w.fencedAt = clock.SinceBoot()
 		}
 		w.apply(w.mastership.fence(), sink)
 		w.follow(ctx)

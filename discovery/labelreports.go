@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // labelReports are the entries that report of a label: one in the own data centre,
@@ -200,7 +201,7 @@ func (w *labelWatch) lapse(sink Sink) {
 	}
 	for _, one := range w.reports.each() {
 		one.leave(w.label)
-		one.left = sinceBoot()
+		one.left = clock.SinceBoot()
 	}
 	w.reports.cleared = !w.isElsewhere()
 	w.await(true)

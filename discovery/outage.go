@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // outage keeps which consistent reads of one question have gone unanswered. All
@@ -30,7 +32,7 @@ func newOutage() *outage { return &outage{changed: make(chan struct{}, 1)} }
 // begin notes that a read begins now, and answers when that is.
 func (o *outage) begin() time.Duration {
 	o.mu.Lock()
-	at := sinceBoot()
+	at := clock.SinceBoot()
 	o.add(at)
 	o.mu.Unlock()
 	signal(o.changed)

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -30,18 +29,6 @@ func (b *backoff) reset() { b.fails = 0 }
 // not ask in step.
 func about(d time.Duration) time.Duration {
 	return d - d/4 + rand.N(d/2+1)
-}
-
-// sleep waits for d, and reports whether it has passed: false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // signal leaves a wish in c, which holds one at most: it is wished already if

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // poller puts one question to one address: one long poll at a time, since
@@ -54,7 +56,7 @@ func (p *poller) poll(ctx context.Context) {
 		if a.err == nil && a.index > 0 {
 			continue // it went backwards: at once from the beginning
 		}
-		if !sleep(ctx, p.pace.next()) {
+		if !clock.Sleep(ctx, p.pace.next()) {
 			return
 		}
 	}

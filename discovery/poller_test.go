@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 func TestReadsAreScheduled(t *testing.T) {
@@ -186,7 +187,7 @@ func TestVerifyNowReadsAtOnce(t *testing.T) {
 		}
 		return n
 	}
-	before, now := reads(), sinceBoot()
+	before, now := reads(), clock.SinceBoot()
 	r.VerifyNow()
 	await(t, "a read of each question at each address", func() bool { return reads() >= before+4 })
 	await(t, "a confirmation", func() bool { return r.confirmed("default") > now })
@@ -323,7 +324,7 @@ func TestNoHurryOnceAnOutageIsFenced(t *testing.T) {
 	if d := p.sooner(); d > 25*time.Millisecond {
 		t.Errorf("got %v until the next read; want a quarter of the time-out at most", d)
 	}
-	w.outage.add(sinceBoot() - time.Hour)
+	w.outage.add(clock.SinceBoot() - time.Hour)
 	if d := p.sooner(); d < 500*time.Millisecond {
 		t.Errorf("once fenced: got %v until the next read; want no hurry", d)
 	}

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // clearDead takes away the entries of this instance whose process, on this host
 // and since this boot, is gone, as soon as an agent answers.
 func (r *reporter) clearDead(ctx context.Context) {
-	for pace := (backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}); ctx.Err() == nil; sleep(ctx, pace.next()) {
+	for pace := (backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}); ctx.Err() == nil; clock.Sleep(ctx, pace.next()) {
 		for _, a := range r.agents {
 			found, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
 			if err != nil {
@@ -118,7 +119,7 @@ func (r *reporter) removeBy(ctx context.Context, a *agent, key string) bool {
 				return true
 			}
 		}
-		sleep(ctx, 50*time.Millisecond)
+		clock.Sleep(ctx, 50*time.Millisecond)
 	}
 	return false
 }

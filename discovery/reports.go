@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // reporter keeps one entry for the labels that report below one prefix. Its
@@ -97,7 +98,7 @@ type standing struct {
 func (r *reporter) look(label string, begun time.Duration) standing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := sinceBoot()
+	now := clock.SinceBoot()
 	s := r.labels[label]
 	if s == nil {
 		return standing{}
@@ -117,7 +118,7 @@ func (r *reporter) look(label string, begun time.Duration) standing {
 func (r *reporter) join(label string, state fence.State, changed chan struct{}, verify func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.beat.IsOver(sinceBoot()) {
+	if r.beat.IsOver(clock.SinceBoot()) {
 		r.lapse()
 	}
 	r.revision++

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // TestEntryOfAnEarlierLifeStaysUntilItsLabelsHaveCut: await-fence would else find
@@ -72,12 +73,12 @@ func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
 	w, sink := c.labels[0], &recorder{}
 	joined := func() bool { return w.reports.own.labels["default"] != nil }
 	looks := func(begun time.Duration) { w.mayServe(view{kind: found, begun: begun, index: 1}, sink) }
-	looks(sinceBoot())
+	looks(clock.SinceBoot())
 	if !joined() {
 		t.Fatal("got a label that has not joined after a read; want it in")
 	}
-	w.reports.own.labels["default"].Stood = sinceBoot() - fence.MinTTL // and nothing was read since
-	under := sinceBoot()
+	w.reports.own.labels["default"].Stood = clock.SinceBoot() - fence.MinTTL // and nothing was read since
+	under := clock.SinceBoot()
 	looks(under - time.Second)
 	if joined() {
 		t.Fatal("got a label in the report whose lease is over; want it out")
@@ -85,7 +86,7 @@ func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
 	if looks(under); joined() {
 		t.Error("got the label back on a read that began before it left; want it out still")
 	}
-	if looks(sinceBoot()); !joined() {
+	if looks(clock.SinceBoot()); !joined() {
 		t.Error("got the label out after a newer read; want it back")
 	}
 }

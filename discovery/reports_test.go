@@ -14,6 +14,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 const reportsAt = "rosproxy/fence"
@@ -82,7 +83,7 @@ func TestReportSaysWhatWasObeyed(t *testing.T) {
 		t.Errorf("got report %s; want %s still", again, key)
 	}
 	l := r.Labels()[0]
-	if l.Report == nil || l.Report.Key != key || l.Report.Obeyed != second || l.Report.Lease < sinceBoot() || l.Report.Error != "" {
+	if l.Report == nil || l.Report.Key != key || l.Report.Obeyed != second || l.Report.Lease < clock.SinceBoot() || l.Report.Error != "" {
 		t.Errorf("got status %+v; want that of the report", l.Report)
 	}
 	r.Withdraw(t.Context())
@@ -198,9 +199,9 @@ func TestLeaseEndsWithoutConsul(t *testing.T) {
 	r := start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)))
 	r.calls(set1)
 	undo := s.Inject(consultest.Hang())
-	began := sinceBoot()
+	began := clock.SinceBoot()
 	r.calls(set1, "default cut")
-	if took := sinceBoot() - began; took > fence.MinTTL {
+	if took := clock.SinceBoot() - began; took > fence.MinTTL {
 		t.Errorf("got the cut after %v; want it before the TTL of %v", took, fence.MinTTL)
 	}
 	if lease := r.lease("default"); lease > began+fence.LeaseOf(fence.MinTTL)+100*time.Millisecond {

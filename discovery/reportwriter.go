@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // run keeps the entry until ctx ends, which leaves it where it is.
@@ -46,7 +47,7 @@ func (r *reporter) run(ctx context.Context) {
 		r.removeStale(ctx)
 		if ok {
 			pace.reset()
-		} else if !sleep(ctx, pace.next()) {
+		} else if !clock.Sleep(ctx, pace.next()) {
 			return
 		}
 	}
@@ -60,7 +61,7 @@ func (r *reporter) next() (wait time.Duration, idle bool) {
 	if len(r.labels) == 0 && len(r.stale) == 0 && r.beat.Acked == r.revision {
 		return 0, true
 	}
-	return r.beat.Due(r.revision) - sinceBoot(), false
+	return r.beat.Due(r.revision) - clock.SinceBoot(), false
 }
 
 // opTimeout bounds one request, so that several have their chance within a lease.
@@ -95,7 +96,7 @@ func (r *reporter) write(ctx context.Context) bool {
 func (r *reporter) begin() (w fence.Write, key string, value []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := sinceBoot()
+	now := clock.SinceBoot()
 	if r.beat.IsOver(now) {
 		r.lapse()
 	}
@@ -131,7 +132,7 @@ func (r *reporter) readBack(ctx context.Context, key string, failed error) bool 
 		}
 		r.report(err)
 		r.turn++
-		if r.expired() || try > 2 && !sleep(ctx, 50*time.Millisecond) {
+		if r.expired() || try > 2 && !clock.Sleep(ctx, 50*time.Millisecond) {
 			return false
 		}
 	}
@@ -144,7 +145,7 @@ func (r *reporter) expired() bool {
 	if !r.beat.Doubtful {
 		return true // it lapsed meanwhile
 	}
-	now := sinceBoot()
+	now := clock.SinceBoot()
 	if !r.beat.IsOver(now) && now < r.beat.Pending.Begun+fence.LeaseOf(r.config.TTL) {
 		return false
 	}
@@ -163,7 +164,7 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 			beat = e.Beat
 		}
 	}
-	now, life, acked := sinceBoot(), r.beat.Life, r.beat.Acked
+	now, life, acked := clock.SinceBoot(), r.beat.Life, r.beat.Acked
 	old := r.key()
 	r.beat = r.beat.ReadBack(now, index, beat)
 	if r.beat.Life != life {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // lookupFunc asks for the IP addresses of a host name.
@@ -201,7 +203,7 @@ func (r *resolver) insist(ctx context.Context, f lookupResult) []netip.Addr {
 			f.err, f.more = err, true
 			r.send(ctx, f)
 		}
-		if !sleep(ctx, pace.next()) {
+		if !clock.Sleep(ctx, pace.next()) {
 			return nil
 		}
 	}

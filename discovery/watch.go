@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // watch is one question being asked of every address, for all who subscribed to
@@ -212,7 +214,7 @@ func (w *watch) isRemote() bool { return w.reach != nil && w.reach.isRemote() }
 // isFenced reports whether everybody who fences has done so in the outage of now.
 func (w *watch) isFenced() bool {
 	first, _ := w.outage.since()
-	return w.fencing > 0 && first > 0 && sinceBoot() > first+w.fencing
+	return w.fencing > 0 && first > 0 && clock.SinceBoot() > first+w.fencing
 }
 
 // verifyAt asks for a consistent read of one address, at once.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // byLabel are instances of which each claims to be master of the label with its name.
@@ -150,7 +152,7 @@ func TestOutageLastsForTheMostPatientSubscriber(t *testing.T) {
 	w.fencing = n.fencing
 	patient, hasty, keeps := w.subscriber(""), w.subscriber(""), w.subscriber("")
 	patient.fences, hasty.fences = true, true
-	w.outage.add(sinceBoot() - 2*time.Second)
+	w.outage.add(clock.SinceBoot() - 2*time.Second)
 	if w.isFenced() {
 		t.Error("got everybody taken to have fenced; want the patient waited for")
 	}

@@ -1,4 +1,5 @@
-package discovery
+// Package clock tells and waits for time where package time does not suffice.
+package clock
 
 import (
 	"time"
@@ -6,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is the time since the machine was started, as CLOCK_BOOTTIME
+// SinceBoot is the time since the machine was started, as CLOCK_BOOTTIME
 // counts it: it goes on while this process is stopped and while the machine is
 // suspended, which Go's monotonic clock does not.
-func sinceBoot() time.Duration {
+func SinceBoot() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
 		panic("read CLOCK_BOOTTIME: " + err.Error()) // every Linux that Go runs on has it

@@ -14,6 +14,8 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Activation says which data centre is to be the active one, and who must obey.
@@ -36,11 +38,11 @@ type Activation struct {
 // validate finds what no retry can mend.
 func (a Activation) validate() error {
 	if err := CheckDatacenterKey(a.Key); err != nil {
-		return fmt.Errorf("the key of the active data centre %s: %w", quoted(a.Key), err)
+		return fmt.Errorf("the key of the active data centre %s: %w", text.Quoted(a.Key), err)
 	}
 	for _, p := range a.Prefixes {
 		if err := CheckReportPrefix(p); err != nil {
-			return fmt.Errorf("fence reports below %s: %w", quoted(p), err)
+			return fmt.Errorf("fence reports below %s: %w", text.Quoted(p), err)
 		}
 	}
 	switch {
@@ -49,7 +51,7 @@ func (a Activation) validate() error {
 	case len(a.Prefixes) == 0:
 		return errors.New("no prefix of reports is named")
 	case !slices.Contains(a.Datacenters, a.Target):
-		return fmt.Errorf("%s is none of the data centres %s", quoted(a.Target), strings.Join(a.Datacenters, ", "))
+		return fmt.Errorf("%s is none of the data centres %s", text.Quoted(a.Target), strings.Join(a.Datacenters, ", "))
 	case a.Timeout < 0 || a.TTL < 0:
 		return errors.New("a duration is below zero")
 	}
@@ -93,7 +95,7 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 	if err != nil {
 		return Activated{}, err
 	}
-	agents, err := newAgents(a.Addresses, env, systemLookup, zerolog.Nop())
+	agents, err := newAgents(a.Addresses, env, hostname.SystemLookup, zerolog.Nop())
 	if err != nil {
 		return Activated{}, err
 	}

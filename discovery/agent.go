@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // maxExtra is how many consistent reads of one address, over all questions, may
@@ -31,7 +34,7 @@ type agent struct {
 	extra    places // for consistent reads that begin while another one of their question is in flight
 }
 
-func newAgent(id int, e endpoint, env environment, lookup lookupFunc, h *health) (*agent, error) {
+func newAgent(id int, e endpoint, env environment, lookup hostname.LookupFunc, h *health) (*agent, error) {
 	d := &dialer{lookup: lookup}
 	a := &agent{
 		id:       id,
@@ -197,7 +200,7 @@ func (a *agent) notObtained(ctx context.Context, q query, err error) answer {
 	if errors.As(err, &status) {
 		rights := "service:read and node:read"
 		if q.key != "" {
-			rights = "key:read for " + quoted(q.key)
+			rights = "key:read for " + text.Quoted(q.key)
 		}
 		return refusal(status.Code, status.Body, rights)
 	}

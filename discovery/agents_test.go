@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // doubles starts n agents of one cluster.
@@ -124,7 +125,7 @@ func TestWipedConsulHoldsAndFollowsTheNewRegistrations(t *testing.T) {
 
 func TestSameAddressTwiceIsOneAgent(t *testing.T) {
 	s := double(t)
-	src, err := newConsul(quick(s.Addr, s.Addr), nopLog, systemLookup)
+	src, err := newConsul(quick(s.Addr, s.Addr), nopLog, hostname.SystemLookup)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // kind is what an answer of Consul amounts to.
@@ -147,7 +149,7 @@ func failed(err error) answer { return answer{kind: unknown, err: err} }
 // that Consul does not know or that was revoked. rights are what the token
 // needs.
 func refusal(status int, body, rights string) answer {
-	a := failed(fmt.Errorf("status %d: %s", status, quoted(strings.TrimSpace(body))))
+	a := failed(fmt.Errorf("status %d: %s", status, text.Quoted(strings.TrimSpace(body))))
 	if status == http.StatusForbidden || status == http.StatusUnauthorized {
 		a.kind = denied
 		a.err = fmt.Errorf("denied: %w; give a token with %s", a.err, rights)
@@ -184,7 +186,7 @@ func carries(have, want []string) bool {
 
 // reject is c's claim, not to be followed because of err.
 func (c candidate) reject(err error) reject {
-	return reject{who: quoted(c.id) + " on " + quoted(c.node), why: err.Error()}
+	return reject{who: text.Quoted(c.id) + " on " + text.Quoted(c.node), why: err.Error()}
 }
 
 // failing answers the worst check that does not pass; nil: all do. A long poll
@@ -244,38 +246,12 @@ func parseHost(host string) (addr netip.Addr, isIP bool, err error) {
 		}
 		return addr, true, nil
 	}
-	if !IsHostName(host) {
-		return netip.Addr{}, false, fmt.Errorf("address %s is neither an IP address nor a host name", quoted(host))
+	if !hostname.IsValid(host) {
+		return netip.Addr{}, false, fmt.Errorf("address %s is neither an IP address nor a host name", text.Quoted(host))
 	}
 	return netip.Addr{}, false, nil
 }
 
 // IsHostName reports whether s may be asked of a resolver. A name whose last
 // label is a number is a mistyped IP address.
-func IsHostName(s string) bool {
-	s = strings.TrimSuffix(s, ".")
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 {
-			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-				return false
-			}
-		}
-	}
-	last := s[strings.LastIndexByte(s, '.')+1:]
-	return strings.Trim(last, "0123456789") != ""
-}
-
-// quoted shows what came from outside: escaped, and at most 120 bytes of it.
-func quoted(s string) string {
-	const most = 120
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "..."
-	}
-	return strconv.Quote(s)
-}
+func IsHostName(s string) bool { return hostname.IsValid(s) }

@@ -9,6 +9,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Election is one that proxies are to obey, and where they report that they have.
@@ -28,7 +30,7 @@ type Election struct {
 // validate finds what no retry can mend.
 func (e Election) validate() error {
 	if err := CheckReportPrefix(e.Prefix); err != nil {
-		return fmt.Errorf("fence reports below %s: %w", quoted(e.Prefix), err)
+		return fmt.Errorf("fence reports below %s: %w", text.Quoted(e.Prefix), err)
 	}
 	switch {
 	case e.Label == "":
@@ -39,7 +41,7 @@ func (e Election) validate() error {
 		return errors.New("either the index of the election or the leader key must be named")
 	case e.LeaderKey != "":
 		if err := CheckLeaderKey(e.LeaderKey, AddressFormat); err != nil {
-			return fmt.Errorf("leader key %s: %w", quoted(e.LeaderKey), err)
+			return fmt.Errorf("leader key %s: %w", text.Quoted(e.LeaderKey), err)
 		}
 	}
 	return nil
@@ -66,7 +68,7 @@ type FenceError struct {
 
 func (e *FenceError) Error() string {
 	return fmt.Sprintf("after %v there are reports of the label %s, %d of them, that have not obeyed the election of index %d",
-		e.After.Round(time.Millisecond), quoted(e.Label), len(e.Behind), e.Index)
+		e.After.Round(time.Millisecond), text.Quoted(e.Label), len(e.Behind), e.Index)
 }
 
 // FenceWait waits until every process that reports for a label has obeyed an
@@ -85,7 +87,7 @@ func NewFenceWait(e Election) (*FenceWait, error) {
 	if err != nil {
 		return nil, err
 	}
-	agents, err := newAgents(e.Addresses, env, systemLookup, zerolog.Nop())
+	agents, err := newAgents(e.Addresses, env, hostname.SystemLookup, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // AgentCheck is what one look at a Consul address found.
@@ -213,7 +215,7 @@ func (n *inquiry) checkLeader(ctx context.Context, w *labelWatch, out *LabelChec
 	}
 	m, err := n.lookUp(ctx, w, o.winner, now)
 	if err != nil {
-		out.Why = fmt.Sprintf("leader %s: %v", quoted(l.holder), err)
+		out.Why = fmt.Sprintf("leader %s: %v", text.Quoted(l.holder), err)
 		return nil
 	}
 	out.Leader.Ready = true

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // ReportCheck is what trying found out about where fence reports are kept.
@@ -42,7 +43,7 @@ func (s *Consul) tryReport(ctx context.Context, a *agent, k reporterKey) (err er
 	case err != nil:
 		return fmt.Errorf("write a report: %w", err)
 	case !made:
-		return fmt.Errorf("write a report: somebody else has written %s", quoted(key))
+		return fmt.Errorf("write a report: somebody else has written %s", text.Quoted(key))
 	}
 	pair, err := a.readKey(ctx, k.datacenter, key, timeout)
 	switch {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // OutagePolicy says what becomes of a master while Consul cannot be asked.
@@ -134,7 +135,7 @@ func (c Config) validate() error {
 	}
 	if c.DatacenterKey != "" {
 		if err := CheckDatacenterKey(c.DatacenterKey); err != nil {
-			return fmt.Errorf("the key of the active data centre %s: %w", quoted(c.DatacenterKey), err)
+			return fmt.Errorf("the key of the active data centre %s: %w", text.Quoted(c.DatacenterKey), err)
 		}
 	}
 	for _, l := range c.Labels {
@@ -218,10 +219,10 @@ func (c Config) validatePlaces() error {
 	seen := make(map[string]bool)
 	for _, dc := range c.Datacenters {
 		if err := datacenter.CheckName(dc); err != nil {
-			return fmt.Errorf("data centre %s: %w", quoted(dc), err)
+			return fmt.Errorf("data centre %s: %w", text.Quoted(dc), err)
 		}
 		if seen[dc] || dc != strings.ToLower(dc) {
-			return fmt.Errorf("data centre %s is named twice, or not in lower case", quoted(dc))
+			return fmt.Errorf("data centre %s is named twice, or not in lower case", text.Quoted(dc))
 		}
 		seen[dc] = true
 	}

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // Consul is a Source that asks Consul, at one or several addresses in parallel:
@@ -33,10 +35,10 @@ type Consul struct {
 // TLS or token file that cannot be read, a variable with a value that it
 // cannot have. The error names it. Consul being away is no such thing.
 func NewConsul(c Config, log zerolog.Logger) (*Consul, error) {
-	return newConsul(c, log, systemLookup)
+	return newConsul(c, log, hostname.SystemLookup)
 }
 
-func newConsul(c Config, log zerolog.Logger, lookup lookupFunc) (*Consul, error) {
+func newConsul(c Config, log zerolog.Logger, lookup hostname.LookupFunc) (*Consul, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -84,7 +86,7 @@ func (s *Consul) note(i interest, c Config) {
 }
 
 // newAgents makes one of each address; without any, of that of the environment.
-func newAgents(addresses []string, env environment, lookup lookupFunc, log zerolog.Logger) (agents []*agent, err error) {
+func newAgents(addresses []string, env environment, lookup hostname.LookupFunc, log zerolog.Logger) (agents []*agent, err error) {
 	if len(addresses) == 0 {
 		address, err := environmentAddress()
 		if err != nil {

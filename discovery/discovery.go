@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Master is one master as a source names it.
@@ -136,7 +137,7 @@ type Failing struct {
 }
 
 func (f Failing) String() string {
-	return fmt.Sprintf("%s on %s: check %s is %s", quoted(f.ServiceID), quoted(f.Node), quoted(f.Check), f.Status)
+	return fmt.Sprintf("%s on %s: check %s is %s", text.Quoted(f.ServiceID), text.Quoted(f.Node), text.Quoted(f.Check), f.Status)
 }
 
 // DatacentersStatus is what a source knows of which of several data centres is active.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // endpoint is where one Consul address leads.
@@ -90,7 +92,7 @@ func hostPort(s, port string) (string, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("port %q is not between 1 and 65535", port)
 	}
-	if _, err := netip.ParseAddr(host); err != nil && !IsHostName(host) {
+	if _, err := netip.ParseAddr(host); err != nil && !hostname.IsValid(host) {
 		return "", fmt.Errorf("%q is neither an IP address nor a host name", host)
 	}
 	return net.JoinHostPort(host, port), nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // maxValue is the most that the value of a leader key or of a member may hold.
@@ -26,7 +28,7 @@ func newEntry(key string, pair *api.KVPair) (*entry, error) {
 	case pair == nil:
 		return nil, errors.New("understand the answer: it is a list with no entry")
 	case pair.Key != key:
-		return nil, fmt.Errorf("understand the answer: it is about the key %s", quoted(pair.Key))
+		return nil, fmt.Errorf("understand the answer: it is about the key %s", text.Quoted(pair.Key))
 	}
 	e := &entry{length: len(pair.Value), session: pair.Session, modify: pair.ModifyIndex}
 	if e.length <= maxValue {

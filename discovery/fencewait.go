@@ -13,6 +13,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Times of a fenceWait.
@@ -83,9 +84,9 @@ func (w *fenceWait) readElection(ctx context.Context) error {
 	case err != nil:
 		return err
 	case pair == nil:
-		return fmt.Errorf("the leader key %s is absent: nobody has been elected", quoted(w.LeaderKey))
+		return fmt.Errorf("the leader key %s is absent: nobody has been elected", text.Quoted(w.LeaderKey))
 	case pair.Session == "":
-		return fmt.Errorf("no session holds the leader key %s: nobody has been elected", quoted(w.LeaderKey))
+		return fmt.Errorf("no session holds the leader key %s: nobody has been elected", text.Quoted(w.LeaderKey))
 	}
 	w.state.Index = pair.ModifyIndex
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // testTimeout is how long a test waits for what must happen.
@@ -185,10 +186,10 @@ func quick(addresses ...string) Config {
 // start runs a source until the test ends.
 func start(t testing.TB, c Config, change ...func(*Consul, *recorder)) *running {
 	t.Helper()
-	return startWith(t, c, systemLookup, change...)
+	return startWith(t, c, hostname.SystemLookup, change...)
 }
 
-func startWith(t testing.TB, c Config, lookup lookupFunc, change ...func(*Consul, *recorder)) *running {
+func startWith(t testing.TB, c Config, lookup hostname.LookupFunc, change ...func(*Consul, *recorder)) *running {
 	t.Helper()
 	r := &running{recorder: &recorder{}, t: t, log: &logBuffer{}}
 	s, err := newConsul(c, zerolog.New(r.log), lookup)

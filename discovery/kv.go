@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // What is done with keys apart from watching them: writes by compare-and-set, and
@@ -76,9 +78,9 @@ func (a *agent) listKeys(ctx context.Context, dc, prefix string, timeout time.Du
 	}
 	switch {
 	case meta.ResultsFilteredByACLs:
-		return list{}, denial{fmt.Errorf("denied: Consul left keys out that the token may not read; it needs key:read for %s", quoted(prefix))}
+		return list{}, denial{fmt.Errorf("denied: Consul left keys out that the token may not read; it needs key:read for %s", text.Quoted(prefix))}
 	case len(pairs) == 0 && token == "" && meta.DefaultACLPolicy == "deny":
-		return list{}, denial{fmt.Errorf("denied: the list is empty, no token was sent and Consul's default policy is deny; give a token with key:read for %s", quoted(prefix))}
+		return list{}, denial{fmt.Errorf("denied: the list is empty, no token was sent and Consul's default policy is deny; give a token with key:read for %s", text.Quoted(prefix))}
 	}
 	for _, p := range pairs {
 		if !strings.HasPrefix(p.Key, prefix) {
@@ -116,7 +118,7 @@ func (a *agent) refusedKey(ctx context.Context, key, rights string, err error) e
 	case err == nil:
 		return nil
 	case errors.As(err, &status):
-		out := refusal(status.Code, status.Body, rights+" for "+quoted(key))
+		out := refusal(status.Code, status.Body, rights+" for "+text.Quoted(key))
 		if out.kind == denied {
 			return denial{out.err}
 		}

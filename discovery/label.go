@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // labelWatch is one label being followed. Its goroutine owns who is master of it, and
@@ -48,7 +50,7 @@ type labelWatch struct {
 	status LabelStatus
 }
 
-func newLabelWatch(l Label, i interest, s *Consul, lookup lookupFunc, log zerolog.Logger) *labelWatch {
+func newLabelWatch(l Label, i interest, s *Consul, lookup hostname.LookupFunc, log zerolog.Logger) *labelWatch {
 	c := s.config.Of(l).withDefaults()
 	w := &labelWatch{
 		label:      l.Name,

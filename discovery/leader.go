@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // validate says what is wrong with k, which may be nil.
@@ -109,7 +111,7 @@ func (l *leader) install(key view) order {
 
 // waitsFor says why the holder is not master yet.
 func (l *leader) waitsFor() string {
-	return fmt.Sprintf("leader %s: %s", quoted(l.holder), l.waits)
+	return fmt.Sprintf("leader %s: %s", text.Quoted(l.holder), l.waits)
 }
 
 // follow notes who holds the key. It reports whether somebody does who can be
@@ -117,15 +119,15 @@ func (l *leader) waitsFor() string {
 func (l *leader) follow(key view, now time.Time) (order, bool) {
 	l.entry, l.reject = key.entry, nil
 	if key.kind == none {
-		return l.lose(fmt.Sprintf("the leader key %s is absent", quoted(l.key.Key)), now), false
+		return l.lose(fmt.Sprintf("the leader key %s is absent", text.Quoted(l.key.Key)), now), false
 	}
 	e := key.entry
 	if e.session == "" && !l.key.LockIgnored {
-		return l.lose(fmt.Sprintf("no session holds the leader key %s", quoted(l.key.Key)), now), false
+		return l.lose(fmt.Sprintf("no session holds the leader key %s", text.Quoted(l.key.Key)), now), false
 	}
 	place, err := l.read(e)
 	if err != nil {
-		l.reject = &reject{who: "leader key " + quoted(l.key.Key), why: err.Error()}
+		l.reject = &reject{who: "leader key " + text.Quoted(l.key.Key), why: err.Error()}
 		if l.key.LockIgnored || l.held != nil && e.session == l.held.session {
 			if l.mastership.state != Found {
 				l.mastership.why = l.reject.String()
@@ -164,7 +166,7 @@ func (l *leader) read(e *entry) (candidate, error) {
 func parsePlace(value string) (candidate, error) {
 	host, port, err := net.SplitHostPort(value)
 	if err != nil {
-		return candidate{}, fmt.Errorf("its value %s is not HOST:PORT", quoted(value))
+		return candidate{}, fmt.Errorf("its value %s is not HOST:PORT", text.Quoted(value))
 	}
 	return placeAt(host, port)
 }
@@ -173,7 +175,7 @@ func parsePlace(value string) (candidate, error) {
 func placeAt(host, port string) (candidate, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return candidate{}, fmt.Errorf("port %s is unusable", quoted(port))
+		return candidate{}, fmt.Errorf("port %s is unusable", text.Quoted(port))
 	}
 	addr, isIP, err := parseHost(host)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // mastership is the state machine of who is master of one label: elections and
@@ -133,7 +135,7 @@ func (o *mastership) oust(s State, why string) order {
 // host name stands for.
 func (o *mastership) oustForSuccessor() order {
 	winner, named, begun := o.winner, o.named, o.begun
-	out := o.oust(None, fmt.Sprintf("the host name %s of the new master is looked up", quoted(winner.host)))
+	out := o.oust(None, fmt.Sprintf("the host name %s of the new master is looked up", text.Quoted(winner.host)))
 	o.winner, o.named, o.begun = winner, named, begun
 	return out
 }

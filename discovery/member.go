@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // memberInfo is what Patroni's members/NAME says of a member.
@@ -20,7 +22,7 @@ func (m memberInfo) isPlaced() bool { return m.place.port != 0 }
 // checkMemberName says what is wrong with the name of a member.
 func checkMemberName(name string) error {
 	if strings.Contains(name, "/") || CheckLeaderKey("members/"+name, PatroniFormat) != nil {
-		return fmt.Errorf("its value %s is not the name of a member", quoted(name))
+		return fmt.Errorf("its value %s is not the name of a member", text.Quoted(name))
 	}
 	return nil
 }

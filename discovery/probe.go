@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // prober asks the REST API of a new leader whether it is ready, again and again
@@ -191,5 +193,5 @@ func readiness(status int, body []byte) error {
 	case "master", "primary": // before Patroni 4, and since
 		return nil
 	}
-	return fmt.Errorf("its REST API says that its role is %s", quoted(*said.Role))
+	return fmt.Errorf("its REST API says that its role is %s", text.Quoted(*said.Role))
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Reports says where a process reports what it has obeyed; see package fence.
@@ -25,10 +26,10 @@ func (c *Reports) validate() error {
 		return nil
 	}
 	if err := CheckReportPrefix(c.Prefix); err != nil {
-		return fmt.Errorf("fence reports below %s: %w", quoted(c.Prefix), err)
+		return fmt.Errorf("fence reports below %s: %w", text.Quoted(c.Prefix), err)
 	}
 	if err := CheckInstance(c.Instance); err != nil {
-		return fmt.Errorf("the instance %s: %w", quoted(c.Instance), err)
+		return fmt.Errorf("the instance %s: %w", text.Quoted(c.Instance), err)
 	}
 	if c.TTL < fence.MinTTL || c.TTL > fence.MaxTTL {
 		return fmt.Errorf("a TTL of %v of fence reports is not from %v to %v", c.TTL, fence.MinTTL, fence.MaxTTL)

@@ -10,14 +10,8 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
-
-// lookupFunc asks for the IP addresses of a host name.
-type lookupFunc func(ctx context.Context, host string) ([]netip.Addr, error)
-
-func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-}
 
 // maxAddresses is how many addresses of one name are tried.
 const maxAddresses = 16
@@ -25,7 +19,7 @@ const maxAddresses = 16
 // lookupAll asks for the addresses of host that can be connected to, the
 // lowest first and IPv4 before IPv6, whatever the order they come in: every
 // instance of a tier must begin with the same one. There is at least one.
-func lookupAll(ctx context.Context, lookup lookupFunc, host string) ([]netip.Addr, error) {
+func lookupAll(ctx context.Context, lookup hostname.LookupFunc, host string) ([]netip.Addr, error) {
 	addrs, err := lookup(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", host, err)
@@ -67,7 +61,7 @@ func systemConnect(ctx context.Context, to netip.AddrPort) error {
 // One goroutine owns it: it calls the methods and takes what comes from results.
 // Look-ups run beside it, one at a time.
 type resolver struct {
-	lookup  lookupFunc
+	lookup  hostname.LookupFunc
 	connect connectFunc
 	timeout time.Duration // of one look-up
 	pace    backoff       // between look-ups that fail; copied by each task
@@ -92,7 +86,7 @@ type lookupResult struct {
 	at   time.Time
 }
 
-func newResolver(lookup lookupFunc, timeout time.Duration, pace backoff) *resolver {
+func newResolver(lookup hostname.LookupFunc, timeout time.Duration, pace backoff) *resolver {
 	return &resolver{
 		lookup: lookup, connect: systemConnect, timeout: timeout, pace: pace, often: time.Second,
 		results: make(chan lookupResult), known: make(map[string]netip.Addr),

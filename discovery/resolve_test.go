@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // fakeDNS resolves what it was told, and hangs or fails for the rest.
@@ -312,7 +313,7 @@ func TestWhatIsFoundForAFormerMasterIsIgnored(t *testing.T) {
 }
 
 func TestHostsThatAreRememberedAreBounded(t *testing.T) {
-	r := newResolver(systemLookup, time.Second, backoff{})
+	r := newResolver(hostname.SystemLookup, time.Second, backoff{})
 	for i := range 3 * maxNames {
 		r.accept(lookupResult{host: fmt.Sprintf("w%d.example", i), addr: netip.MustParseAddr("127.0.0.4")})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // AllDatacenters are those in which the master of a label may be that has several, each once.
@@ -59,7 +60,7 @@ func ShowDatacenters(ctx context.Context, c Config) ([]DatacenterView, error) {
 	if err != nil {
 		return nil, err
 	}
-	agents, err := newAgents(c.Addresses, env, systemLookup, zerolog.Nop())
+	agents, err := newAgents(c.Addresses, env, hostname.SystemLookup, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}

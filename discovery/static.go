@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // Static is a Source of masters that never change.
 type Static struct {
 	log     zerolog.Logger
-	lookup  lookupFunc
+	lookup  hostname.LookupFunc
 	timeout time.Duration // of one look-up
 	pace    backoff       // between them; copied by each label
 
@@ -43,7 +45,7 @@ type staticMaster struct {
 func NewStatic(masters map[string]string, labels []Label, log zerolog.Logger) (*Static, error) {
 	s := &Static{
 		log:     log.With().Str("component", "discovery").Logger(),
-		lookup:  systemLookup,
+		lookup:  hostname.SystemLookup,
 		timeout: 2 * time.Second,
 		pace:    backoff{first: time.Second, most: 5 * time.Second},
 	}

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // newTransport makes the transport of requests to one Consul address. It is not the library's:
@@ -103,7 +105,7 @@ func readWhole(resp *http.Response) ([]byte, error) {
 // Consul servers behind one name, and a server that accepts and then hangs
 // would otherwise be dialled again for ever.
 type dialer struct {
-	lookup    lookupFunc
+	lookup    hostname.LookupFunc
 	rotations atomic.Uint32
 }
 

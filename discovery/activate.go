@@ -91,17 +91,13 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 	if err := a.validate(); err != nil {
 		return Activated{}, err
 	}
-	env, err := readEnvironment()
-	if err != nil {
-		return Activated{}, err
-	}
-	agents, err := newAgents(a.Addresses, env, hostname.SystemLookup, zerolog.Nop())
+	agents, err := newAgents(a.Addresses, hostname.SystemLookup, zerolog.Nop())
 	if err != nil {
 		return Activated{}, err
 	}
 	defer func() {
 		for _, one := range agents {
-			one.http.CloseIdleConnections()
+			one.CloseIdleConnections()
 		}
 	}()
 	a.TTL = cmp.Or(a.TTL, fenceUnread)

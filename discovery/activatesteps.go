@@ -13,6 +13,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 )
 
 // activateAsk is for how long what fails is tried again: Consul may be electing a
@@ -70,8 +71,7 @@ func (w *activation) survey(ctx context.Context) (map[string]datacenter.Found, e
 			f, longest, err := w.look(ctx, dc)
 			mu.Lock()
 			defer mu.Unlock()
-			var no denial
-			if errors.As(err, &no) {
+			if consul.IsDenial(err) {
 				errs[i] = fmt.Errorf("data centre %s: %w", dc, err)
 			} else if err != nil {
 				f = datacenter.Found{Unread: err.Error()}
@@ -133,12 +133,12 @@ func (w *activation) look(ctx context.Context, dc string) (f datacenter.Found, l
 }
 
 // list lists the reports below prefix in dc.
-func (w *activation) list(ctx context.Context, dc, prefix string) (list, error) {
-	all, err := tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (list, error) {
-		return a.listKeys(ctx, dc, prefix+"/", fenceAsk)
+func (w *activation) list(ctx context.Context, dc, prefix string) (consul.List, error) {
+	all, err := tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (consul.List, error) {
+		return a.ListKeys(ctx, dc, prefix+"/", fenceAsk)
 	})
 	if err != nil {
-		return list{}, fmt.Errorf("list the reports: %w", err)
+		return consul.List{}, fmt.Errorf("list the reports: %w", err)
 	}
 	return all, nil
 }
@@ -158,7 +158,7 @@ func (w *activation) readEntry(ctx context.Context, dc string) (datacenter.Found
 
 func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error) {
 	return tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (*api.KVPair, error) {
-		return a.readKey(ctx, dc, w.Key, fenceAsk)
+		return a.ReadKey(ctx, dc, w.Key, fenceAsk)
 	})
 }
 
@@ -169,7 +169,7 @@ func (w *activation) write(ctx context.Context, step datacenter.Step) (modify ui
 	value := step.Entry.Encode()
 	for ends := clock.SinceBoot() + w.patience(); ; clock.Sleep(ctx, fencePause) {
 		_, failed := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
-			return a.putKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
+			return a.PutKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
 		})
 		pair, err := w.readKey(ctx, step.Datacenter)
 		switch {
@@ -181,7 +181,7 @@ func (w *activation) write(ctx context.Context, step datacenter.Step) (modify ui
 			return pair.ModifyIndex, nil
 		case pair == nil && step.CAS != 0, pair != nil && pair.ModifyIndex != step.CAS:
 			return 0, errors.New("it was changed meanwhile: another activation is under way")
-		case failed != nil && isDenial(failed):
+		case failed != nil && consul.IsDenial(failed):
 			return 0, failed
 		case clock.SinceBoot() >= ends:
 			w.wrote = true // it may come yet
@@ -193,11 +193,6 @@ func (w *activation) write(ctx context.Context, step datacenter.Step) (modify ui
 			return 0, context.Cause(ctx)
 		}
 	}
-}
-
-func isDenial(err error) bool {
-	var no denial
-	return errors.As(err, &no)
 }
 
 // tryAll asks every agent again and again until one answers, for a time. It fails at
@@ -213,7 +208,7 @@ func tryAll[T any](ctx context.Context, agents []*agent, patience time.Duration,
 			last = err
 		}
 		switch {
-		case err == nil || isDenial(err):
+		case err == nil || consul.IsDenial(err):
 			return got, err
 		case errors.Is(ctx.Err(), context.Canceled):
 			return got, context.Cause(ctx)

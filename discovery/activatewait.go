@@ -12,6 +12,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 )
 
 // await waits until every report in the data centres of step has seen its term, or is
@@ -108,8 +109,8 @@ type termWatch struct {
 func (t *termWatch) run(ctx context.Context) error {
 	w := t.state
 	for {
-		found, err := tryAll(ctx, w.agents, max(t.patience(), t.left()), func(ctx context.Context, a *agent) (list, error) {
-			return a.listKeys(ctx, t.datacenter, t.prefix+"/", fenceAsk)
+		found, err := tryAll(ctx, w.agents, max(t.patience(), t.left()), func(ctx context.Context, a *agent) (consul.List, error) {
+			return a.ListKeys(ctx, t.datacenter, t.prefix+"/", fenceAsk)
 		})
 		if err != nil {
 			return fmt.Errorf("list the reports in data centre %s: %w", t.datacenter, err)
@@ -122,7 +123,7 @@ func (t *termWatch) run(ctx context.Context) error {
 		case w.bury(ctx, dead):
 			continue // read what is left
 		}
-		if err := w.awaitHint(ctx, found.index, due, t.left()); err != nil {
+		if err := w.awaitHint(ctx, found.Index, due, t.left()); err != nil {
 			return err
 		}
 	}
@@ -174,10 +175,10 @@ func (w *activation) confirmDown(ctx context.Context, forced []string) error {
 	for i, dc := range forced {
 		asking.Go(func() {
 			_, err := race(ctx, w.agents, func(ctx context.Context, a *agent) (struct{}, error) {
-				_, err := a.readKey(ctx, dc, w.Key, ask)
+				_, err := a.ReadKey(ctx, dc, w.Key, ask)
 				return struct{}{}, err
 			})
-			if err == nil || isDenial(err) {
+			if err == nil || consul.IsDenial(err) {
 				errs[i] = errors.New("data centre " + dc + " can be read again: it is not down; run this without --force")
 			}
 		})

@@ -245,7 +245,7 @@ func (a *agent) datacenter(ctx context.Context, timeout time.Duration) (string, 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var self struct{ Config struct{ Datacenter string } }
-	if _, err := a.fetch(ctx, "", "/v1/agent/self", &self); err != nil {
+	if _, err := a.Fetch(ctx, "", "/v1/agent/self", &self); err != nil {
 		return "", err
 	}
 	dc := strings.ToLower(self.Config.Datacenter)

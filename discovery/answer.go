@@ -3,7 +3,6 @@ package discovery
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
@@ -92,7 +92,7 @@ func (r reject) String() string { return r.who + ": " + r.why }
 // understood is the answer about a service that parsed to in.
 func understood(meta *api.QueryMeta, in *instances, hasToken bool) answer {
 	a := answer{index: meta.LastIndex, instances: in}
-	if err := noLeader(meta); err != nil {
+	if err := consul.NoLeader(meta); err != nil {
 		return failed(err)
 	}
 	if meta.ResultsFilteredByACLs {
@@ -113,7 +113,7 @@ func understood(meta *api.QueryMeta, in *instances, hasToken bool) answer {
 
 // indexAlone is an answer that says nothing but the index.
 func indexAlone(meta *api.QueryMeta) answer {
-	if err := noLeader(meta); err != nil {
+	if err := consul.NoLeader(meta); err != nil {
 		return failed(err)
 	}
 	return answer{kind: found, index: meta.LastIndex, indexOnly: true}
@@ -122,7 +122,7 @@ func indexAlone(meta *api.QueryMeta) answer {
 // understoodKey is the answer about a key that holds e; nil: it is absent, which
 // a token that may not see the key is never told (it gets 403).
 func understoodKey(meta *api.QueryMeta, e *entry) answer {
-	if err := noLeader(meta); err != nil {
+	if err := consul.NoLeader(meta); err != nil {
 		return failed(err)
 	}
 	if e == nil {
@@ -131,28 +131,15 @@ func understoodKey(meta *api.QueryMeta, e *entry) answer {
 	return answer{kind: found, index: meta.LastIndex, entry: e}
 }
 
-// noLeader judges only where the answer did not come from the streaming backend,
-// which never knows a leader (measured on v1.15.4: agent/submatview sets no
-// KnownLeader). The header is documented in api-docs/features/consistency.
-func noLeader(meta *api.QueryMeta) error {
-	if meta.QueryBackend == api.QueryBackendBlockingQuery && !meta.KnownLeader {
-		return errors.New("the server knows no leader")
-	}
-	return nil
-}
-
 // failed is the answer that was not obtained or not understood.
 func failed(err error) answer { return answer{kind: unknown, err: err} }
 
-// refusal is what an answer with another status than 200 means. All of them
-// are unknown: 500 without a leader, 429 and 503 at a limit, 403 for a token
-// that Consul does not know or that was revoked. rights are what the token
-// needs.
-func refusal(status int, body, rights string) answer {
-	a := failed(fmt.Errorf("status %d: %s", status, text.Quoted(strings.TrimSpace(body))))
-	if status == http.StatusForbidden || status == http.StatusUnauthorized {
+// refused is the answer that was not obtained because of err, as consul.Client
+// explains it.
+func refused(err error) answer {
+	a := failed(err)
+	if consul.IsDenial(err) {
 		a.kind = denied
-		a.err = fmt.Errorf("denied: %w; give a token with %s", a.err, rights)
 	}
 	return a
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 )
 
 func TestInstanceClaimsALabelOnce(t *testing.T) {
@@ -63,7 +65,7 @@ var masterTags = []string{"role=master"}
 // decode is what an agent makes of an answer of /v1/health/service.
 func decode(status int, header http.Header, body []byte, tags []string, hasToken bool) answer {
 	if status != http.StatusOK {
-		return refusal(status, string(body), "rights")
+		return refused(consul.Refusal(status, string(body), "rights"))
 	}
 	in, err := parseInstances(body, tags)
 	if err != nil {

@@ -83,11 +83,7 @@ func NewFenceWait(e Election) (*FenceWait, error) {
 	if err := e.validate(); err != nil {
 		return nil, err
 	}
-	env, err := readEnvironment()
-	if err != nil {
-		return nil, err
-	}
-	agents, err := newAgents(e.Addresses, env, hostname.SystemLookup, zerolog.Nop())
+	agents, err := newAgents(e.Addresses, hostname.SystemLookup, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +99,7 @@ func NewFenceWait(e Election) (*FenceWait, error) {
 func (w *FenceWait) Await(ctx context.Context) error {
 	defer func() {
 		for _, a := range w.state.agents {
-			a.http.CloseIdleConnections()
+			a.CloseIdleConnections()
 		}
 	}()
 	w.state.began = clock.SinceBoot()

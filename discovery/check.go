@@ -54,17 +54,17 @@ func (s *Consul) Check(ctx context.Context) []AgentCheck {
 }
 
 func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
-	c := AgentCheck{Address: a.endpoint.name}
-	defer a.http.CloseIdleConnections()
+	c := AgentCheck{Address: a.Address()}
+	defer a.CloseIdleConnections()
 	status, err := s.fetch(ctx, a, "/v1/status/leader", &c.Leader)
 	switch {
 	case err != nil && status == 0:
-		c.Err = fmt.Errorf("consul at %s cannot be reached: %w; check the address, that the agent runs, and TLS", a.endpoint.name, err)
+		c.Err = fmt.Errorf("consul at %s cannot be reached: %w; check the address, that the agent runs, and TLS", a.Address(), err)
 		return c
 	case err != nil:
-		c.Err = fmt.Errorf("consul at %s does not answer as Consul does: %w; check the address", a.endpoint.name, err)
+		c.Err = fmt.Errorf("consul at %s does not answer as Consul does: %w; check the address", a.Address(), err)
 	case c.Leader == "":
-		c.Err = fmt.Errorf("consul at %s is reached but its servers have no leader; check that a majority of them runs", a.endpoint.name)
+		c.Err = fmt.Errorf("consul at %s is reached but its servers have no leader; check that a majority of them runs", a.Address())
 	}
 	var self struct{ Config struct{ Version string } }
 	if _, err := s.fetch(ctx, a, "/v1/agent/self", &self); err == nil {
@@ -83,7 +83,7 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 	_ = checks.Wait() // the errors are in the labels
 	for _, l := range c.Labels {
 		if c.Err == nil && l.Err != nil {
-			c.Err = fmt.Errorf("consul at %s, label %q: %w", a.endpoint.name, l.Label, l.Err)
+			c.Err = fmt.Errorf("consul at %s, label %q: %w", a.Address(), l.Label, l.Err)
 		}
 	}
 	c.Reports = s.checkReports(ctx, a)
@@ -245,5 +245,5 @@ func (n *inquiry) lookUpAll(ctx context.Context, w *labelWatch, host string) ([]
 func (s *Consul) fetch(ctx context.Context, a *agent, path string, out any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.VerifyTimeout)
 	defer cancel()
-	return a.fetch(ctx, s.config.Datacenter, path, out)
+	return a.Fetch(ctx, s.config.Datacenter, path, out)
 }

@@ -38,24 +38,24 @@ func (s *Consul) tryReport(ctx context.Context, a *agent, k reporterKey) (err er
 	c, timeout := s.reporters[k].config, s.config.VerifyTimeout
 	e := fence.Entry{Instance: c.Instance, PID: os.Getpid(), Boot: bootID(), TTL: c.TTL.Seconds(), Labels: map[string]fence.State{}}
 	key := fence.Key(c.Prefix, c.Instance, e.PID, newRandom())
-	made, err := a.putKey(ctx, k.datacenter, key, e.Encode(), 0, timeout)
+	made, err := a.PutKey(ctx, k.datacenter, key, e.Encode(), 0, timeout)
 	switch {
 	case err != nil:
 		return fmt.Errorf("write a report: %w", err)
 	case !made:
 		return fmt.Errorf("write a report: somebody else has written %s", text.Quoted(key))
 	}
-	pair, err := a.readKey(ctx, k.datacenter, key, timeout)
+	pair, err := a.ReadKey(ctx, k.datacenter, key, timeout)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read a report: %w", err)
 	case pair == nil || !bytes.Equal(pair.Value, e.Encode()):
 		return errors.New("read a report: what was written is not there")
 	}
-	if made, err = a.deleteKey(ctx, k.datacenter, key, pair.ModifyIndex, timeout); err != nil || !made {
+	if made, err = a.DeleteKey(ctx, k.datacenter, key, pair.ModifyIndex, timeout); err != nil || !made {
 		return fmt.Errorf("take a report away: %w", cmp.Or(err, errors.New("somebody else has written it")))
 	}
-	if _, err := a.listKeys(ctx, k.datacenter, c.Prefix+"/", timeout); err != nil {
+	if _, err := a.ListKeys(ctx, k.datacenter, c.Prefix+"/", timeout); err != nil {
 		return fmt.Errorf("list the reports, as await-fence does: %w", err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
@@ -241,3 +242,11 @@ func (c Config) TagsOf(l Label) []string {
 	}
 	return tags
 }
+
+// CheckAddress says what is wrong with an address of Consul: nil when nothing is.
+// The error quotes none that may hold a password.
+func CheckAddress(address string) error { return consul.CheckAddress(address) }
+
+// ReadToken reads a token file, of which nothing is ever quoted in an error. The
+// token is empty when the file is, and else one line of printable ASCII.
+func ReadToken(file string) (string, error) { return consul.ReadToken(file) }

@@ -43,16 +43,13 @@ func newConsul(c Config, log zerolog.Logger, lookup hostname.LookupFunc) (*Consu
 		return nil, err
 	}
 	c = c.withDefaults()
-	env, err := readEnvironment()
-	if err != nil {
-		return nil, err
-	}
 	log = log.With().Str("component", "discovery").Logger()
 	s := &Consul{
 		config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter),
 		needs: make(map[question]needs), reaches: make(map[string]*reach),
 	}
-	if s.agents, err = newAgents(c.Addresses, env, lookup, log); err != nil {
+	var err error
+	if s.agents, err = newAgents(c.Addresses, lookup, log); err != nil {
 		return nil, err
 	}
 	s.active = newActiveWatch(s)
@@ -83,34 +80,6 @@ func (s *Consul) note(i interest, c Config) {
 			s.reaches[dc] = newReach(dc, s.active.changed, s.log)
 		}
 	}
-}
-
-// newAgents makes one of each address; without any, of that of the environment.
-func newAgents(addresses []string, env environment, lookup hostname.LookupFunc, log zerolog.Logger) (agents []*agent, err error) {
-	if len(addresses) == 0 {
-		address, err := environmentAddress()
-		if err != nil {
-			return nil, err
-		}
-		addresses = []string{address}
-	}
-	seen := make(map[string]bool)
-	for _, address := range addresses {
-		if seen[address] {
-			continue // the same one twice is no second opinion
-		}
-		seen[address] = true
-		e, err := parseEndpoint(address, env.api.Scheme == "https")
-		if err != nil {
-			return nil, err
-		}
-		a, err := newAgent(len(agents), e, env, lookup, newHealth(address, log))
-		if err != nil {
-			return nil, err
-		}
-		agents = append(agents, a)
-	}
-	return agents, nil
 }
 
 // reporterKey tells apart the entries that a process keeps.
@@ -159,7 +128,7 @@ func (s *Consul) Withdraw(ctx context.Context) {
 	}
 	withdrawing.Wait()
 	for _, a := range s.agents {
-		a.http.CloseIdleConnections()
+		a.CloseIdleConnections()
 	}
 }
 
@@ -183,7 +152,7 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 	}
 	running.Wait()
 	for _, a := range s.agents {
-		a.http.CloseIdleConnections()
+		a.CloseIdleConnections()
 	}
 	return nil
 }

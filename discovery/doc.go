@@ -14,7 +14,8 @@
 //
 // # The path of a master change
 //
-// What is asked is a question: a service with its tags in a data centre, or a
+// Package internal/consul is how one address of Consul is asked at all. What is
+// asked is a question: a service with its tags in a data centre, or a
 // key. Labels subscribe to questions, and those that need the same answer share
 // one. For each question and Consul address a poller keeps one long poll going,
 // which is how a change is usually learned, within milliseconds; and beside it
@@ -47,9 +48,9 @@
 //
 // # What it does not do
 //
-// It moves no bytes and knows no connection; it registers nothing, takes no
-// lock and writes nothing to Consul; it does not judge whether a master works,
-// which is the business of Consul's checks, and of a leader only once, when it is
-// elected; and it remembers nothing from one
-// process to the next.
+// It moves no bytes and knows no connection; it registers nothing and takes no
+// lock, and writes nothing to Consul but the entries of fence reports (Config.Reports);
+// it does not judge whether a master works, which is the business of Consul's
+// checks, and of a leader only once, when it is elected; and it remembers nothing
+// from one process to the next.
 package discovery

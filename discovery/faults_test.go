@@ -235,7 +235,7 @@ func TestTokenRevokedThenRestored(t *testing.T) {
 	s.SetToken("secret", consultest.AllRights)
 	r := start(t, quick(s.Addr), func(c *Consul, _ *recorder) {
 		for _, a := range c.agents {
-			a.token.token = "secret"
+			a.token = func() string { return "secret" }
 		}
 	})
 	r.calls(set1)

@@ -3,7 +3,6 @@ package discovery
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
@@ -56,8 +56,8 @@ func (w *fenceWait) run(ctx context.Context) error {
 		}
 	}
 	for {
-		found, err := insist(ctx, w, func(ctx context.Context, a *agent) (list, error) {
-			return a.listKeys(ctx, w.Datacenter, w.Prefix+"/", fenceAsk)
+		found, err := insist(ctx, w, func(ctx context.Context, a *agent) (consul.List, error) {
+			return a.ListKeys(ctx, w.Datacenter, w.Prefix+"/", fenceAsk)
 		})
 		if err != nil {
 			return err
@@ -69,7 +69,7 @@ func (w *fenceWait) run(ctx context.Context) error {
 		if w.bury(ctx, dead) {
 			continue // read what is left
 		}
-		if err := w.awaitChange(ctx, found.index, due); err != nil {
+		if err := w.awaitChange(ctx, found.Index, due); err != nil {
 			return err
 		}
 	}
@@ -78,7 +78,7 @@ func (w *fenceWait) run(ctx context.Context) error {
 // readElection learns the index of the election from the leader key.
 func (w *fenceWait) readElection(ctx context.Context) error {
 	pair, err := insist(ctx, w, func(ctx context.Context, a *agent) (*api.KVPair, error) {
-		return a.readKey(ctx, w.Datacenter, w.LeaderKey, fenceAsk)
+		return a.ReadKey(ctx, w.Datacenter, w.LeaderKey, fenceAsk)
 	})
 	switch {
 	case err != nil:
@@ -94,7 +94,7 @@ func (w *fenceWait) readElection(ctx context.Context) error {
 
 // look judges the reports that a consistent read has found. due is when the next
 // of them is dead, since boot; 0: none will be.
-func (w *fenceWait) look(found list) (dead []fence.Behind, due time.Duration) {
+func (w *fenceWait) look(found consul.List) (dead []fence.Behind, due time.Duration) {
 	now := clock.SinceBoot()
 	w.read = cmp.Or(w.read, now)
 	behind, dead := w.state.Look(now, foundOf(found))
@@ -112,9 +112,9 @@ func (w *fenceWait) look(found list) (dead []fence.Behind, due time.Duration) {
 }
 
 // foundOf are the entries of a list of reports.
-func foundOf(l list) []fence.Found {
-	entries := make([]fence.Found, len(l.pairs))
-	for i, p := range l.pairs {
+func foundOf(l consul.List) []fence.Found {
+	entries := make([]fence.Found, len(l.Pairs))
+	for i, p := range l.Pairs {
 		entries[i] = fence.Found{Key: p.Key, Modify: p.ModifyIndex, Value: p.Value}
 	}
 	return entries
@@ -125,7 +125,7 @@ func (w *fenceWait) bury(ctx context.Context, dead []fence.Behind) (done bool) {
 	w.undeleted = make(map[string]error)
 	for _, d := range dead {
 		made, err := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
-			return a.deleteKey(ctx, w.Datacenter, d.Key, d.Modify, fenceAsk)
+			return a.DeleteKey(ctx, w.Datacenter, d.Key, d.Modify, fenceAsk)
 		})
 		if err != nil {
 			w.undeleted[d.Key] = err
@@ -159,7 +159,7 @@ func (w *fenceWait) awaitHint(ctx context.Context, index uint64, due, left time.
 		hint, cancel := context.WithTimeout(ctx, wait*17/16+fencePause)
 		defer cancel()
 		_, err := race(hint, w.agents, func(ctx context.Context, a *agent) (struct{}, error) {
-			return struct{}{}, a.awaitChange(ctx, w.Datacenter, w.Prefix+"/", index, wait)
+			return struct{}{}, a.AwaitChange(ctx, w.Datacenter, w.Prefix+"/", index, wait)
 		})
 		if err != nil {
 			clock.Sleep(hint, wait)
@@ -212,9 +212,8 @@ func insist[T any](ctx context.Context, w *fenceWait, ask func(context.Context, 
 		if err == nil || w.trouble == nil || w.left() > 0 { // else it is that time was up
 			w.trouble = err
 		}
-		var no denial
 		switch {
-		case err == nil, errors.As(err, &no):
+		case err == nil, consul.IsDenial(err):
 			return got, err
 		case ctx.Err() != nil:
 			return got, context.Cause(ctx)
@@ -241,7 +240,7 @@ func race[T any](ctx context.Context, agents []*agent, ask func(context.Context,
 		asking.Go(func() {
 			got, err := ask(ctx, a)
 			if err != nil {
-				err = fmt.Errorf("consul at %s: %w", a.endpoint.name, err)
+				err = fmt.Errorf("consul at %s: %w", a.Address(), err)
 			}
 			outcomes <- outcome{got, err}
 		})
@@ -252,8 +251,7 @@ func race[T any](ctx context.Context, agents []*agent, ask func(context.Context,
 		if o.err == nil {
 			return o.got, nil
 		}
-		var no denial
-		if last.err == nil || !errors.As(o.err, &no) {
+		if last.err == nil || !consul.IsDenial(o.err) {
 			last = o
 		}
 	}

@@ -113,7 +113,7 @@ func (p *poller) verify(ctx context.Context) {
 			return
 		}
 		if extra {
-			p.agent.dialer.rotate() // where one name stands for several servers, another one may answer
+			p.agent.Rotate() // where one name stands for several servers, another one may answer
 		}
 		indexOnly := p.isIndexEnough(&s, sinceWhole)
 		if sinceWhole++; !indexOnly {

@@ -195,3 +195,6 @@ func readiness(status int, body []byte) error {
 	}
 	return fmt.Errorf("its REST API says that its role is %s", text.Quoted(*said.Role))
 }
+
+// errNoAnswer says that nothing came, or not all of it.
+var errNoAnswer = errors.New("no complete answer in time")

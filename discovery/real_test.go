@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,15 +154,9 @@ func TestRealConsulTokenRevokedAndRestored(t *testing.T) {
 	a := realconsul.StartDev(t, realconsul.ACL())
 	register(t, a, 1, "master")
 	reader, half := a.CreateToken(realconsul.ReadRules), a.CreateToken(realconsul.ServiceOnlyRules)
-	use := func(c *Consul, token string) {
-		for _, g := range c.agents {
-			g.token.mu.Lock()
-			g.token.token = token
-			g.token.mu.Unlock()
-		}
-	}
-	var src *Consul
-	r := start(t, realQuick(a.Addr), func(c *Consul, _ *recorder) { src = c; use(c, reader.SecretID) })
+	var token atomic.Value
+	token.Store(reader.SecretID)
+	r := start(t, realQuick(a.Addr), func(c *Consul, _ *recorder) { c.agents[0].token = func() string { return token.Load().(string) } })
 	r.calls(set1)
 	denied := func(why string) {
 		t.Helper()
@@ -175,11 +170,11 @@ func TestRealConsulTokenRevokedAndRestored(t *testing.T) {
 	}
 	a.RevokeToken(reader)
 	denied("a revoked token")
-	use(src, half.SecretID)
+	token.Store(half.SecretID)
 	denied("a token without node:read, which is answered 200 and an empty list")
-	use(src, "")
+	token.Store("")
 	denied("nobody")
-	use(src, a.CreateToken(realconsul.ReadRules).SecretID)
+	token.Store(a.CreateToken(realconsul.ReadRules).SecretID)
 	await(t, "recovery", func() bool { return r.agent(0).OK })
 	r.heard(0)
 	r.calls(set1)

@@ -20,13 +20,13 @@ import (
 func (r *reporter) clearDead(ctx context.Context) {
 	for pace := (backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}); ctx.Err() == nil; clock.Sleep(ctx, pace.next()) {
 		for _, a := range r.agents {
-			found, err := a.listKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
+			found, err := a.ListKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
 			if err != nil {
 				continue
 			}
-			for _, p := range found.pairs {
+			for _, p := range found.Pairs {
 				if r.isDead(p) {
-					_, _ = a.deleteKey(ctx, r.dc, p.Key, p.ModifyIndex, r.opTimeout()) // else it is dead after its TTL
+					_, _ = a.DeleteKey(ctx, r.dc, p.Key, p.ModifyIndex, r.opTimeout()) // else it is dead after its TTL
 				}
 			}
 			return
@@ -72,11 +72,11 @@ func (r *reporter) removeStale(ctx context.Context) {
 // remove takes one entry away, if it can, and reports whether it is gone.
 func (r *reporter) remove(ctx context.Context, key string) bool {
 	a := r.agents[r.turn%len(r.agents)]
-	pair, err := a.readKey(ctx, r.dc, key, r.opTimeout())
+	pair, err := a.ReadKey(ctx, r.dc, key, r.opTimeout())
 	if err != nil || pair == nil {
 		return err == nil
 	}
-	made, err := a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout())
+	made, err := a.DeleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout())
 	return err == nil && made
 }
 
@@ -110,12 +110,12 @@ func (r *reporter) withdraw(ctx context.Context) {
 // write may still be under way. It reports whether the entry is gone.
 func (r *reporter) removeBy(ctx context.Context, a *agent, key string) bool {
 	for ctx.Err() == nil {
-		pair, err := a.readKey(ctx, r.dc, key, r.opTimeout())
+		pair, err := a.ReadKey(ctx, r.dc, key, r.opTimeout())
 		if err == nil && pair == nil {
 			return true
 		}
 		if err == nil {
-			if made, err := a.deleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout()); err == nil && made {
+			if made, err := a.DeleteKey(ctx, r.dc, key, pair.ModifyIndex, r.opTimeout()); err == nil && made {
 				return true
 			}
 		}

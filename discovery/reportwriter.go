@@ -72,7 +72,7 @@ func (r *reporter) opTimeout() time.Duration { return min(r.config.TTL/10, Defau
 func (r *reporter) write(ctx context.Context) bool {
 	w, key, value := r.begin()
 	a := r.agents[r.turn%len(r.agents)]
-	made, err := a.putKey(ctx, r.dc, key, value, w.CAS, r.opTimeout())
+	made, err := a.PutKey(ctx, r.dc, key, value, w.CAS, r.opTimeout())
 	if err == nil && !made {
 		r.refused(w)
 		r.report(errors.New("the entry has been deleted, or changed by another"))
@@ -123,7 +123,7 @@ func (r *reporter) refused(w fence.Write) {
 func (r *reporter) readBack(ctx context.Context, key string, failed error) bool {
 	for try := 0; ; try++ {
 		a := r.agents[r.turn%len(r.agents)]
-		pair, err := a.readKey(ctx, r.dc, key, r.opTimeout())
+		pair, err := a.ReadKey(ctx, r.dc, key, r.opTimeout())
 		if ctx.Err() != nil {
 			return false
 		}

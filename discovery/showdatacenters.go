@@ -56,17 +56,13 @@ type ReportView struct {
 // ShowDatacenters looks at every data centre that c has, all of them at the same time,
 // and answers in the order of AllDatacenters. It fails for what no retry can mend.
 func ShowDatacenters(ctx context.Context, c Config) ([]DatacenterView, error) {
-	env, err := readEnvironment()
-	if err != nil {
-		return nil, err
-	}
-	agents, err := newAgents(c.Addresses, env, hostname.SystemLookup, zerolog.Nop())
+	agents, err := newAgents(c.Addresses, hostname.SystemLookup, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		for _, a := range agents {
-			a.http.CloseIdleConnections()
+			a.CloseIdleConnections()
 		}
 	}()
 	w := &activation{
@@ -97,7 +93,7 @@ func (w *activation) view(ctx context.Context, c Config, dc string) DatacenterVi
 			v.Err = err
 			return v
 		}
-		for _, p := range all.pairs {
+		for _, p := range all.Pairs {
 			r := ReportView{Key: p.Key}
 			r.Entry, r.Err = fence.Parse(p.Value)
 			v.Reports = append(v.Reports, r)

@@ -113,7 +113,7 @@ func (w *watch) take(a answer) {
 	}
 	if r.reset {
 		w.agents[a.agent].health.reset()
-		w.log.Debug().Str("consul", w.agents[a.agent].endpoint.name).Stringer("question", w.question).Uint64("index", a.index).Msg("raft index went backwards")
+		w.log.Debug().Str("consul", w.agents[a.agent].Address()).Stringer("question", w.question).Uint64("index", a.index).Msg("raft index went backwards")
 	}
 	if r.counts && a.consistent {
 		w.outage.end(a.begun)

@@ -1,4 +1,4 @@
-package discovery
+package consul
 
 import (
 	"context"
@@ -10,13 +10,21 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
+
+// testTimeout is how long a test waits for what must happen.
+const testTimeout = 30 * time.Second
 
 func TestAddressesAreUnderstood(t *testing.T) {
 	for _, tc := range []struct {
@@ -83,12 +91,12 @@ func TestAddressComesFromTheEnvironment(t *testing.T) {
 		t.Setenv("CONSUL_HTTP_ADDR", tc.addr)
 		t.Setenv("CONSUL_HOST", tc.host)
 		t.Setenv("CONSUL_PORT", tc.port)
-		s, err := NewConsul(quick(), nopLog)
+		all, err := NewClients(nil, hostname.SystemLookup)
 		if err != nil {
 			t.Errorf("%+v: %v", tc, err)
 			continue
 		}
-		if got := s.Agents()[0].Address; got != tc.want {
+		if got := all[0].Address(); got != tc.want {
 			t.Errorf("%+v: got %q", tc, got)
 		}
 	}
@@ -98,11 +106,7 @@ func TestAddressComesFromTheEnvironment(t *testing.T) {
 func TestGivenAddressesBeatTheEnvironment(t *testing.T) {
 	t.Setenv("CONSUL_HOST", "http://x")
 	t.Setenv("CONSUL_PORT", "garbage")
-	s, err := NewConsul(quick("10.0.0.1:8500"), nopLog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := s.Agents()[0].Address; got != "10.0.0.1:8500" {
+	if got := clientAt(t, "10.0.0.1:8500", hostname.SystemLookup).Address(); got != "10.0.0.1:8500" {
 		t.Errorf("got address %q; want the one that was given", got)
 	}
 }
@@ -138,28 +142,10 @@ func TestWhatCannotBeUnderstoodIsNamed(t *testing.T) {
 	} {
 		t.Run(tc.name+"="+filepath.Base(tc.value), func(t *testing.T) {
 			t.Setenv(tc.name, tc.value)
-			if _, err := NewConsul(quick(), nopLog); err == nil || !strings.Contains(err.Error(), tc.err) {
+			if _, err := NewClients(nil, hostname.SystemLookup); err == nil || !strings.Contains(err.Error(), tc.err) {
 				t.Errorf("got error %v; want one with %q", err, tc.err)
 			}
 		})
-	}
-}
-
-func TestConfigThatCannotBe(t *testing.T) {
-	for _, tc := range []struct {
-		change func(*Config)
-		err    string
-	}{
-		{func(c *Config) { c.Service = "" }, "service"},
-		{func(c *Config) { c.Labels = nil }, "label"},
-		{func(c *Config) { c.Labels = []Label{{Name: "a"}, {Name: "a", Tagged: true}} }, `"a" is named twice`},
-		{func(c *Config) { c.FenceAfter = -1 }, "below zero"},
-	} {
-		c := quick()
-		tc.change(&c)
-		if _, err := NewConsul(c, nopLog); err == nil || !strings.Contains(err.Error(), tc.err) {
-			t.Errorf("got error %v; want one with %q", err, tc.err)
-		}
 	}
 }
 
@@ -175,45 +161,32 @@ func capture(t *testing.T, start func(http.Handler) *httptest.Server) (*httptest
 	return s, last.Load
 }
 
-// askOnce puts one consistent read for label "default" to the first address.
-func askOnce(t *testing.T, c Config) answer {
+// clientAt is one of address, with what the environment says.
+func clientAt(t *testing.T, address string, lookup hostname.LookupFunc) *Client {
 	t.Helper()
-	s, err := NewConsul(c, nopLog)
+	all, err := NewClients([]string{address}, lookup)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.agents[0].http.CloseIdleConnections()
-	return s.agents[0].ask(t.Context(), query{question: s.labels[0].main.watch.question, consistent: true, timeout: testTimeout})
+	t.Cleanup(all[0].CloseIdleConnections)
+	return all[0]
 }
 
-func TestRequestCarriesWhatConsulsVariablesSay(t *testing.T) {
-	s, last := capture(t, httptest.NewServer)
-	t.Setenv("CONSUL_HTTP_TOKEN", "t0ken")
-	t.Setenv("CONSUL_HTTP_AUTH", "me:pass:word")
-	t.Setenv("CONSUL_NAMESPACE", "ns1")
-	t.Setenv("CONSUL_PARTITION", "part1")
-	c := quick(s.URL + "/gateway/")
-	c.Service, c.Datacenter, c.Tags = "sync ü x", "dc2", []string{"role=master", "a&b"}
-	if a := askOnce(t, c); a.err != nil || a.kind != none || a.index != 7 {
-		t.Fatalf("got %+v; want none at index 7", a)
+// ask has c answer a consistent read within timeout.
+func ask(t *testing.T, c *Client, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	_, _, err := c.Service(ctx, "sync", nil, false, &api.QueryOptions{RequireConsistent: true, Token: c.Token()})
+	if err != nil {
+		err = c.Explain(ctx, err, "service:read")
 	}
-	r := last()
-	if r.URL.EscapedPath() != "/gateway/v1/health/service/sync%20%C3%BC%20x" {
-		t.Errorf("got path %s; want the service escaped, behind the prefix", r.URL.EscapedPath())
-	}
-	q := r.URL.Query()
-	for name, want := range map[string]string{"dc": "dc2", "ns": "ns1", "partition": "part1", "consistent": "", "tag": "a&b,role=master"} {
-		if got := strings.Join(q[name], ","); got != want || !q.Has(name) {
-			t.Errorf("got %s=%q; want %q", name, got, want)
-		}
-	}
-	if q.Has("passing") || q.Has("index") || q.Has("wait") || q.Has("near") || q.Has("stale") {
-		t.Errorf("got %v; want a read that does not block, of failing instances too", q)
-	}
-	user, password, _ := r.BasicAuth()
-	if r.Header.Get("X-Consul-Token") != "t0ken" || user != "me" || password != "pass:word" {
-		t.Errorf("got headers %v; want token and user", r.Header)
-	}
+	return err
+}
+
+// askOnce puts one consistent read to address.
+func askOnce(t *testing.T, address string) error {
+	t.Helper()
+	return ask(t, clientAt(t, address, hostname.SystemLookup), testTimeout)
 }
 
 func TestRotatedTokenFileIsReadAnew(t *testing.T) {
@@ -227,11 +200,7 @@ func TestRotatedTokenFileIsReadAnew(t *testing.T) {
 	write(" first \n")
 	t.Setenv("CONSUL_HTTP_TOKEN", "beaten by the file")
 	t.Setenv("CONSUL_HTTP_TOKEN_FILE", file)
-	src, err := NewConsul(quick(s.URL), nopLog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.agents[0].http.CloseIdleConnections()
+	c := clientAt(t, s.URL, hostname.SystemLookup)
 	for _, step := range []struct {
 		do   func()
 		want string
@@ -243,7 +212,9 @@ func TestRotatedTokenFileIsReadAnew(t *testing.T) {
 		{func() { write("third\n") }, "third"},
 	} {
 		step.do()
-		src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", nil), consistent: true, timeout: testTimeout})
+		if err := ask(t, c, testTimeout); err != nil {
+			t.Fatal(err)
+		}
 		if got := last().Header.Get("X-Consul-Token"); got != step.want {
 			t.Errorf("got token %q; want %q", got, step.want)
 		}
@@ -263,8 +234,8 @@ func TestConsulOverAUnixSocket(t *testing.T) {
 		s.Start()
 		return s
 	})
-	if a := askOnce(t, quick("unix://"+path)); a.err != nil {
-		t.Errorf("got error %v; want none", a.err)
+	if err := askOnce(t, "unix://"+path); err != nil {
+		t.Errorf("got error %v; want none", err)
 	}
 }
 
@@ -281,21 +252,21 @@ func TestConsulOverTLS(t *testing.T) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if a := askOnce(t, quick("https://"+address)); a.err == nil || !strings.Contains(a.err.Error(), "certificate") {
-		t.Errorf("unknown authority: got error %v; want one about the certificate", a.err)
+	if err := askOnce(t, "https://"+address); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("unknown authority: got error %v; want one about the certificate", err)
 	}
 	t.Setenv("CONSUL_CACERT", ca)
 	t.Setenv("CONSUL_HTTP_SSL", "true")
-	if a := askOnce(t, quick(address)); a.err != nil {
-		t.Errorf("got error %v; want none", a.err)
+	if err := askOnce(t, address); err != nil {
+		t.Errorf("got error %v; want none", err)
 	}
 	t.Setenv("CONSUL_TLS_SERVER_NAME", "other.test")
-	if a := askOnce(t, quick(address)); a.err == nil {
+	if err := askOnce(t, address); err == nil {
 		t.Error("another server name was accepted")
 	}
 	t.Setenv("CONSUL_HTTP_SSL_VERIFY", "false")
-	if a := askOnce(t, quick(address)); a.err != nil {
-		t.Errorf("without verification: got error %v; want none", a.err)
+	if err := askOnce(t, address); err != nil {
+		t.Errorf("without verification: got error %v; want none", err)
 	}
 }
 
@@ -311,22 +282,21 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	s := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
 	defer s.Close()
 	t.Setenv("CONSUL_HTTP_TOKEN", "t0ken")
-	if a := askOnce(t, quick(s.URL)); a.kind != unknown {
-		t.Errorf("got %+v; want an unknown answer", a)
+	if err := askOnce(t, s.URL); err == nil || IsDenial(err) {
+		t.Errorf("got error %v; want that this is no answer", err)
 	}
 	if last() != nil {
 		t.Error("the token was carried to where the redirect led")
 	}
 }
 
-func TestAnswerTimesDoNotFollowTheWallClock(t *testing.T) {
-	s, _ := capture(t, httptest.NewServer)
-	a := askOnce(t, quick(s.URL))
-	for _, at := range []time.Time{a.began, a.arrived} {
-		if !strings.Contains(at.String(), "m=+") { // the monotonic reading, which a clock jump does not touch
-			t.Errorf("got time %v; want one with a monotonic reading", at)
-		}
+// names has every name stand for addrs.
+func names(addrs ...string) hostname.LookupFunc {
+	var out []netip.Addr
+	for _, a := range addrs {
+		out = append(out, netip.MustParseAddr(a))
 	}
+	return func(context.Context, string) ([]netip.Addr, error) { return out, nil }
 }
 
 func TestNameOfSeveralServersLeadsToAnotherOneAfterATimeout(t *testing.T) {
@@ -337,27 +307,18 @@ func TestNameOfSeveralServersLeadsToAnotherOneAfterATimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hung.Close()
-	dns := newFakeDNS()
-	dns.set("consul.example", "127.0.0.2", "127.0.0.1")
-	src, err := newConsul(quick("consul.example:"+p), nopLog, dns.lookup)
-	if err != nil {
-		t.Fatal(err)
+	c := clientAt(t, "consul.example:"+p, names("127.0.0.2", "127.0.0.1"))
+	if err := ask(t, c, 200*time.Millisecond); !errors.Is(err, ErrNoAnswer) {
+		t.Fatalf("the hung server: got error %v; want %v", err, ErrNoAnswer)
 	}
-	a := src.agents[0]
-	defer a.http.CloseIdleConnections()
-	if got := a.ask(t.Context(), query{question: aboutService("", "sync", nil), timeout: 200 * time.Millisecond}); !errors.Is(got.err, errNoAnswer) {
-		t.Fatalf("the hung server: got error %v; want %v", got.err, errNoAnswer)
-	}
-	if got := a.ask(t.Context(), query{question: aboutService("", "sync", nil), timeout: testTimeout}); got.err != nil {
-		t.Errorf("after that: got error %v; want the other server's answer", got.err)
+	if err := ask(t, c, testTimeout); err != nil {
+		t.Errorf("after that: got error %v; want the other server's answer", err)
 	}
 }
 
 func TestDialerTriesEveryAddressOfAName(t *testing.T) {
 	well, _ := capture(t, httptest.NewServer)
-	dns := newFakeDNS()
-	dns.set("consul.example", "127.0.0.3", "127.0.0.2", "127.0.0.1") // nobody listens on the first two
-	d := &dialer{lookup: dns.lookup}
+	d := &dialer{lookup: names("127.0.0.3", "127.0.0.2", "127.0.0.1")} // nobody listens on the first two
 	_, p, _ := net.SplitHostPort(well.Listener.Addr().String())
 	for range 4 {
 		c, err := d.dial(context.Background(), "tcp", "consul.example:"+p)

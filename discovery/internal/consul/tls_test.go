@@ -1,4 +1,4 @@
-package discovery
+package consul
 
 import (
 	"crypto/ecdsa"
@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
 
 // authority signs the certificates of one generation of a Consul.
@@ -132,14 +134,8 @@ func TestRotatedTLSFilesAreReadAnew(t *testing.T) {
 	dir, first, second := t.TempDir(), newAuthority(t, "first"), newAuthority(t, "second")
 	s, rotate := rotating(t, first)
 	first.client(t, dir)
-	src, err := NewConsul(quick(s.URL), nopLog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.agents[0].http.CloseIdleConnections()
-	ask := func() error {
-		return src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", nil), consistent: true, timeout: testTimeout}).err
-	}
+	c := clientAt(t, s.URL, hostname.SystemLookup)
+	ask := func() error { return ask(t, c, testTimeout) }
 	if err := ask(); err != nil {
 		t.Fatalf("before the rotation: got error %v; want none", err)
 	}
@@ -159,13 +155,10 @@ func TestTLSFilesThatCannotBeReadLeaveTheLastOnes(t *testing.T) {
 	dir, first, second := t.TempDir(), newAuthority(t, "first"), newAuthority(t, "second")
 	s, rotate := rotating(t, first)
 	first.client(t, dir)
-	src, err := NewConsul(quick(s.URL), nopLog)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := clientAt(t, s.URL, hostname.SystemLookup)
 	ask := func() error {
-		defer src.agents[0].http.CloseIdleConnections() // each time a new handshake
-		return src.agents[0].ask(t.Context(), query{question: aboutService("", "sync", nil), consistent: true, timeout: testTimeout}).err
+		defer c.CloseIdleConnections() // each time a new handshake
+		return ask(t, c, testTimeout)
 	}
 	key := filepath.Join(dir, "client.key")
 	for _, body := range []string{"", "garbage"} {
@@ -202,7 +195,7 @@ func TestTLSFileThatIsAPipeIsReadOnce(t *testing.T) {
 	}
 	go os.WriteFile(pipe, body, 0o600) // blocks until it is read
 	t.Setenv("CONSUL_CACERT", pipe)
-	if got := askOnce(t, quick(s.URL)); got.err != nil {
-		t.Errorf("got error %v; want none", got.err)
+	if err := askOnce(t, s.URL); err != nil {
+		t.Errorf("got error %v; want none", err)
 	}
 }

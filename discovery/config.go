@@ -206,6 +206,29 @@ func (c Config) places() []string {
 	return []string{c.Datacenter}
 }
 
+// AllDatacenters are those in which the master of a label may be that has several, each once.
+func (c Config) AllDatacenters() (all []string) {
+	for _, l := range c.Labels {
+		for _, dc := range c.Of(l).Datacenters {
+			if !slices.Contains(all, dc) {
+				all = append(all, dc)
+			}
+		}
+	}
+	return all
+}
+
+// ReportPrefixes are those below which labels report that have several data
+// centres, each once.
+func (c Config) ReportPrefixes() (all []string) {
+	for _, l := range c.Labels {
+		if of := c.Of(l); len(of.Datacenters) > 0 && of.Reports != nil && !slices.Contains(all, of.Reports.Prefix) {
+			all = append(all, of.Reports.Prefix)
+		}
+	}
+	return all
+}
+
 // validatePlaces says what is wrong with the data centres of one label.
 func (c Config) validatePlaces() error {
 	if len(c.Datacenters) == 0 {

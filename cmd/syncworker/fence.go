@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
-	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 )
 
 // reports is where the proxies say what they have obeyed.
@@ -49,11 +49,11 @@ func (e *election) awaitFence(ctx context.Context, since uint64) (reports int, e
 	if err != nil {
 		return 0, err
 	}
-	of := discovery.Election{Prefix: e.reports.prefix, Label: e.registry.label, Index: index}
+	of := operator.Election{Prefix: e.reports.prefix, Label: e.registry.label, Index: index}
 	if e.reports.consul != "" {
 		of.Addresses = []string{e.reports.consul}
 	}
-	w, err := discovery.NewFenceWait(of)
+	w, err := operator.NewFenceWait(of)
 	if err != nil {
 		return 0, err
 	}

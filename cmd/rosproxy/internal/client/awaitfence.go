@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 )
 
 // awaitFence waits until every report says that the election has been obeyed, and
@@ -15,9 +15,9 @@ import (
 func awaitFence(ctx context.Context, s *session) int {
 	e := s.config.Election
 	if s.progress.terminal {
-		e.Waiting = func(behind []discovery.FenceBehind) { s.progress.show(waitingFor(behind)) }
+		e.Waiting = func(behind []operator.FenceBehind) { s.progress.show(waitingFor(behind)) }
 	}
-	w, err := discovery.NewFenceWait(e)
+	w, err := operator.NewFenceWait(e)
 	if err != nil {
 		s.say("await-fence: %v", err)
 		return exitUsage
@@ -27,7 +27,7 @@ func awaitFence(ctx context.Context, s *session) int {
 		return exitDone
 	}
 	s.say("await-fence: %v", err)
-	if late, ok := errors.AsType[*discovery.FenceError](err); ok {
+	if late, ok := errors.AsType[*operator.FenceError](err); ok {
 		for _, b := range late.Behind {
 			s.say("await-fence: %s", describeBehind(b))
 		}
@@ -39,7 +39,7 @@ func awaitFence(ctx context.Context, s *session) int {
 }
 
 // waitingFor is what is waited for, in a line.
-func waitingFor(behind []discovery.FenceBehind) string {
+func waitingFor(behind []operator.FenceBehind) string {
 	var names []string
 	for _, b := range behind {
 		name := b.Key
@@ -52,7 +52,7 @@ func waitingFor(behind []discovery.FenceBehind) string {
 }
 
 // describeBehind is all that is known of a report that is behind.
-func describeBehind(b discovery.FenceBehind) string {
+func describeBehind(b operator.FenceBehind) string {
 	who := ""
 	if b.Instance != "" {
 		who = fmt.Sprintf(" of %s, pid %d,", b.Instance, b.PID)

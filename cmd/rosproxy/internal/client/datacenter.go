@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 )
 
 func datacenters(ctx context.Context, s *session) int {
@@ -26,7 +27,7 @@ func datacenters(ctx context.Context, s *session) int {
 // as it is done: an operator must see where it was when it is killed.
 func activateDatacenter(ctx context.Context, s *session) int {
 	d := s.config.Datacenters
-	a := discovery.Activation{
+	a := operator.Activation{
 		Addresses: d.Discovery.Addresses, Datacenters: d.Discovery.AllDatacenters(), Key: d.Discovery.DatacenterKey, Prefixes: d.Discovery.ReportPrefixes(),
 		TTL: reportsTTL(d.Discovery), Target: d.Target, Force: d.Force, By: caller(), Timeout: d.Timeout,
 		Tell: func(what string) {
@@ -35,9 +36,9 @@ func activateDatacenter(ctx context.Context, s *session) int {
 		},
 	}
 	if s.progress.terminal {
-		a.Waiting = func(behind []discovery.ReportBehind) { s.progress.show(waitingForTerm(behind)) }
+		a.Waiting = func(behind []operator.ReportBehind) { s.progress.show(waitingForTerm(behind)) }
 	}
-	done, err := discovery.Activate(ctx, a)
+	done, err := operator.Activate(ctx, a)
 	for _, what := range done.Unverified {
 		s.say("datacenter: not verified: %s", what)
 	}
@@ -51,7 +52,7 @@ func activateDatacenter(ctx context.Context, s *session) int {
 		return exitDone
 	}
 	s.say("datacenter: %v", err)
-	if late, ok := errors.AsType[*discovery.BehindError](err); ok {
+	if late, ok := errors.AsType[*operator.BehindError](err); ok {
 		for _, b := range late.Behind {
 			s.say("datacenter: data centre %s: %s", b.Datacenter, describeBehind(b.FenceBehind))
 		}
@@ -91,7 +92,7 @@ func caller() string {
 }
 
 // waitingForTerm is what is waited for, in a line.
-func waitingForTerm(behind []discovery.ReportBehind) string {
+func waitingForTerm(behind []operator.ReportBehind) string {
 	var names []string
 	for _, b := range behind {
 		names = append(names, fmt.Sprintf("%s in %s (unchanged for %v)", cmp.Or(b.Instance, b.Key), b.Datacenter, b.Unchanged.Round(100*time.Millisecond)))

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 )
 
 // showFor is how long a look may take that has no --timeout.
@@ -60,7 +60,7 @@ func showDatacenters(ctx context.Context, s *session) int {
 	d := s.config.Datacenters
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.Timeout, showFor))
 	defer cancel()
-	views, err := discovery.ShowDatacenters(ctx, d.Discovery)
+	views, err := operator.ShowDatacenters(ctx, d.Discovery)
 	if err != nil {
 		s.say("datacenter: %v", err)
 		return exitUsage
@@ -83,7 +83,7 @@ func showDatacenters(ctx context.Context, s *session) int {
 	return s.code()
 }
 
-func documentOf(v discovery.DatacenterView) datacenterDocument {
+func documentOf(v operator.DatacenterView) datacenterDocument {
 	d := datacenterDocument{Datacenter: v.Name, Reachable: v.Err == nil, Garbled: v.Garbled, Masters: []masterDocument{}, Reports: []reportDocument{}}
 	if v.Err != nil {
 		d.Error = v.Err.Error()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 )
 
 // awaitFenceFlags say what is awaited. What it has in common with run is named
@@ -51,7 +52,7 @@ func (f *awaitFenceFlags) load(s settings, c *Client) (err error) {
 }
 
 // loadElection reads which election it is.
-func loadElection(s settings, e *discovery.Election) error {
+func loadElection(s settings, e *operator.Election) error {
 	key, keyed := s.one(flagLeader)
 	index, indexed := s.one("index")
 	switch {

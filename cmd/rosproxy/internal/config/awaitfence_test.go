@@ -7,20 +7,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 )
 
 func TestElectionOfAwaitFence(t *testing.T) {
 	for _, c := range []struct {
 		args, env string
-		want      discovery.Election
+		want      operator.Election
 	}{
-		{"--fence-report=a/b --label=pg --leader-key=service/pg/leader", "", discovery.Election{Prefix: "a/b", Label: "pg", LeaderKey: "service/pg/leader"}},
+		{"--fence-report=a/b --label=pg --leader-key=service/pg/leader", "", operator.Election{Prefix: "a/b", Label: "pg", LeaderKey: "service/pg/leader"}},
 		{"--fence-report=a --label=pg --index=9 --timeout=3s --consul-addr=h:1 --consul-addr=h:2 --consul-datacenter=dc2", "",
-			discovery.Election{Prefix: "a", Label: "pg", Index: 9, Timeout: 3 * time.Second, Addresses: []string{"h:1", "h:2"}, Datacenter: "dc2"}},
+			operator.Election{Prefix: "a", Label: "pg", Index: 9, Timeout: 3 * time.Second, Addresses: []string{"h:1", "h:2"}, Datacenter: "dc2"}},
 		// What an instance on this host is told by variables holds here too, but for what is of one call.
 		{"--label=pg --index=9", "ROSPROXY_FENCE_REPORT=a ROSPROXY_CONSUL_ADDR=h:1 ROSPROXY_LEADER_KEY=default=k ROSPROXY_LABEL=other ROSPROXY_TIMEOUT=x",
-			discovery.Election{Prefix: "a", Label: "pg", Index: 9, Addresses: []string{"h:1"}}},
+			operator.Election{Prefix: "a", Label: "pg", Index: 9, Addresses: []string{"h:1"}}},
 	} {
 		command, got, err := Parse(append([]string{"await-fence"}, strings.Fields(c.args)...), strings.Fields(c.env), io.Discard)
 		if err != nil || command != AwaitFence || !reflect.DeepEqual(got.Client.Election, c.want) {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rosproxy/rosproxy/discovery"
+	"github.com/rosproxy/rosproxy/discovery/operator"
 	"github.com/rosproxy/rosproxy/drain"
 )
 
@@ -17,8 +17,8 @@ type Client struct {
 	Connections ConnectionsQuery
 	Drain       DrainRequest
 	Pause       PauseRequest
-	Election    discovery.Election // for await-fence, which asks no instance
-	Datacenters Datacenters        // for datacenter, which asks none either
+	Election    operator.Election // for await-fence, which asks no instance
+	Datacenters Datacenters       // for datacenter, which asks none either
 }
 
 // ConnectionsQuery says which connections are listed.

@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"cmp"
@@ -30,7 +30,7 @@ const (
 // address at the same time, since one may hang, or its server may.
 type fenceWait struct {
 	Election
-	agents []*agent
+	agents []*consul.Client
 	state  fence.Await
 	looks  *rate.Limiter // many processes report often, and each report wakes the long polls
 
@@ -41,7 +41,7 @@ type fenceWait struct {
 	trouble   error            // why the last request failed; nil: it did not
 }
 
-func newFenceWait(e Election, agents []*agent) *fenceWait {
+func newFenceWait(e Election, agents []*consul.Client) *fenceWait {
 	return &fenceWait{
 		Election: e, agents: agents, began: clock.SinceBoot(),
 		state: fence.Await{Label: e.Label, Index: e.Index},
@@ -56,7 +56,7 @@ func (w *fenceWait) run(ctx context.Context) error {
 		}
 	}
 	for {
-		found, err := insist(ctx, w, func(ctx context.Context, a *agent) (consul.List, error) {
+		found, err := insist(ctx, w, func(ctx context.Context, a *consul.Client) (consul.List, error) {
 			return a.ListKeys(ctx, w.Datacenter, w.Prefix+"/", fenceAsk)
 		})
 		if err != nil {
@@ -77,7 +77,7 @@ func (w *fenceWait) run(ctx context.Context) error {
 
 // readElection learns the index of the election from the leader key.
 func (w *fenceWait) readElection(ctx context.Context) error {
-	pair, err := insist(ctx, w, func(ctx context.Context, a *agent) (*api.KVPair, error) {
+	pair, err := insist(ctx, w, func(ctx context.Context, a *consul.Client) (*api.KVPair, error) {
 		return a.ReadKey(ctx, w.Datacenter, w.LeaderKey, fenceAsk)
 	})
 	switch {
@@ -124,7 +124,7 @@ func foundOf(l consul.List) []fence.Found {
 func (w *fenceWait) bury(ctx context.Context, dead []fence.Behind) (done bool) {
 	w.undeleted = make(map[string]error)
 	for _, d := range dead {
-		made, err := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
+		made, err := race(ctx, w.agents, func(ctx context.Context, a *consul.Client) (bool, error) {
 			return a.DeleteKey(ctx, w.Datacenter, d.Key, d.Modify, fenceAsk)
 		})
 		if err != nil {
@@ -158,7 +158,7 @@ func (w *fenceWait) awaitHint(ctx context.Context, index uint64, due, left time.
 	if wait > 0 {
 		hint, cancel := context.WithTimeout(ctx, wait*17/16+fencePause)
 		defer cancel()
-		_, err := race(hint, w.agents, func(ctx context.Context, a *agent) (struct{}, error) {
+		_, err := race(hint, w.agents, func(ctx context.Context, a *consul.Client) (struct{}, error) {
 			return struct{}{}, a.AwaitChange(ctx, w.Datacenter, w.Prefix+"/", index, wait)
 		})
 		if err != nil {
@@ -204,7 +204,7 @@ func (w *fenceWait) overdue() error {
 
 // insist asks every address again and again until one answers: Consul may be
 // electing a leader. It fails when the time is up, ctx has ended, or the token does not suffice.
-func insist[T any](ctx context.Context, w *fenceWait, ask func(context.Context, *agent) (T, error)) (T, error) {
+func insist[T any](ctx context.Context, w *fenceWait, ask func(context.Context, *consul.Client) (T, error)) (T, error) {
 	for {
 		bounded, cancel := context.WithTimeout(ctx, w.left())
 		got, err := race(bounded, w.agents, ask)
@@ -226,7 +226,7 @@ func insist[T any](ctx context.Context, w *fenceWait, ask func(context.Context, 
 
 // race asks every agent at the same time, and answers with what the first says that
 // does not fail. When all do, the error is a denial if all of them are.
-func race[T any](ctx context.Context, agents []*agent, ask func(context.Context, *agent) (T, error)) (T, error) {
+func race[T any](ctx context.Context, agents []*consul.Client, ask func(context.Context, *consul.Client) (T, error)) (T, error) {
 	type outcome struct {
 		got T
 		err error

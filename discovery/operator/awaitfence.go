@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"context"
@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rs/zerolog"
-
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Election is one that proxies are to obey, and where they report that they have.
 type Election struct {
-	Addresses  []string // as Config.Addresses
+	Addresses  []string // as discovery.Config.Addresses
 	Datacenter string   // empty: the agent's own
 
 	Prefix    string // of the reports
@@ -29,7 +29,7 @@ type Election struct {
 
 // validate finds what no retry can mend.
 func (e Election) validate() error {
-	if err := CheckReportPrefix(e.Prefix); err != nil {
+	if err := discovery.CheckReportPrefix(e.Prefix); err != nil {
 		return fmt.Errorf("fence reports below %s: %w", text.Quoted(e.Prefix), err)
 	}
 	switch {
@@ -40,7 +40,7 @@ func (e Election) validate() error {
 	case (e.Index == 0) == (e.LeaderKey == ""):
 		return errors.New("either the index of the election or the leader key must be named")
 	case e.LeaderKey != "":
-		if err := CheckLeaderKey(e.LeaderKey, AddressFormat); err != nil {
+		if err := discovery.CheckLeaderKey(e.LeaderKey, discovery.AddressFormat); err != nil {
 			return fmt.Errorf("leader key %s: %w", text.Quoted(e.LeaderKey), err)
 		}
 	}
@@ -77,13 +77,13 @@ func (e *FenceError) Error() string {
 type FenceWait struct{ state *fenceWait }
 
 // NewFenceWait prepares to wait; nothing is asked before Await. It fails for what
-// no retry can mend, as NewConsul does, and takes the same variables from the
+// no retry can mend, as discovery.NewConsul does, and takes the same variables from the
 // environment.
 func NewFenceWait(e Election) (*FenceWait, error) {
 	if err := e.validate(); err != nil {
 		return nil, err
 	}
-	agents, err := newAgents(e.Addresses, hostname.SystemLookup, zerolog.Nop())
+	agents, err := consul.NewClients(e.Addresses, hostname.SystemLookup)
 	if err != nil {
 		return nil, err
 	}

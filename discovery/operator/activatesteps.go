@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"bytes"
@@ -134,7 +134,7 @@ func (w *activation) look(ctx context.Context, dc string) (f datacenter.Found, l
 
 // list lists the reports below prefix in dc.
 func (w *activation) list(ctx context.Context, dc, prefix string) (consul.List, error) {
-	all, err := tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (consul.List, error) {
+	all, err := tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *consul.Client) (consul.List, error) {
 		return a.ListKeys(ctx, dc, prefix+"/", fenceAsk)
 	})
 	if err != nil {
@@ -157,7 +157,7 @@ func (w *activation) readEntry(ctx context.Context, dc string) (datacenter.Found
 }
 
 func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error) {
-	return tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *agent) (*api.KVPair, error) {
+	return tryAll(ctx, w.agents, w.patience(), func(ctx context.Context, a *consul.Client) (*api.KVPair, error) {
 		return a.ReadKey(ctx, dc, w.Key, fenceAsk)
 	})
 }
@@ -168,7 +168,7 @@ func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error
 func (w *activation) write(ctx context.Context, step datacenter.Step) (modify uint64, err error) {
 	value := step.Entry.Encode()
 	for ends := clock.SinceBoot() + w.patience(); ; clock.Sleep(ctx, fencePause) {
-		_, failed := race(ctx, w.agents, func(ctx context.Context, a *agent) (bool, error) {
+		_, failed := race(ctx, w.agents, func(ctx context.Context, a *consul.Client) (bool, error) {
 			return a.PutKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
 		})
 		pair, err := w.readKey(ctx, step.Datacenter)
@@ -198,7 +198,7 @@ func (w *activation) write(ctx context.Context, step datacenter.Step) (modify ui
 // tryAll asks every agent again and again until one answers, for a time. It fails at
 // once where the token does not suffice. The error is what the last of them said that
 // had the time to answer.
-func tryAll[T any](ctx context.Context, agents []*agent, patience time.Duration, ask func(context.Context, *agent) (T, error)) (T, error) {
+func tryAll[T any](ctx context.Context, agents []*consul.Client, patience time.Duration, ask func(context.Context, *consul.Client) (T, error)) (T, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var last error

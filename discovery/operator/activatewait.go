@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"context"
@@ -109,7 +109,7 @@ type termWatch struct {
 func (t *termWatch) run(ctx context.Context) error {
 	w := t.state
 	for {
-		found, err := tryAll(ctx, w.agents, max(t.patience(), t.left()), func(ctx context.Context, a *agent) (consul.List, error) {
+		found, err := tryAll(ctx, w.agents, max(t.patience(), t.left()), func(ctx context.Context, a *consul.Client) (consul.List, error) {
 			return a.ListKeys(ctx, t.datacenter, t.prefix+"/", fenceAsk)
 		})
 		if err != nil {
@@ -174,7 +174,7 @@ func (w *activation) confirmDown(ctx context.Context, forced []string) error {
 	var asking sync.WaitGroup
 	for i, dc := range forced {
 		asking.Go(func() {
-			_, err := race(ctx, w.agents, func(ctx context.Context, a *agent) (struct{}, error) {
+			_, err := race(ctx, w.agents, func(ctx context.Context, a *consul.Client) (struct{}, error) {
 				_, err := a.ReadKey(ctx, dc, w.Key, ask)
 				return struct{}{}, err
 			})

@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"cmp"
@@ -8,41 +8,20 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 )
-
-// AllDatacenters are those in which the master of a label may be that has several, each once.
-func (c Config) AllDatacenters() (all []string) {
-	for _, l := range c.Labels {
-		for _, dc := range c.Of(l).Datacenters {
-			if !slices.Contains(all, dc) {
-				all = append(all, dc)
-			}
-		}
-	}
-	return all
-}
-
-// ReportPrefixes are those below which labels report that have several data
-// centres, each once.
-func (c Config) ReportPrefixes() (all []string) {
-	for _, l := range c.Labels {
-		if of := c.Of(l); len(of.Datacenters) > 0 && of.Reports != nil && !slices.Contains(all, of.Reports.Prefix) {
-			all = append(all, of.Reports.Prefix)
-		}
-	}
-	return all
-}
 
 // DatacenterView is what one look at a data centre has found.
 type DatacenterView struct {
 	Name    string
-	Err     error            // not nil: it could not be read, and nothing else is known
-	Entry   datacenter.Entry // Term 0: it is absent, or garbled
-	Garbled string           // why the entry cannot be understood; empty: it can, or is absent
-	Labels  []LabelCheck     // of those labels whose master may be there
+	Err     error                  // not nil: it could not be read, and nothing else is known
+	Entry   datacenter.Entry       // Term 0: it is absent, or garbled
+	Garbled string                 // why the entry cannot be understood; empty: it can, or is absent
+	Labels  []discovery.LabelCheck // of those labels whose master may be there
 	Reports []ReportView
 }
 
@@ -54,9 +33,9 @@ type ReportView struct {
 }
 
 // ShowDatacenters looks at every data centre that c has, all of them at the same time,
-// and answers in the order of AllDatacenters. It fails for what no retry can mend.
-func ShowDatacenters(ctx context.Context, c Config) ([]DatacenterView, error) {
-	agents, err := newAgents(c.Addresses, hostname.SystemLookup, zerolog.Nop())
+// and answers in the order of discovery.Config.AllDatacenters. It fails for what no retry can mend.
+func ShowDatacenters(ctx context.Context, c discovery.Config) ([]DatacenterView, error) {
+	agents, err := consul.NewClients(c.Addresses, hostname.SystemLookup)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +45,7 @@ func ShowDatacenters(ctx context.Context, c Config) ([]DatacenterView, error) {
 		}
 	}()
 	w := &activation{
-		Activation: Activation{Datacenters: c.AllDatacenters(), Key: c.datacenterKey(), Prefixes: c.ReportPrefixes()},
+		Activation: Activation{Datacenters: c.AllDatacenters(), Key: cmp.Or(c.DatacenterKey, discovery.DefaultDatacenterKey), Prefixes: c.ReportPrefixes()},
 		agents:     agents,
 	}
 	views := make([]DatacenterView, len(w.Datacenters))
@@ -79,7 +58,7 @@ func ShowDatacenters(ctx context.Context, c Config) ([]DatacenterView, error) {
 }
 
 // view looks at one data centre.
-func (w *activation) view(ctx context.Context, c Config, dc string) DatacenterView {
+func (w *activation) view(ctx context.Context, c discovery.Config, dc string) DatacenterView {
 	v := DatacenterView{Name: dc}
 	f, err := w.readEntry(ctx, dc)
 	if err != nil {
@@ -104,7 +83,7 @@ func (w *activation) view(ctx context.Context, c Config, dc string) DatacenterVi
 }
 
 // mastersIn asks who is master in dc.
-func mastersIn(ctx context.Context, c Config, dc string) ([]LabelCheck, error) {
+func mastersIn(ctx context.Context, c discovery.Config, dc string) ([]discovery.LabelCheck, error) {
 	in := c
 	in.Datacenter, in.Datacenters, in.Reports, in.Labels = dc, nil, nil, nil
 	for _, l := range c.Labels {
@@ -114,12 +93,12 @@ func mastersIn(ctx context.Context, c Config, dc string) ([]LabelCheck, error) {
 		}
 	}
 	in.VerifyTimeout = cmp.Or(in.VerifyTimeout, fenceAsk)
-	consul, err := NewConsul(in, zerolog.Nop())
+	source, err := discovery.NewConsul(in, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}
-	var best AgentCheck
-	for i, a := range consul.Check(ctx) {
+	var best discovery.AgentCheck
+	for i, a := range source.Check(ctx) {
 		if i == 0 || best.Err != nil && a.Err == nil {
 			best = a
 		}

@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"context"
@@ -318,7 +318,7 @@ func TestFenceIsSeenPastAnAgentThatIsNotWell(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			all := doubles(t, 2)
+			all := twoDoubles(t)
 			index := elected(all[0])
 			reportAs(all[0], "p1", index-1)
 			ill(all[0])

@@ -1,4 +1,4 @@
-package discovery
+package operator
 
 import (
 	"cmp"
@@ -9,20 +9,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rs/zerolog"
-
+	"github.com/rosproxy/rosproxy/discovery"
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Activation says which data centre is to be the active one, and who must obey.
 type Activation struct {
-	Addresses   []string      // as Config.Addresses
-	Datacenters []string      // as Config.Datacenters
-	Key         string        // as Config.DatacenterKey
+	Addresses   []string      // as discovery.Config.Addresses
+	Datacenters []string      // as discovery.Config.Datacenters
+	Key         string        // as discovery.Config.DatacenterKey
 	Prefixes    []string      // of the reports, in each of them
 	TTL         time.Duration // of the reports: a data centre that is forced may have given leases as long as that; 0: 20s
 
@@ -37,11 +37,11 @@ type Activation struct {
 
 // validate finds what no retry can mend.
 func (a Activation) validate() error {
-	if err := CheckDatacenterKey(a.Key); err != nil {
+	if err := discovery.CheckDatacenterKey(a.Key); err != nil {
 		return fmt.Errorf("the key of the active data centre %s: %w", text.Quoted(a.Key), err)
 	}
 	for _, p := range a.Prefixes {
-		if err := CheckReportPrefix(p); err != nil {
+		if err := discovery.CheckReportPrefix(p); err != nil {
 			return fmt.Errorf("fence reports below %s: %w", text.Quoted(p), err)
 		}
 	}
@@ -91,7 +91,7 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 	if err := a.validate(); err != nil {
 		return Activated{}, err
 	}
-	agents, err := newAgents(a.Addresses, hostname.SystemLookup, zerolog.Nop())
+	agents, err := consul.NewClients(a.Addresses, hostname.SystemLookup)
 	if err != nil {
 		return Activated{}, err
 	}
@@ -112,7 +112,7 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 // activation is the state of an Activate: it does the I/O that datacenter.Activation asks for.
 type activation struct {
 	Activation
-	agents []*agent
+	agents []*consul.Client
 	state  datacenter.Activation
 
 	began      time.Duration // since boot

@@ -91,6 +91,37 @@ func TestEndpointSocketFitsItsAddress(t *testing.T) {
 	}
 }
 
+// TestEndpointOnAllAddressesGoesToTheSuccessor: what all addresses are differs
+// between 0.0.0.0 and [::], for the kernel and for the successor.
+func TestEndpointOnAllAddressesGoesToTheSuccessor(t *testing.T) {
+	for _, c := range []struct{ host, want string }{{"0.0.0.0", "0.0.0.0"}, {"[::]", "[::]"}, {"", "[::]"}, {"127.0.0.1", "127.0.0.1"}} {
+		t.Run(c.host, func(t *testing.T) {
+			opened, err := (&Inherited{}).Open(t.Context(), Admin, "tcp", c.host+":0", 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened[0].Close()
+			at := opened[0].Addr().String()
+			if !strings.HasPrefix(at, c.want+":") {
+				t.Errorf("got %s; want it on %s", at, c.want)
+			}
+			s, err := opened[0].Duplicate()
+			if err != nil {
+				t.Fatal(err)
+			}
+			successor := NewInherited([]handover.Socket{s}, nil, nil)
+			defer successor.Close()
+			again, err := successor.Open(t.Context(), Admin, "tcp", c.host+":"+portOf(t, s), 8)
+			if err != nil {
+				t.Fatalf("the successor: %v", err)
+			}
+			if err := again[0].Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestSocketsGoToTheListenersThatWantThem(t *testing.T) {
 	first, second := inherit(t, "listen a", "tcp", "127.0.0.1:0"), inherit(t, "listen b", "tcp", "127.0.0.1:0")
 	systemds := inherit(t, "listen c", "tcp", "127.0.0.1:0")

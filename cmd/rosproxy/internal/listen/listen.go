@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -47,6 +48,7 @@ func open(ctx context.Context, name, network, address string, mode uint32, p *po
 		lc.Control = narrowMode(mode)
 	} else {
 		lc.SetMultipathTCP(false)
+		network = familyOf(address)
 	}
 	l, err := lc.Listen(ctx, network, address)
 	if err != nil {
@@ -58,6 +60,17 @@ func open(ctx context.Context, name, network, address string, mode uint32, p *po
 		}
 	}
 	return limited(l, p), nil
+}
+
+// familyOf is Go's network for a listener on address. For "tcp" Go takes 0.0.0.0
+// for all addresses, those of IPv6 as well, which nobody has asked for, and which a
+// successor would not take for its own.
+func familyOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if ip, e := netip.ParseAddr(host); err == nil && e == nil && ip.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // Modes of unix sockets.

@@ -276,7 +276,7 @@ func TestFaultNamesFlagValueAndReason(t *testing.T) {
 		{"--agent-check-listen=127.0.0.1:7802", `--agent-check-listen "127.0.0.1:7802": cannot be open beside 127.0.0.1:7802, the address of --admin-listen`},
 		{"--admin-listen=unix:/a --agent-check-listen=unix:/a", `--agent-check-listen "unix:/a": cannot be open beside unix:/a, the address of --admin-listen`},
 		{"--listen=a=:1 --agent-check-listen=:1", `--agent-check-listen ":1": cannot be open beside :1, the address of the listener "a"`},
-		{"--admin-token-file=/does/not/exist", `--admin-token-file "/does/not/exist": stat`},
+		{"--admin-token-file=/does/not/exist", `--admin-token-file "/does/not/exist": no such file or directory`},
 		{"--admin-token-file=/dev/zero", `--admin-token-file "/dev/zero": not a regular file`},
 		{"--admin-token-file=" + t.TempDir(), "not a regular file"},
 		{"--admin-token-file=" + tokenFile(t, "two words"), "the file holds more than one word"},

@@ -93,7 +93,7 @@ func loadPlaces(s settings) (discovery.Config, error) {
 	s.flags = flags
 	if path, ok := s.one(flagConfig); ok {
 		var err error
-		if s.file, err = readFile(path.text, s.flags); err != nil {
+		if s.file, err = readFile(path, s.flags); err != nil {
 			return discovery.Config{}, err
 		}
 	}

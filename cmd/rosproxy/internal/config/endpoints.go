@@ -56,7 +56,7 @@ func loadAdmin(s settings, c *Config) error {
 		return nil
 	}
 	if _, err := ReadToken(token.text); err != nil {
-		return token.fault("%v", err)
+		return token.fault("%v", withoutPath(err))
 	}
 	c.Admin.TokenFile = token.text
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -40,26 +41,35 @@ type entry struct {
 // values are those of a file, or of one of its listeners, by key.
 type values map[string][]value
 
-// readFile reads the configuration file at path. Its keys are those of flags.
-func readFile(path string, flags map[string]*kong.Flag) (file, error) {
+// readFile reads the configuration file that --config names. Its keys are those of flags.
+func readFile(config value, flags map[string]*kong.Flag) (file, error) {
+	path := config.text
 	f, err := os.Open(path)
 	if err != nil {
-		return file{}, fmt.Errorf("read the configuration: %w", err)
+		return file{}, config.fault("%v", withoutPath(err))
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil {
-		return file{}, fmt.Errorf("read the configuration: %w", err)
+		return file{}, config.fault("%v", withoutPath(err))
 	} else if info.IsDir() {
-		return file{}, fmt.Errorf("read the configuration: %s is a directory", path)
+		return file{}, config.fault("is a directory")
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return file{}, fmt.Errorf("read the configuration: %w", err)
+		return file{}, config.fault("%v", withoutPath(err))
 	}
 	if len(text) > maxFileBytes {
-		return file{}, fmt.Errorf("read the configuration: %s is longer than %d MiB", path, maxFileBytes>>20)
+		return file{}, config.fault("longer than %d MiB", maxFileBytes>>20)
 	}
 	return parseFile(path, string(text), flags)
+}
+
+// withoutPath is the reason alone, where the path has been named already.
+func withoutPath(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // parseFile understands the text of a configuration file. Every error names

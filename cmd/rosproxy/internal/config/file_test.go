@@ -316,12 +316,15 @@ func TestFilesThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	big := configFile(t, strings.Repeat("# comment\n", maxFileBytes/10+1))
 	for path, says := range map[string]string{
-		filepath.Join(dir, "nope"): "no such file",
+		filepath.Join(dir, "nope"): "no such file or directory",
 		dir:                        "is a directory",
-		big:                        "is longer than 8 MiB",
+		big:                        "longer than 8 MiB",
 	} {
-		if _, err := parse([]string{"--config", path}, nil); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
-			t.Errorf("got %v; want an error that names the path and says %q", err, says)
+		if _, err := parse([]string{"--config", path}, nil); err == nil || err.Error() != fmt.Sprintf("--config %q: %s", path, says) {
+			t.Errorf("got %v; want an error that names the flag and the path and says %q", err, says)
+		}
+		if _, err := parse(nil, []string{"ROSPROXY_CONFIG=" + path}); err == nil || err.Error() != fmt.Sprintf("--config %q (from ROSPROXY_CONFIG): %s", path, says) {
+			t.Errorf("got %v; want an error that names the variable, too", err)
 		}
 	}
 	for _, empty := range []string{"", "# nothing\n", "---\n"} {

@@ -109,7 +109,7 @@ func Parse(args, env []string, out io.Writer) (Command, Config, error) {
 		return command, Config{}, err
 	}
 	if path, ok := s.one(flagConfig); ok {
-		if s.file, err = readFile(path.text, s.flags); err != nil {
+		if s.file, err = readFile(path, s.flags); err != nil {
 			return command, Config{}, err
 		}
 	}

@@ -88,7 +88,7 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 		l.takeMember(e.member)
 	}
 	l.takeCatalog(e.catalog, e.hosts[l.member.place.host])
-	if l.ready && l.member.isPlaced() {
+	if l.isReady() {
 		return l.install(key)
 	}
 	if l.master != "" && l.holder != l.master {
@@ -96,6 +96,9 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 	}
 	return l.mastership.lose(l.waitsFor(), now)
 }
+
+// isReady reports whether the holder waits for nothing of its own.
+func (l *leader) isReady() bool { return l.ready && l.member.isPlaced() }
 
 // install makes the holder master. While its host name is looked up, an earlier
 // one is no master any more, and has no live connections: it has lost the lock.

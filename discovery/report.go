@@ -82,9 +82,11 @@ func (r *reported) checks(log zerolog.Logger, failing []Failing) {
 	}
 }
 
-// leader says once of each leader that it is not master yet, and why.
+// leader says once of each leader that it is not master yet, and why. One that
+// waits for nothing of its own is not master for another reason, such as a fence
+// report that does not stand, which is told elsewhere.
 func (r *reported) leader(log zerolog.Logger, l *leader) {
-	if l.holder == "" || l.term == r.term || l.mastership.state == Found {
+	if l.holder == "" || l.term == r.term || l.mastership.state == Found || l.isReady() {
 		return
 	}
 	r.term = l.term

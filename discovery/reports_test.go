@@ -190,6 +190,7 @@ func TestReportThatIsTakenAwayCuts(t *testing.T) {
 	if again, _ := onlyReport(t, s.Client()); again == key {
 		t.Errorf("got report %s again; want another key", again)
 	}
+	r.logged(0, "info", "leader elected that is not ready yet") // nobody was elected, and he was ready
 }
 
 func TestLeaseEndsWithoutConsul(t *testing.T) {

@@ -186,20 +186,25 @@ func (p *Proxy) Serve(ctx context.Context) error {
 		return nil
 	})
 	err := group.Wait()
-	p.close()
+	if wasOpen := p.close(); wasOpen {
+		p.logListeners("listener closed")
+	}
 	return err
 }
 
-// close gives back what is not a connection's.
-func (p *Proxy) close() {
+// close gives back what is not a connection's, and reports whether the listeners
+// were open: nobody had stopped accepting, nor taken them over.
+func (p *Proxy) close() (wasOpen bool) {
 	p.ended.Store(true)
 	p.listeners.mu.Lock() // a StopAccepting or AcceptAgain under way
 	defer p.listeners.mu.Unlock()
+	wasOpen = p.listeners.open.Load()
 	p.listeners.closeAll()
 	for _, s := range p.shards {
 		s.close()
 	}
 	p.guard.close()
+	return wasOpen
 }
 
 // Active is the number of client connections.

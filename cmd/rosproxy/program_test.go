@@ -326,6 +326,29 @@ func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	}
 }
 
+// TestListenerThatClosesIsToldOnce, whether a drain closes it or the end of the process.
+func TestListenerThatClosesIsToldOnce(t *testing.T) {
+	for grace, signals := range map[string]int{"0s": 1, "10m": 2} {
+		c, log, _ := startProcess(t, "--static-master=127.0.0.1:1", "--drain-grace="+grace, "--drain-timeout=20m")
+		for range signals {
+			if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the drain", func() bool { return strings.Contains(log.String(), "drain started") })
+		}
+		awaitExit(t, c)
+		told := 0
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, `"label":"default"`) && strings.Contains(line, `"listener closed"`) {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("grace %s: told %d times that the listener was closed; want once\n%s", grace, told, log)
+		}
+	}
+}
+
 func TestProcessOutlivesTheReaderOfItsLog(t *testing.T) {
 	one := startWorker(t, "one")
 	r, w, err := os.Pipe()

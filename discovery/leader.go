@@ -206,11 +206,20 @@ func (l *leader) begin(holder string) {
 	l.ready = l.key.Ready == ReadyNow
 }
 
+// What the holder waits for before there is an answer, as a rule for milliseconds.
+const (
+	notReadYet  = "its member has not been read yet"
+	notAskedYet = "its REST API has not been asked yet"
+)
+
+// isBeingAsked reports whether it is not known yet what the holder waits for.
+func (l *leader) isBeingAsked() bool { return l.waits == notReadYet || l.waits == notAskedYet }
+
 // takeMember notes where the holder is. Once that is known, a member that is
 // gone or cannot be understood changes nothing.
 func (l *leader) takeMember(v view) {
 	var m memberInfo
-	err := errors.New("its member has not been read yet")
+	err := errors.New(notReadYet)
 	switch v.kind {
 	case none:
 		err = errors.New("it is not among the members")
@@ -221,7 +230,7 @@ func (l *leader) takeMember(v view) {
 	switch {
 	case err == nil && m != l.member:
 		l.member = m
-		if l.waits = "its REST API has not been asked yet"; m.api == "" {
+		if l.waits = notAskedYet; m.api == "" {
 			l.waits = "its member has no api_url that can be asked"
 		}
 	case err == nil:

@@ -101,6 +101,8 @@ func TestLeaderKeyOfPatroniIsFollowed(t *testing.T) {
 			if l.Source != SourceLeaderKey || l.Leader == nil || *l.Leader != (LeaderStatus{patroniKey, "pg2", true, l.Leader.ModifyIndex, true}) || l.Leader.ModifyIndex == 0 {
 				t.Errorf("got status %+v, leader %+v; want pg2, locked and ready", l, l.Leader)
 			}
+			r.logged(1, "info", "leader elected that is not ready yet") // pg1 was ready when it was first asked
+			r.logged(1, "info", `"leader":"pg2","waits_for":"its REST API `)
 			if strings.Contains(r.log.String(), "s3cret") {
 				t.Error("the log holds the password")
 			}

@@ -82,11 +82,12 @@ func (r *reported) checks(log zerolog.Logger, failing []Failing) {
 	}
 }
 
-// leader says once of each leader that it is not master yet, and why. One that
+// leader says once of each leader that it is not master yet, and why, when that
+// is known: one that is ready when it is first asked is told of as a master. One that
 // waits for nothing of its own is not master for another reason, such as a fence
 // report that does not stand, which is told elsewhere.
 func (r *reported) leader(log zerolog.Logger, l *leader) {
-	if l.holder == "" || l.term == r.term || l.mastership.state == Found || l.isReady() {
+	if l.holder == "" || l.term == r.term || l.mastership.state == Found || l.isReady() || l.isBeingAsked() {
 		return
 	}
 	r.term = l.term

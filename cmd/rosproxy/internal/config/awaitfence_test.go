@@ -42,6 +42,7 @@ func TestWhatIsWrongWithAwaitFenceIsSaid(t *testing.T) {
 		"--fence-report=a --label=a,b --index=1":      `--label "a,b": the label has`,
 		"--fence-report=a --label=pg --leader-key=/k": `--leader-key "/k": the key begins with a slash`,
 		all + "--leader-key=k":                        `--index "1": beside --leader-key`,
+		all + "--label=other":                         `--label "other": given twice`,
 		all + "--timeout=0":                           `--timeout "0": shorter than 1ms`,
 		all + "--timeout=10":                          `--timeout "10": not a duration`,
 		all + "--consul-addr=u:p@":                    "--consul-addr: ",

@@ -68,7 +68,7 @@ func (clientFlags) load(s settings, c *Client) (err error) {
 	}
 	if v, ok := s.one("admin-token-file"); ok {
 		if _, err := ReadToken(v.text); err != nil {
-			return v.fault("%v", err)
+			return v.fault("%v", withoutPath(err))
 		}
 		c.TokenFile = v.text
 	}

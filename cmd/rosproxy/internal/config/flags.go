@@ -156,6 +156,9 @@ func parseWith(grammar any, args, env []string, out io.Writer, more ...kong.Opti
 	if err := s.checkValues(); err != nil {
 		return "", settings{}, err
 	}
+	if err := s.checkOnce(ctx.Path); err != nil {
+		return "", settings{}, err
+	}
 	return Command(ctx.Command()), s, nil
 }
 
@@ -176,6 +179,23 @@ func (s settings) checkValues() error {
 				return value{flag: flag, text: t}.fault("needs a value, and this is a flag")
 			}
 		}
+	}
+	return nil
+}
+
+// checkOnce finds a flag of one call that is given twice. Of run's flags the last
+// one counts, as units and scripts put theirs behind those of others; but who
+// names two labels means both, and would have one paused, or awaited, alone.
+func (s settings) checkOnce(path []*kong.Path) error {
+	given := map[string]bool{}
+	for _, p := range path {
+		if p.Flag == nil || !p.Flag.Tag.Has(tagOnce) || p.Flag.IsBool() {
+			continue
+		}
+		if name := p.Flag.Name; given[name] {
+			return value{flag: name, text: s.args[name][0]}.fault("given twice")
+		}
+		given[p.Flag.Name] = true
 	}
 	return nil
 }

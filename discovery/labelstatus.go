@@ -20,7 +20,9 @@ func (w *labelWatch) publish() {
 			status.Failing = slices.Clip(c.failing[:min(len(c.failing), maxFailing)])
 		}
 	}
-	if status.State != Found && status.Why == "" {
+	if m := &w.mastership; status.State != Found && m.isUnnamed() {
+		status.Why = whyUnnamed(m.winner.host, w.reported.unknown == m.winner.host)
+	} else if status.State != Found && status.Why == "" {
 		status.Why = w.seeMain().denied
 	}
 	if w.reports != nil {

@@ -135,7 +135,7 @@ func (o *mastership) oust(s State, why string) order {
 // host name stands for.
 func (o *mastership) oustForSuccessor() order {
 	winner, named, begun := o.winner, o.named, o.begun
-	out := o.oust(None, fmt.Sprintf("the host name %s of the new master is looked up", text.Quoted(winner.host)))
+	out := o.oust(None, whyUnnamed(winner.host, false))
 	o.winner, o.named, o.begun = winner, named, begun
 	return out
 }
@@ -144,7 +144,18 @@ func (o *mastership) oustForSuccessor() order {
 // live connections, and its host name has not been looked up yet.
 func (o *mastership) isNameless() bool {
 	live := o.state == Found || o.state == None && !o.cut
-	return live && o.winner.host != "" && !o.address.IsValid()
+	return live && o.isUnnamed()
+}
+
+// isUnnamed reports whether the winner's host name has not been looked up yet.
+func (o *mastership) isUnnamed() bool { return o.winner.host != "" && !o.address.IsValid() }
+
+// whyUnnamed says why nobody is master though host is the name of one.
+func whyUnnamed(host string, failed bool) string {
+	if failed {
+		return fmt.Sprintf("the host name %s of the master cannot be looked up", text.Quoted(host))
+	}
+	return fmt.Sprintf("the host name %s of the master is looked up", text.Quoted(host))
 }
 
 func (o *mastership) vacate(s State, why string) {

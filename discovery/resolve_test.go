@@ -149,6 +149,27 @@ func TestMasterWhoseNameDoesNotResolveIsUnknown(t *testing.T) {
 	r.calls(set1, "default set 127.0.0.4:7801")
 }
 
+// TestWhyThereIsNoMasterNamesTheHostThatIsLookedUp: at the start, and after the loss
+// of another master.
+func TestWhyThereIsNoMasterNamesTheHostThatIsLookedUp(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	dns := newFakeDNS()
+	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-1", "worker.example", 7801) })
+	r := startWith(t, quick(s.Addr), dns.lookup)
+	const failed = `the host name "worker.example" of the master cannot be looked up`
+	await(t, "why, at the start", func() bool { l := r.Labels()[0]; return l.State == Starting && l.Why == failed })
+	s.SetTags("sync-1")
+	s.SetTags("sync-2", "role=master")
+	r.state(Found, 1)
+	s.SetTags("sync-2")
+	await(t, "nobody", func() bool { l := r.Labels()[0]; return l.State == None && l.Why == "" })
+	s.SetTags("sync-1", "role=master")
+	await(t, "why, after a loss", func() bool { l := r.Labels()[0]; return l.State == None && l.Why == failed })
+	dns.set("worker.example", "127.0.0.4")
+	await(t, "a master", func() bool { l := r.Labels()[0]; return l.State == Found && l.Why == "" })
+}
+
 // TestNameServerThatFailsWhileDialsFailIsReported once, when that begins, and once
 // when it ends; the master stays.
 func TestNameServerThatFailsWhileDialsFailIsReported(t *testing.T) {

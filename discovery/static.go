@@ -34,6 +34,7 @@ type staticMaster struct {
 
 	redial chan struct{} // holds one hint at most: dials fail
 	known  atomic.Bool   // the sink has it
+	failed atomic.Bool   // host cannot be looked up
 }
 
 // NewStatic makes a source out of masters, HOST:PORT by label name. A host
@@ -128,6 +129,7 @@ func (s *Static) serve(ctx context.Context, m *staticMaster, sink Sink) {
 			if !r.accept(f) {
 				continue
 			}
+			m.failed.Store(f.err != nil)
 			reported.lookup(log, f, r.known[host])
 			if f.addr.IsValid() && f.addr != addr {
 				addr = f.addr
@@ -167,6 +169,8 @@ func (s *Static) Labels() []LabelStatus {
 		out[i] = LabelStatus{Label: m.label, State: Starting, Source: SourceStatic}
 		if m.known.Load() {
 			out[i].State, out[i].MastersSeen = Found, 1
+		} else if !m.addr.IsValid() {
+			out[i].Why = whyUnnamed(m.host, m.failed.Load())
 		}
 	}
 	return out

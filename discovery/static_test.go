@@ -30,12 +30,15 @@ func TestStaticMastersAreTold(t *testing.T) {
 	await(t, "a and c", func() bool { return len(r.list()) == 2 })
 	await(t, "look-ups", func() bool { return dns.count("worker.example") > 3 })
 	await(t, "a found", func() bool { return s.Labels()[1].State == Found })
+	await(t, "why there is no b", func() bool {
+		return s.Labels()[0].Why == `the host name "worker.example" of the master cannot be looked up`
+	})
 	if l := s.Labels(); l[0].Label != "b" || l[0].State != Starting || l[1].Label != "a" || l[1].MastersSeen != 1 {
 		t.Errorf("got labels %v; want b starting and a found", l)
 	}
 	dns.set("worker.example", "127.0.0.3", "127.0.0.2")
 	await(t, "b", func() bool { return slices.Contains(r.list(), "b set 127.0.0.2:7802") })
-	await(t, "b found", func() bool { return s.Labels()[0].State == Found })
+	await(t, "b found", func() bool { return s.Labels()[0].State == Found && s.Labels()[0].Why == "" })
 	if !slices.Contains(r.list(), "a set 127.0.0.1:7801") || !slices.Contains(r.list(), "c set [::1]:7803") {
 		t.Errorf("got calls %q; want a and c too", r.list())
 	}

@@ -326,6 +326,21 @@ func TestInvalidMasterKeepsTheLastOne(t *testing.T) {
 	}
 }
 
+// TestInvalidMasterIsWhyThereIsNone: also at the start, when nobody has been master.
+func TestInvalidMasterIsWhyThereIsNone(t *testing.T) {
+	s := newScript(t, 1)
+	bad := says(0, 9)
+	bad.kind, bad.instances = found, &instances{all: &claims{rejects: []reject{{"sync-2", "port 0 is unusable"}}}}
+	s.want("", bad)
+	if why := s.o.mastership.why; why != "sync-2: port 0 is unusable" {
+		t.Errorf("got why %q; want what is wrong with it", why)
+	}
+	s.want("set 1", says(0, 10, master(1, 10)))
+	if why := s.o.mastership.why; why != "" {
+		t.Errorf("got why %q with a master; want none", why)
+	}
+}
+
 func TestWinnerWithAHostNameIsMasterOnceThatIsLookedUp(t *testing.T) {
 	s := newScript(t, 1)
 	s.want("set 1", says(0, 10, master(1, 10)))

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -20,13 +21,16 @@ func (s *service) look(v view, now time.Time) order {
 	switch v.kind {
 	case none:
 		s.seen, s.claims = 0, v.claims
-		return s.mastership.lose(whyFailing(v.claims.failing), now)
+		return s.mastership.lose(some(v.claims.failing), now)
 	case found:
 		s.claims = v.claims
 	default:
 		return order{}
 	}
 	if len(v.claims.candidates) == 0 {
+		if s.mastership.state != Found {
+			s.mastership.why = some(v.claims.rejects)
+		}
 		return order{} // who it is cannot be told: as good as unknown
 	}
 	c := elect(v.claims.candidates)
@@ -37,16 +41,13 @@ func (s *service) look(v view, now time.Time) order {
 	return s.mastership.elect(c.winner, v.arrived, v.begun)
 }
 
-// whyFailing says because of which checks there is no master; empty: of none.
-func whyFailing(failing []Failing) string {
-	if len(failing) == 0 {
-		return ""
-	}
+// some names the first of all, who fail or cannot be followed, and why; empty: there are none.
+func some[T fmt.Stringer](all []T) string {
 	shown := make([]string, 0, 3)
-	for _, f := range failing[:min(len(failing), cap(shown))] {
-		shown = append(shown, f.String())
+	for _, one := range all[:min(len(all), cap(shown))] {
+		shown = append(shown, one.String())
 	}
-	if len(failing) > len(shown) {
+	if len(all) > len(shown) {
 		shown = append(shown, "and more")
 	}
 	return strings.Join(shown, "; ")

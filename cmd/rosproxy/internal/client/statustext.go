@@ -163,11 +163,8 @@ func labelNote(s state, l *api.LabelStatus) (note []text) {
 	if l.LostSince != nil {
 		note = append(note, text{fmt.Sprintf("lost %s ago", ageText(s.at.Sub(*l.LostSince))), bad})
 	}
-	if l.Reason != "" {
+	if l.Reason != "" { // which names those whose checks fail
 		note = append(note, text{l.Reason, plain})
-	}
-	for _, f := range l.Failing {
-		note = append(note, text{fmt.Sprintf("%s on %s: check %s is %s", f.ServiceID, f.Node, f.Check, f.Status), plain})
 	}
 	if l.MastersSeen > 1 {
 		note = append(note, text{fmt.Sprintf("%d claim to be master", l.MastersSeen), doubt})

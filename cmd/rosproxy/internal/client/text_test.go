@@ -74,7 +74,7 @@ func label(name, source string, m *api.MasterInfo) api.LabelStatus {
 func TestTextOfStatus(t *testing.T) {
 	europe, pg := label("europe", "service", master("10.0.0.1:7800", 3, 75*time.Hour)), label("pg", "leader-key", nil)
 	europe.Active, europe.Held = 1234, 5
-	pg.LostSince, pg.Reason, pg.Held = ago(3*time.Second), "no session holds service/pg/leader", 12
+	pg.LostSince, pg.Reason, pg.Held = ago(3*time.Second), `"pg-1" on "n1": check "Service 'pg' check" is critical; "pg-2" on "n2": check "Serf Health Status" is critical`, 12
 	pg.Failing = []api.FailingInfo{{ServiceID: "pg-1", Node: "n1", Check: "Service 'pg' check", Status: "critical"}}
 	europe.FenceReport = &api.ReportInfo{Obeyed: 9, Lease: 8.1}
 	serving := api.Status{

@@ -147,6 +147,24 @@ func TestAgentsAreNamedAsTheOperatorWroteThem(t *testing.T) {
 	}
 }
 
+// TestCheckDoubtsTheDataCentreThatIsNamed: an agent answers 500 for one that it does not know.
+func TestCheckDoubtsTheDataCentreThatIsNamed(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	s.Inject(consultest.Status(500, "No path to datacenter"))
+	for dc, want := range map[string]string{"": `"; check the address`, "dc9": `check the name of the data centre "dc9"`} {
+		c := quick(s.Addr)
+		c.Datacenter = dc
+		source, err := NewConsul(c, nopLog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := source.Check(t.Context())[0].Err; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("data centre %q: got error %v; want it to say %s", dc, err, want)
+		}
+	}
+}
+
 func TestCheckTellsWhatIsWrong(t *testing.T) {
 	s, dead, denied := double(t), double(t), double(t)
 	dead.Stop()

@@ -62,7 +62,11 @@ func (s *Consul) check(ctx context.Context, a *agent) AgentCheck {
 		c.Err = fmt.Errorf("consul at %s cannot be reached: %w; check the address, that the agent runs, and TLS", a.Address(), err)
 		return c
 	case err != nil:
-		c.Err = fmt.Errorf("consul at %s does not answer as Consul does: %w; check the address", a.Address(), err)
+		doubtful := "the address"
+		if dc := s.config.Datacenter; dc != "" {
+			doubtful = fmt.Sprintf("the name of the data centre %s, that it can be reached from there, and the address", text.Quoted(dc))
+		}
+		c.Err = fmt.Errorf("consul at %s does not answer as Consul does: %w; check %s", a.Address(), err, doubtful)
 	case c.Leader == "":
 		c.Err = fmt.Errorf("consul at %s is reached but its servers have no leader; check that a majority of them runs", a.Address())
 	}

@@ -32,6 +32,9 @@ func parseEndpoint(name string, tls bool) (endpoint, error) {
 	scheme, rest, isURL := strings.Cut(name, "://")
 	if !isURL {
 		scheme, rest = "http", name
+		if strings.HasPrefix(name, "unix:/") { // as --admin has it
+			return e, fmt.Errorf("consul address %q: a socket is named by unix://PATH", name)
+		}
 	}
 	port := defaultPort
 	switch scheme {

@@ -49,17 +49,22 @@ func readFile(config value, flags map[string]*kong.Flag) (file, error) {
 		return file{}, config.fault("%v", withoutPath(err))
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return file{}, config.fault("%v", withoutPath(err))
-	} else if info.IsDir() {
-		return file{}, config.fault("is a directory")
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	info, err := f.Stat()
 	if err != nil {
 		return file{}, config.fault("%v", withoutPath(err))
 	}
-	if len(text) > maxFileBytes {
+	if info.IsDir() {
+		return file{}, config.fault("is a directory")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	switch {
+	case err != nil:
+		return file{}, config.fault("%v", withoutPath(err))
+	case len(text) > maxFileBytes:
 		return file{}, config.fault("longer than %d MiB", maxFileBytes>>20)
+	case len(text) == 0 && info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0:
+		// By a reload the defaults would take the place of what it held.
+		return file{}, config.fault("a pipe, of which all has been read: a reload needs a file")
 	}
 	return parseFile(path, string(text), flags)
 }

@@ -334,6 +334,27 @@ func TestFilesThatAreNone(t *testing.T) {
 	}
 }
 
+// TestPipeIsReadOnce: a reload that read it again would take the defaults for what it held.
+func TestPipeIsReadOnce(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.WriteString("hold-timeout: 7s\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	args := []string{"--config", fmt.Sprintf("/dev/fd/%d", r.Fd())}
+	if got := mustParse(t, args, nil).Proxy.HoldTimeout; got != 7*time.Second {
+		t.Errorf("got hold timeout %v; want 7s", got)
+	}
+	if _, err := parse(args, nil); err == nil || !strings.Contains(err.Error(), "a reload needs a file") {
+		t.Errorf("read again: got %v; want an error", err)
+	}
+	mustParse(t, []string{"--config", os.DevNull}, nil) // says nothing, however often
+}
+
 // The list that one alias repeats would be of 400 million values.
 func TestAliasesAreBounded(t *testing.T) {
 	var b strings.Builder

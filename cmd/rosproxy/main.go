@@ -125,12 +125,34 @@ func (p Program) Run(ctx context.Context) int {
 		}
 	}
 	if command == config.Check {
-		if !check.Run(ctx, c, source, p.Stdout) {
-			return exitFailed
-		}
-		return exitOK
+		return p.check(ctx, c, source)
 	}
 	return p.runProxy(ctx, c, source, log)
+}
+
+// check finds out whether a run would work. A signal ends it: a Consul that
+// hangs, or a master behind a firewall, may take many seconds.
+func (p Program) check(ctx context.Context, c config.Config, source discovery.Source) int {
+	ctx, stop := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go p.awaitSignal(ctx, stop, watched)
+	ok := check.Run(ctx, c, source, p.Stdout)
+	stop(nil)
+	<-watched
+	if !ok {
+		return exitFailed
+	}
+	return exitOK
+}
+
+// awaitSignal ends ctx, by stop, with the first signal, and closes watched.
+func (p Program) awaitSignal(ctx context.Context, stop context.CancelCauseFunc, watched chan<- struct{}) {
+	defer close(watched)
+	select {
+	case s := <-p.Signals:
+		stop(fmt.Errorf("interrupted (%v)", s))
+	case <-ctx.Done():
+	}
 }
 
 // usage prints the one line that a bad configuration is worth. Of a successor it

@@ -311,6 +311,21 @@ func TestTerminatedProcessDrainsAndExitsZero(t *testing.T) {
 	}
 }
 
+func TestSignalEndsACheck(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // a Consul that hangs
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	signals := make(chan os.Signal, 1)
+	var out bytes.Buffer
+	p := Program{Args: []string{"check", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--consul-addr=" + silent.Addr().String()}, Stdout: &out, Stderr: &bytes.Buffer{}, Signals: signals}
+	signals <- syscall.SIGINT
+	if code := p.Run(t.Context()); code != exitFailed || !strings.HasSuffix(out.String(), "FAIL interrupted (interrupt)\n") || strings.Contains(out.String(), "cannot be reached") {
+		t.Errorf("got %d and\n%s; want 1, and the signal for the only reason", code, out.String())
+	}
+}
+
 func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	one := startWorker(t, "one")
 	c, log, listen := startProcess(t, "--static-master="+one.l.Addr().String(), "--drain-grace=10m", "--drain-timeout=20m")

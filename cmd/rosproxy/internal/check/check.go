@@ -14,6 +14,7 @@ import (
 // report prints one line a finding.
 type report struct {
 	out    io.Writer
+	ended  <-chan struct{} // when it is closed, what is found is that the check was called off
 	failed bool
 }
 
@@ -26,13 +27,19 @@ func (r *report) fail(format string, args ...any) {
 }
 
 func (r *report) line(grade, format string, args ...any) {
+	select {
+	case <-r.ended:
+		return
+	default:
+	}
 	fmt.Fprintln(r.out, grade, config.OneLine(fmt.Sprintf(format, args...)))
 }
 
 // Run prints to out what it finds out about a valid configuration and the
-// machine, and reports whether all of it would work. It opens no listener.
+// machine, and reports whether all of it would work. It opens no listener. When
+// ctx ends, it prints the cause and nothing more, and what it has not looked at does not work.
 func Run(ctx context.Context, c config.Config, source discovery.Source, out io.Writer) (ok bool) {
-	r := &report{out: out}
+	r := &report{out: out, ended: ctx.Done()}
 	checkConfig(r, c)
 	checkPorts(r, checkDescriptors(r, c))
 	checkKernel(r)
@@ -40,6 +47,10 @@ func Run(ctx context.Context, c config.Config, source discovery.Source, out io.W
 	checkHook(ctx, r, c)
 	checkAddresses(ctx, r, c)
 	checkMasters(ctx, r, c, source)
+	if err := context.Cause(ctx); err != nil {
+		fmt.Fprintln(out, "FAIL", err)
+		return false
+	}
 	return !r.failed
 }
 

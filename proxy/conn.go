@@ -76,7 +76,7 @@ type conn struct {
 	opened      bool   // bytes have begun to move: it is one of the label's live ones
 	watch       uint32 // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
 	place       int32  // its place among those that are to be released, counted from 1; 0: it is none
-	dialTime    uint32 // from dialled until it was opened, in microseconds
+	dialTime    uint32 // that the last dial took, in microseconds; 0: none is over
 	resumed     stamp  // when bytes began to move after the last pause
 
 	id     uint64
@@ -192,19 +192,25 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	if level < l.log.GetLevel() || level < zerolog.GlobalLevel() {
 		return // before the line is begun: connections are many
 	}
-	waiting, dialled, dialTime := c.waiting, c.dialled, time.Duration(c.dialTime)*time.Microsecond
-	if dialled == 0 {
-		dialled = max(l.now, c.accepted)
+	now := max(l.now, c.accepted)
+	dialled, dialTime := c.dialled, time.Duration(c.dialTime)*time.Microsecond
+	switch {
+	case c.state == dialing:
+		dialTime = time.Duration(max(now-dialled, 0))
+	case !c.opened: // held until now, but for the last dial
+		dialled = now - int64(dialTime)
 	}
+	waiting := c.waiting
 	if waiting == 0 {
 		waiting = dialled
 	}
-	if !c.opened {
-		dialTime = time.Duration(max(l.now-dialled, 0))
+	of := c.epoch
+	if of == nil && why == ConnectFailed {
+		of = c.label.current.Load() // its last dial has failed
 	}
 	number, address := uint64(0), ""
-	if c.epoch != nil {
-		number, address = c.epoch.number, nameOf(c.epoch.address)
+	if of != nil {
+		number, address = of.number, nameOf(of.address)
 	}
 	source := ""
 	if c.origin != nil {
@@ -215,7 +221,7 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 		Str("master", address).Uint64("epoch", number).
 		Uint64("bytes_up", c.flows[up].bytes).Uint64("bytes_down", c.flows[down].bytes).
 		Float64("held_ms", ms(waiting, dialled)).Float64("dial_ms", milliseconds(dialTime)).
-		Float64("duration_ms", ms(c.accepted, max(l.now, c.accepted))).Stringer("reason", why)
+		Float64("duration_ms", ms(c.accepted, now)).Stringer("reason", why)
 	if fault != nil {
 		line = line.AnErr("error", fault)
 	}

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -56,5 +58,36 @@ func TestDialsThatFailAndSucceedByTurnsAreSaidOnce(t *testing.T) {
 	})
 	if began, ended := strings.Count(log.String(), "cannot be reached"), strings.Count(log.String(), "is reached again"); began != 2 || ended != 1 {
 		t.Errorf("lines at the beginning and the end of trouble: got %d and %d; want 2 and 1, the second for one %v later", began, ended, unreachableWarnings)
+	}
+}
+
+// TestConnectionThatReachedNobodyTellsOfItsLastDial: of the master that refused it,
+// and that the rest of its time was spent waiting.
+func TestConnectionThatReachedNobodyTellsOfItsLastDial(t *testing.T) {
+	var line struct {
+		Master          string
+		Epoch           uint64
+		Held            float64 `json:"held_ms"`
+		Dial            float64 `json:"dial_ms"`
+		Duration        float64 `json:"duration_ms"`
+		Reason, Message string
+	}
+	l := &loop{now: int64(time.Second), shared: &shared{config: Config{LogConnections: true}, log: zerolog.New(logLines(func(s string) {
+		if err := json.Unmarshal([]byte(s), &line); err != nil {
+			t.Error(err)
+		}
+	}))}}
+	lb := &label{name: "a"}
+	lb.current.Store(newEpoch(3, Master{Address: netip.MustParseAddrPort("192.0.2.1:7800")}))
+	const at = int64(100 * time.Millisecond)
+	c := &conn{label: lb, accepted: at, waiting: at, dialled: 6 * at, dialTime: 1500, state: held}
+	c.logClosed(l, ConnectFailed, nil)
+	if line.Master != "192.0.2.1:7800" || line.Epoch != 3 || line.Held != 898.5 || line.Dial != 1.5 || line.Duration != 900 {
+		t.Errorf("got %+v; want the master, held for 898.5 ms of 900, and a dial of 1.5", line)
+	}
+	c.epoch, c.state = lb.current.Load(), dialing
+	c.logClosed(l, ClientReset, nil)
+	if line.Held != 500 || line.Dial != 400 {
+		t.Errorf("while it is dialled: got %+v; want held for 500 ms, and a dial of 400", line)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
-	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // activeWatch follows which of several data centres is the active one, for all
@@ -214,7 +214,7 @@ func (a *activeWatch) outage(v activeView) (first, answered time.Duration) {
 
 // learnOwn asks the agents, in turn, in which data centre they are.
 func (a *activeWatch) learnOwn(ctx context.Context) {
-	pace := backoff{first: a.source.config.Backoff, most: a.source.config.BackoffMax}
+	pace := waiting.Backoff{First: a.source.config.Backoff, Most: a.source.config.BackoffMax}
 	for turn := 0; ; turn++ {
 		dc, err := a.source.agents[turn%len(a.source.agents)].datacenter(ctx, a.source.config.VerifyTimeout)
 		told := ownAnswer{name: dc}
@@ -234,7 +234,7 @@ func (a *activeWatch) learnOwn(ctx context.Context) {
 		if turn == 0 {
 			a.log.Warn().Err(err).Msg("own data centre is not known")
 		}
-		if !clock.Sleep(ctx, pace.next()) {
+		if !waiting.Sleep(ctx, pace.Next()) {
 			return
 		}
 	}
@@ -257,7 +257,7 @@ func (a *agent) datacenter(ctx context.Context, timeout time.Duration) (string, 
 
 func signalAll(all []chan struct{}) {
 	for _, c := range all {
-		signal(c)
+		waiting.Signal(c)
 	}
 }
 

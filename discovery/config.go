@@ -143,7 +143,7 @@ func (c Config) validate() error {
 		if err := c.Of(l).validatePlaces(); err != nil {
 			return fmt.Errorf("label %q: %w", l.Name, err)
 		}
-		if err := c.Of(l).Reports.validate(); err != nil {
+		if err := validateReports(c.Of(l).Reports); err != nil {
 			return fmt.Errorf("label %q: %w", l.Name, err)
 		}
 		if err := l.Leader.validate(); err != nil {

@@ -6,7 +6,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/reporter"
 )
 
 // Consul is a Source that asks Consul, at one or several addresses in parallel:
@@ -16,7 +18,7 @@ type Consul struct {
 	config    Config
 	agents    []*agent
 	labels    []*labelWatch
-	reporters map[reporterKey]*reporter
+	reporters map[reporterKey]*reporter.Reporter
 	active    *activeWatch // nil: there is one data centre
 	needs     map[question]needs
 	reaches   map[string]*reach // by data centre, where there are several
@@ -45,7 +47,7 @@ func newConsul(c Config, log zerolog.Logger, lookup hostname.LookupFunc) (*Consu
 	c = c.withDefaults()
 	log = log.With().Str("component", "discovery").Logger()
 	s := &Consul{
-		config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter),
+		config: c, log: log, watches: make(map[question]*watch), reporters: make(map[reporterKey]*reporter.Reporter),
 		needs: make(map[question]needs), reaches: make(map[string]*reach),
 	}
 	var err error
@@ -87,12 +89,21 @@ type reporterKey struct{ datacenter, prefix string }
 
 // reporterOf is who reports in dc for a label with the configuration c. It is
 // called before Run.
-func (s *Consul) reporterOf(c Config, dc string) *reporter {
+func (s *Consul) reporterOf(c Config, dc string) *reporter.Reporter {
 	key := reporterKey{dc, c.Reports.Prefix}
 	if s.reporters[key] == nil {
-		s.reporters[key] = newReporter(*c.Reports, dc, s.agents, s.log)
+		s.reporters[key] = reporter.New(*c.Reports, dc, s.clients(), s.log)
 	}
 	return s.reporters[key]
+}
+
+// clients are those of all addresses.
+func (s *Consul) clients() []*consul.Client {
+	all := make([]*consul.Client, len(s.agents))
+	for i, a := range s.agents {
+		all[i] = a.Client
+	}
+	return all
 }
 
 // setOwn takes which data centre is the agents' own: that another one cannot be
@@ -124,7 +135,7 @@ func (s *Consul) Datacenters() *DatacentersStatus {
 func (s *Consul) Withdraw(ctx context.Context) {
 	var withdrawing sync.WaitGroup
 	for _, r := range s.reporters {
-		withdrawing.Go(func() { r.withdraw(ctx) })
+		withdrawing.Go(func() { r.Withdraw(ctx) })
 	}
 	withdrawing.Wait()
 	for _, a := range s.agents {
@@ -142,7 +153,7 @@ func (s *Consul) Run(ctx context.Context, sink Sink) error {
 	}
 	s.mu.Unlock()
 	for _, r := range s.reporters {
-		running.Go(func() { r.run(ctx) })
+		running.Go(func() { r.Run(ctx) })
 	}
 	for _, l := range s.labels {
 		running.Go(func() { l.run(ctx, sink) })

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/reporter"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
@@ -107,17 +107,8 @@ const (
 	SourceStatic    = "static"
 )
 
-// ReportStatus is what a process has reported of a label; see package fence.
-type ReportStatus struct {
-	Key    string        // of the entry
-	Obeyed uint64        // raft index
-	TTL    time.Duration // of the entry: each write of it is good for four fifths
-	Lease  time.Duration // when the right to have connections ends, since boot; 0: there is none
-	Error  string        // why the report cannot be written; empty: it can
-}
-
-// LeaseLeft is how long the right to have connections lasts from now on.
-func (r ReportStatus) LeaseLeft() time.Duration { return max(r.Lease-clock.SinceBoot(), 0) }
+// ReportStatus is what a process has reported of a label.
+type ReportStatus = reporter.Status
 
 // LeaderStatus is what a leader key says.
 type LeaderStatus struct {

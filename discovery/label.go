@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // labelWatch is one label being followed. Its goroutine owns who is master of it, and
@@ -60,7 +61,7 @@ func newLabelWatch(l Label, i interest, s *Consul, lookup hostname.LookupFunc, l
 		mastership: newMastership(c),
 		log:        log.With().Str("label", l.Name).Logger(),
 		changed:    make(chan struct{}, 1),
-		resolver:   newResolver(lookup, c.ResolveTimeout, backoff{first: c.Backoff, most: c.BackoffMax}),
+		resolver:   newResolver(lookup, c.ResolveTimeout, waiting.Backoff{First: c.Backoff, Most: c.BackoffMax}),
 		prober:     newProber(),
 		redial:     make(chan struct{}, 1),
 		status:     LabelStatus{Label: l.Name, State: Starting, Source: SourceService},
@@ -286,4 +287,4 @@ func (w *labelWatch) apply(o order, sink Sink) {
 }
 
 // dialFailed takes the hint that the master does not accept connections.
-func (w *labelWatch) dialFailed() { signal(w.redial) }
+func (w *labelWatch) dialFailed() { waiting.Signal(w.redial) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/reporter"
 )
 
 // labelReports are the entries that report of a label: one in the own data centre,
@@ -15,8 +16,8 @@ import (
 // goroutine owns it, but for status.
 type labelReports struct {
 	own    *labelReport
-	remote *labelReport         // nil: the master is in the own data centre, or nowhere
-	all    map[string]*reporter // by the data centre of a master elsewhere
+	remote *labelReport                  // nil: the master is in the own data centre, or nowhere
+	all    map[string]*reporter.Reporter // by the data centre of a master elsewhere
 
 	index   uint64                      // what was obeyed, in the data centre of the master
 	cleared bool                        // the entries of all data centres have been read since the own report stood
@@ -25,16 +26,25 @@ type labelReports struct {
 	serving atomic.Pointer[labelReport] // that of the data centre served, else the own one; for status
 }
 
+// labelReporter is what a label needs of a reporter.Reporter.
+type labelReporter interface {
+	Look(label string, begun time.Duration) reporter.Standing
+	Join(label string, state fence.State, changed chan struct{}, verify func())
+	Leave(label string)
+	Obey(label string, state fence.State)
+	Status(label string) *reporter.Status
+}
+
 // labelReport is the label in one entry.
 type labelReport struct {
-	*reporter
+	labelReporter
 	datacenter string        // "" where there is one
 	serves     bool          // it says that the master served is there
 	left       time.Duration // when the label left it: it joins on a read that begins afterwards
 }
 
 func newLabelReports(w *labelWatch) *labelReports {
-	r := &labelReports{all: make(map[string]*reporter), cleared: !w.isElsewhere()}
+	r := &labelReports{all: make(map[string]*reporter.Reporter), cleared: !w.isElsewhere()}
 	own := w.config.Datacenter
 	if w.isElsewhere() {
 		own = "" // whatever it is called
@@ -42,7 +52,7 @@ func newLabelReports(w *labelWatch) *labelReports {
 			r.all[dc] = w.source.reporterOf(w.config, dc)
 		}
 	}
-	r.own = &labelReport{reporter: w.source.reporterOf(w.config, own), serves: !w.isElsewhere()}
+	r.own = &labelReport{labelReporter: w.source.reporterOf(w.config, own), serves: !w.isElsewhere()}
 	r.serving.Store(r.own)
 	return r
 }
@@ -59,12 +69,12 @@ func (r *labelReports) each() []*labelReport {
 // in its place; the label has been cut.
 func (r *labelReports) move(w *labelWatch, dc string) {
 	if r.remote != nil {
-		r.remote.leave(w.label)
+		r.remote.Leave(w.label)
 		r.remote = nil
 	}
 	r.index = 0
 	if w.place.remote {
-		r.remote = &labelReport{reporter: r.all[dc], datacenter: dc}
+		r.remote = &labelReport{labelReporter: r.all[dc], datacenter: dc}
 	}
 	r.cleared = r.cleared && w.isAtHome()
 	r.serving.Store(cmp.Or(r.remote, r.own))
@@ -72,7 +82,7 @@ func (r *labelReports) move(w *labelWatch, dc string) {
 
 // status is what an operator should know of the report in the data centre served.
 func (r *labelReports) status(label string) *ReportStatus {
-	return r.serving.Load().reporter.status(label)
+	return r.serving.Load().Status(label)
 }
 
 // mayServe reports whether what v says may be acted on: by reports that stand, on
@@ -83,18 +93,18 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 	r.ends = 0
 	for _, one := range r.each() {
 		read := w.readFor(one, one.serves, v)
-		s := one.look(w.label, read)
-		if s.over {
+		s := one.Look(w.label, read)
+		if s.Over {
 			w.lapse(sink)
 			return false
 		}
-		if s.ends > 0 && (r.ends == 0 || s.ends < r.ends) {
-			r.ends = s.ends
+		if s.Ends > 0 && (r.ends == 0 || s.Ends < r.ends) {
+			r.ends = s.Ends
 		}
 		if one == w.clearedBy() {
-			stood = s.stood
+			stood = s.Stood
 		}
-		mayServe = mayServe && s.mayServe && one.serves == w.mustServe(one) // before it is joined anew: s is of what it was
+		mayServe = mayServe && s.MayServe && one.serves == w.mustServe(one) // before it is joined anew: s is of what it was
 		w.join(one, s, v)
 	}
 	if !r.cleared && stood > 0 {
@@ -109,23 +119,23 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 }
 
 // join has label written into an entry, or written anew as what it is there now.
-func (w *labelWatch) join(r *labelReport, s standing, v view) {
+func (w *labelWatch) join(r *labelReport, s reporter.Standing, v view) {
 	serves := w.mustServe(r)
-	if s.joined && r.serves == serves {
+	if s.Joined && r.serves == serves {
 		return
 	}
 	read := w.readFor(r, serves, v)
-	if read == 0 && s.joined {
+	if read == 0 && s.Joined {
 		return // nothing is known of the master there yet, and it goes on as what it was
 	}
-	if !s.joined && (read <= r.left || w.isElsewhere() && w.place.term == 0) {
+	if !s.Joined && (read <= r.left || w.isElsewhere() && w.place.term == 0) {
 		return // without any entry nobody is connected, and nobody needs to wait for it
 	}
 	if serves {
 		w.reports.index = v.index
 	}
 	r.serves = serves
-	r.reporter.join(w.label, w.stateFor(r), w.changed, w.verifier())
+	r.Join(w.label, w.stateFor(r), w.changed, w.verifier())
 }
 
 // isAtHome reports whether the own data centre is one of those in which the master
@@ -182,7 +192,7 @@ func (w *labelWatch) stateFor(r *labelReport) fence.State {
 // tell writes into the entries what has been obeyed.
 func (r *labelReports) tell(w *labelWatch) {
 	for _, one := range r.each() {
-		one.obey(w.label, w.stateFor(one))
+		one.Obey(w.label, w.stateFor(one))
 	}
 }
 
@@ -200,7 +210,7 @@ func (w *labelWatch) lapse(sink Sink) {
 		w.apply(w.mastership.oust(Unreachable, reasonLease), sink)
 	}
 	for _, one := range w.reports.each() {
-		one.leave(w.label)
+		one.Leave(w.label)
 		one.left = clock.SinceBoot()
 	}
 	w.reports.cleared = !w.isElsewhere()
@@ -227,12 +237,12 @@ func (w *labelWatch) await(reads bool) {
 // lease is when the first lease ends; 0: there is one that has not begun.
 func (r *labelReports) lease(label string) (ends time.Duration) {
 	for _, one := range r.each() {
-		s := one.look(label, 0)
-		if s.ends == 0 {
+		s := one.Look(label, 0)
+		if s.Ends == 0 {
 			return 0
 		}
-		if ends == 0 || s.ends < ends {
-			ends = s.ends
+		if ends == 0 || s.Ends < ends {
+			ends = s.Ends
 		}
 	}
 	return ends
@@ -245,7 +255,7 @@ func (r *labelReports) whyUncleared(w *labelWatch) string {
 	if r.cleared || by == nil {
 		return ""
 	}
-	stood := by.look(w.label, 0).stood
+	stood := by.Look(w.label, 0).Stood
 	if stood == 0 {
 		return ""
 	}

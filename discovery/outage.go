@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // outage keeps which consistent reads of one question have gone unanswered. All
@@ -35,7 +36,7 @@ func (o *outage) begin() time.Duration {
 	at := clock.SinceBoot()
 	o.add(at)
 	o.mu.Unlock()
-	signal(o.changed)
+	waiting.Signal(o.changed)
 	return at
 }
 

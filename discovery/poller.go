@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // poller puts one question to one address: one long poll at a time, since
@@ -18,7 +18,7 @@ import (
 type poller struct {
 	watch *watch
 	agent *agent
-	pace  backoff
+	pace  waiting.Backoff
 	// What changes all the time wakes the long poll all the time.
 	// Tokens, not pauses: a first wake is never delayed.
 	wakes, reads *rate.Limiter
@@ -29,7 +29,7 @@ func newPoller(w *watch, a *agent) *poller {
 	p := &poller{
 		watch: w,
 		agent: a,
-		pace:  backoff{first: w.config.Backoff, most: w.config.BackoffMax},
+		pace:  waiting.Backoff{First: w.config.Backoff, Most: w.config.BackoffMax},
 		wakes: rate.NewLimiter(20, 20),
 		reads: rate.NewLimiter(10, 10),
 	}
@@ -50,13 +50,13 @@ func (p *poller) poll(ctx context.Context) {
 			return
 		}
 		if index = nextIndex(a); index > 0 {
-			p.pace.reset()
+			p.pace.Reset()
 			continue
 		}
 		if a.err == nil && a.index > 0 {
 			continue // it went backwards: at once from the beginning
 		}
-		if !clock.Sleep(ctx, p.pace.next()) {
+		if !waiting.Sleep(ctx, p.pace.Next()) {
 			return
 		}
 	}
@@ -81,7 +81,7 @@ func (p *poller) verify(ctx context.Context) {
 	ended := make(chan answer)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s := schedule{last: time.Now(), every: about(p.watch.config.VerifyEvery), wanted: p.watch.question.seldom}
+	s := schedule{last: time.Now(), every: waiting.About(p.watch.config.VerifyEvery), wanted: p.watch.question.seldom}
 	sinceWhole := 0 // reads since the last one of the whole answer
 	for {
 		var due <-chan time.Time
@@ -119,7 +119,7 @@ func (p *poller) verify(ctx context.Context) {
 		if sinceWhole++; !indexOnly {
 			sinceWhole = 0
 		}
-		s.begin(time.Now(), about(p.watch.config.VerifyEvery))
+		s.begin(time.Now(), waiting.About(p.watch.config.VerifyEvery))
 		reading.Go(func() { p.read(ctx, ended, extra, indexOnly) })
 	}
 }

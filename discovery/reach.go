@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // reach keeps whether one of several data centres can be read, by way of any
@@ -44,7 +46,7 @@ func (r *reach) note(a answer) {
 		if !r.since.IsZero() {
 			r.log.Info().Dur("lasted_ms", time.Since(r.since)).Msg("data centre can be read again")
 			r.since, r.trouble = time.Time{}, ""
-			signal(r.news)
+			waiting.Signal(r.news)
 		}
 		return
 	}
@@ -56,7 +58,7 @@ func (r *reach) note(a answer) {
 	r.trouble = a.err.Error()
 	if r.since.IsZero() {
 		r.since = a.arrived
-		signal(r.news)
+		waiting.Signal(r.news)
 		r.log.Warn().Err(a.err).Msg("data centre cannot be read")
 	}
 }

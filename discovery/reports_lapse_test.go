@@ -8,6 +8,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/reporter"
 )
 
 // TestEntryOfAnEarlierLifeStaysUntilItsLabelsHaveCut: await-fence would else find
@@ -70,14 +71,15 @@ func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, sink := c.labels[0], &recorder{}
-	joined := func() bool { return w.reports.own.labels["default"] != nil }
+	w, sink, report := c.labels[0], &recorder{}, &heldReport{}
+	w.reports.own.labelReporter = report
+	joined := func() bool { return report.now.Joined }
 	looks := func(begun time.Duration) { w.mayServe(view{kind: found, begun: begun, index: 1}, sink) }
 	looks(clock.SinceBoot())
 	if !joined() {
 		t.Fatal("got a label that has not joined after a read; want it in")
 	}
-	w.reports.own.labels["default"].Stood = clock.SinceBoot() - fence.MinTTL // and nothing was read since
+	report.now.Over = true
 	under := clock.SinceBoot()
 	looks(under - time.Second)
 	if joined() {
@@ -90,6 +92,17 @@ func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
 		t.Error("got the label out after a newer read; want it back")
 	}
 }
+
+// heldReport stands as a test says.
+type heldReport struct{ now reporter.Standing }
+
+func (h *heldReport) Look(string, time.Duration) reporter.Standing { return h.now }
+func (h *heldReport) Join(string, fence.State, chan struct{}, func()) {
+	h.now = reporter.Standing{Joined: true}
+}
+func (h *heldReport) Leave(string)                   { h.now = reporter.Standing{} }
+func (h *heldReport) Obey(string, fence.State)       {}
+func (h *heldReport) Status(string) *reporter.Status { return &reporter.Status{} }
 
 // TestMasterByHostNameIsBackAfterALapse: its name is looked up again.
 func TestMasterByHostNameIsBackAfterALapse(t *testing.T) {

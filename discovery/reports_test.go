@@ -15,6 +15,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/reporter"
 )
 
 const reportsAt = "rosproxy/fence"
@@ -142,9 +143,7 @@ func TestNobodyIsConnectedBeforeTheReportStands(t *testing.T) {
 	r.calls(set1)
 	stood := time.Duration(0)
 	for _, p := range r.reporters {
-		p.mu.Lock()
-		stood = p.labels["default"].Stood
-		p.mu.Unlock()
+		stood = p.Look("default", 0).Stood
 	}
 	if confirmed := r.confirmed("default"); confirmed <= stood {
 		t.Errorf("got a master by a read of %v; want one that began after %v, when the report stood", confirmed, stood)
@@ -254,10 +253,10 @@ func TestReportsOfDeadProcessesAreTakenAway(t *testing.T) {
 		s.SetKey(reportsAt+"/"+name, string(e.Encode()))
 	}
 	dead := gone.Process.Pid
-	put("p1-dead", fence.Entry{Instance: "p1", PID: dead, Boot: bootID()})
-	put("p1-alive", fence.Entry{Instance: "p1", PID: os.Getppid(), Boot: bootID()})
+	put("p1-dead", fence.Entry{Instance: "p1", PID: dead, Boot: reporter.BootID()})
+	put("p1-alive", fence.Entry{Instance: "p1", PID: os.Getppid(), Boot: reporter.BootID()})
 	put("p1-elsewhere", fence.Entry{Instance: "p1", PID: dead, Boot: "another"})
-	put("p2-dead", fence.Entry{Instance: "p2", PID: dead, Boot: bootID()})
+	put("p2-dead", fence.Entry{Instance: "p2", PID: dead, Boot: reporter.BootID()})
 	s.SetKey(reportsAt+"/odd", "nonsense")
 	s.Inject(consultest.Status(http.StatusInternalServerError, "No cluster leader").When(func(r *http.Request) bool { return r.URL.Query().Has("recurse") }).Times(3))
 	start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)))

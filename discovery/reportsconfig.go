@@ -5,23 +5,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
+	"github.com/rosproxy/rosproxy/discovery/internal/reporter"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // Reports says where a process reports what it has obeyed; see package fence.
-type Reports struct {
-	Prefix   string        // of the KV store
-	Instance string        // the process's name in it
-	TTL      time.Duration // from fence.MinTTL to fence.MaxTTL
-}
+type Reports = reporter.Config
 
-// validate says what is wrong with c, which may be nil.
-func (c *Reports) validate() error {
+// validateReports says what is wrong with c, which may be nil.
+func validateReports(c *Reports) error {
 	if c == nil {
 		return nil
 	}

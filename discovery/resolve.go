@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // maxAddresses is how many addresses of one name are tried.
@@ -63,9 +63,9 @@ func systemConnect(ctx context.Context, to netip.AddrPort) error {
 type resolver struct {
 	lookup  hostname.LookupFunc
 	connect connectFunc
-	timeout time.Duration // of one look-up
-	pace    backoff       // between look-ups that fail; copied by each task
-	often   time.Duration // at least, between two searches for another address
+	timeout time.Duration   // of one look-up
+	pace    waiting.Backoff // between look-ups that fail; copied by each task
+	often   time.Duration   // at least, between two searches for another address
 
 	results chan lookupResult
 	known   map[string]netip.Addr // by host: what it was found to stand for
@@ -86,7 +86,7 @@ type lookupResult struct {
 	at   time.Time
 }
 
-func newResolver(lookup hostname.LookupFunc, timeout time.Duration, pace backoff) *resolver {
+func newResolver(lookup hostname.LookupFunc, timeout time.Duration, pace waiting.Backoff) *resolver {
 	return &resolver{
 		lookup: lookup, connect: systemConnect, timeout: timeout, pace: pace, often: time.Second,
 		results: make(chan lookupResult), known: make(map[string]netip.Addr),
@@ -197,7 +197,7 @@ func (r *resolver) insist(ctx context.Context, f lookupResult) []netip.Addr {
 			f.err, f.more = err, true
 			r.send(ctx, f)
 		}
-		if !clock.Sleep(ctx, pace.next()) {
+		if !waiting.Sleep(ctx, pace.Next()) {
 			return nil
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // fakeDNS resolves what it was told, and hangs or fails for the rest.
@@ -196,7 +197,7 @@ func TestNameServerThatFailsWhileDialsFailIsReported(t *testing.T) {
 // TestLookUpThatFailsGoesOn, and no other is begun beside it.
 func TestLookUpThatFailsGoesOn(t *testing.T) {
 	dns := newFakeDNS()
-	r := newResolver(dns.lookup, time.Second, backoff{first: time.Millisecond, most: time.Millisecond})
+	r := newResolver(dns.lookup, time.Second, waiting.Backoff{First: time.Millisecond, Most: time.Millisecond})
 	defer r.close()
 	r.start(t.Context(), "worker.example")
 	if f := <-r.results; f.err == nil || !r.accept(f) || !r.busy {
@@ -320,7 +321,7 @@ func TestHintOfFailedDialsIsNothingForAnAddress(t *testing.T) {
 func TestWhatIsFoundForAFormerMasterIsIgnored(t *testing.T) {
 	dns := newFakeDNS()
 	dns.hang = true
-	r := newResolver(dns.lookup, time.Hour, backoff{})
+	r := newResolver(dns.lookup, time.Hour, waiting.Backoff{})
 	defer r.close()
 	r.start(t.Context(), "former.example")
 	late := lookupResult{task: r.task, host: "former.example", addr: netip.MustParseAddr("127.0.0.4")}
@@ -334,7 +335,7 @@ func TestWhatIsFoundForAFormerMasterIsIgnored(t *testing.T) {
 }
 
 func TestHostsThatAreRememberedAreBounded(t *testing.T) {
-	r := newResolver(hostname.SystemLookup, time.Second, backoff{})
+	r := newResolver(hostname.SystemLookup, time.Second, waiting.Backoff{})
 	for i := range 3 * maxNames {
 		r.accept(lookupResult{host: fmt.Sprintf("w%d.example", i), addr: netip.MustParseAddr("127.0.0.4")})
 	}

@@ -13,14 +13,15 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/hostname"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // Static is a Source of masters that never change.
 type Static struct {
 	log     zerolog.Logger
 	lookup  hostname.LookupFunc
-	timeout time.Duration // of one look-up
-	pace    backoff       // between them; copied by each label
+	timeout time.Duration   // of one look-up
+	pace    waiting.Backoff // between them; copied by each label
 
 	masters []*staticMaster // one a label, in their order
 }
@@ -48,7 +49,7 @@ func NewStatic(masters map[string]string, labels []Label, log zerolog.Logger) (*
 		log:     log.With().Str("component", "discovery").Logger(),
 		lookup:  hostname.SystemLookup,
 		timeout: 2 * time.Second,
-		pace:    backoff{first: time.Second, most: 5 * time.Second},
+		pace:    waiting.Backoff{First: time.Second, Most: 5 * time.Second},
 	}
 	known := make(map[string]bool)
 	for _, l := range labels {
@@ -156,7 +157,7 @@ func (s *Static) Withdraw(context.Context) {}
 func (s *Static) DialFailed(label string) {
 	for _, m := range s.masters {
 		if m.label == label {
-			signal(m.redial)
+			waiting.Signal(m.redial)
 			return
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 var nopLog = zerolog.Nop()
@@ -21,7 +23,7 @@ func TestStaticMastersAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.lookup = dns.lookup
-	s.pace = backoff{first: time.Millisecond, most: time.Millisecond}
+	s.pace = waiting.Backoff{First: time.Millisecond, Most: time.Millisecond}
 	r := &recorder{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // watch is one question being asked of every address, for all who subscribed to
@@ -145,10 +146,10 @@ func (w *watch) show(a answer) (verify bool) {
 			}
 			continue
 		}
-		signal(s.changed)
+		waiting.Signal(s.changed)
 	}
 	for _, s := range confirmed {
-		signal(s.changed)
+		waiting.Signal(s.changed)
 	}
 	return verify
 }
@@ -161,7 +162,7 @@ func (w *watch) deny(why string) {
 		if v := s.see(); v.denied != why {
 			v.denied = why
 			s.view.Store(&v)
-			signal(s.changed)
+			waiting.Signal(s.changed)
 		}
 	}
 }
@@ -172,7 +173,7 @@ func (w *watch) tellFencing() {
 	defer w.mu.Unlock()
 	for _, s := range w.subscribers {
 		if s.fences {
-			signal(s.changed)
+			waiting.Signal(s.changed)
 		}
 	}
 }
@@ -189,7 +190,7 @@ func (w *watch) join(s *subscription) {
 	}
 	next, doubt := view{}.after(w.last, s.label)
 	s.view.Store(&next)
-	signal(s.changed)
+	waiting.Signal(s.changed)
 	if doubt {
 		w.verifyAll()
 	}
@@ -218,7 +219,7 @@ func (w *watch) isFenced() bool {
 }
 
 // verifyAt asks for a consistent read of one address, at once.
-func (w *watch) verifyAt(agent int) { signal(w.verify[agent]) }
+func (w *watch) verifyAt(agent int) { waiting.Signal(w.verify[agent]) }
 
 // verifyAll asks for a consistent read of every address, at once.
 func (w *watch) verifyAll() {

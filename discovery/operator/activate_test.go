@@ -15,7 +15,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 	"github.com/rosproxy/rosproxy/discovery/datacenter"
 	"github.com/rosproxy/rosproxy/discovery/fence"
-	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 const dc1, dc2 = realconsul.DC1, realconsul.DC2
@@ -315,7 +315,7 @@ func (s *stage) keepReporting(dc, instance string, term uint64) (stop func()) {
 	var beating sync.WaitGroup
 	s.report(dc, instance, term)
 	beating.Go(func() {
-		for clock.Sleep(ctx, 100*time.Millisecond) {
+		for waiting.Sleep(ctx, 100*time.Millisecond) {
 			s.report(dc, instance, term)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 	"github.com/rosproxy/rosproxy/discovery/internal/consul"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // activateAsk is for how long what fails is tried again: Consul may be electing a
@@ -167,7 +168,7 @@ func (w *activation) readKey(ctx context.Context, dc string) (*api.KVPair, error
 // another address, to which it was sent as well. What is there tells who wrote it.
 func (w *activation) write(ctx context.Context, step datacenter.Step) (modify uint64, err error) {
 	value := step.Entry.Encode()
-	for ends := clock.SinceBoot() + w.patience(); ; clock.Sleep(ctx, fencePause) {
+	for ends := clock.SinceBoot() + w.patience(); ; waiting.Sleep(ctx, fencePause) {
 		_, failed := race(ctx, w.agents, func(ctx context.Context, a *consul.Client) (bool, error) {
 			return a.PutKey(ctx, step.Datacenter, w.Key, value, step.CAS, fenceAsk)
 		})
@@ -212,7 +213,7 @@ func tryAll[T any](ctx context.Context, agents []*consul.Client, patience time.D
 			return got, err
 		case errors.Is(ctx.Err(), context.Canceled):
 			return got, context.Cause(ctx)
-		case bounded.Err() != nil || !clock.Sleep(bounded, fencePause):
+		case bounded.Err() != nil || !waiting.Sleep(bounded, fencePause):
 			return got, last
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 	"github.com/rosproxy/rosproxy/discovery/internal/consul"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // await waits until every report in the data centres of step has seen its term, or is
@@ -154,7 +155,7 @@ func (w *activation) outlast(ctx context.Context, forced []string) error {
 	}
 	if wait := ends - clock.SinceBoot(); wait > 0 {
 		w.tell("waiting for %v, until the leases are over that %s may have given", wait.Round(100*time.Millisecond), strings.Join(forced, ", "))
-		clock.Sleep(ctx, wait)
+		waiting.Sleep(ctx, wait)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -14,6 +14,7 @@ import (
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 	"github.com/rosproxy/rosproxy/discovery/internal/consul"
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // Times of a fenceWait.
@@ -162,7 +163,7 @@ func (w *fenceWait) awaitHint(ctx context.Context, index uint64, due, left time.
 			return struct{}{}, a.AwaitChange(ctx, w.Datacenter, w.Prefix+"/", index, wait)
 		})
 		if err != nil {
-			clock.Sleep(hint, wait)
+			waiting.Sleep(hint, wait)
 		}
 	}
 	if ctx.Err() != nil {
@@ -220,7 +221,7 @@ func insist[T any](ctx context.Context, w *fenceWait, ask func(context.Context, 
 		case w.left() <= 0:
 			return got, w.overdue()
 		}
-		clock.Sleep(ctx, min(fencePause, w.left()))
+		waiting.Sleep(ctx, min(fencePause, w.left()))
 	}
 }
 

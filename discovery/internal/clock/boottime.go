@@ -1,4 +1,4 @@
-// Package clock tells and waits for time where package time does not suffice.
+// Package clock tells time where package time does not suffice.
 package clock
 
 import (

@@ -1,4 +1,6 @@
-package clock
+// Package waiting waits: for a time or the end of a context, between retries,
+// and for a wish of another goroutine.
+package waiting
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package discovery
+package reporter
 
 import (
 	"context"
@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
-	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
 // clearDead takes away the entries of this instance whose process, on this host
 // and since this boot, is gone, as soon as an agent answers.
-func (r *reporter) clearDead(ctx context.Context) {
-	for pace := (backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}); ctx.Err() == nil; clock.Sleep(ctx, pace.next()) {
+func (r *Reporter) clearDead(ctx context.Context) {
+	for pace := (waiting.Backoff{First: 50 * time.Millisecond, Most: r.config.TTL / 20}); ctx.Err() == nil; waiting.Sleep(ctx, pace.Next()) {
 		for _, a := range r.agents {
 			found, err := a.ListKeys(ctx, r.dc, r.config.Prefix+"/", r.opTimeout())
 			if err != nil {
@@ -35,9 +36,9 @@ func (r *reporter) clearDead(ctx context.Context) {
 }
 
 // isDead reports whether p is the entry of a process of this instance that is gone.
-func (r *reporter) isDead(p *api.KVPair) bool {
+func (r *Reporter) isDead(p *api.KVPair) bool {
 	e, err := fence.Parse(p.Value)
-	if err != nil || e.Instance != r.config.Instance || e.Boot != bootID() || e.PID <= 0 || e.PID == os.Getpid() {
+	if err != nil || e.Instance != r.config.Instance || e.Boot != BootID() || e.PID <= 0 || e.PID == os.Getpid() {
 		return false
 	}
 	return errors.Is(unix.Kill(e.PID, 0), unix.ESRCH)
@@ -45,7 +46,7 @@ func (r *reporter) isDead(p *api.KVPair) bool {
 
 // removeStale takes away the entries of earlier lives, once every label has left
 // that was in one, and so has cut: until then await-fence must find it there.
-func (r *reporter) removeStale(ctx context.Context) {
+func (r *Reporter) removeStale(ctx context.Context) {
 	r.mu.Lock()
 	for _, s := range r.labels {
 		if s.Life != r.beat.Life {
@@ -70,7 +71,7 @@ func (r *reporter) removeStale(ctx context.Context) {
 }
 
 // remove takes one entry away, if it can, and reports whether it is gone.
-func (r *reporter) remove(ctx context.Context, key string) bool {
+func (r *Reporter) remove(ctx context.Context, key string) bool {
 	a := r.agents[r.turn%len(r.agents)]
 	pair, err := a.ReadKey(ctx, r.dc, key, r.opTimeout())
 	if err != nil || pair == nil {
@@ -80,9 +81,9 @@ func (r *reporter) remove(ctx context.Context, key string) bool {
 	return err == nil && made
 }
 
-// withdraw takes the entry away when the last connection has ended, by way of
+// Withdraw takes the entry away when the last connection has ended, by way of
 // whichever agent is first to do it. It is called when run has returned.
-func (r *reporter) withdraw(ctx context.Context) {
+func (r *Reporter) Withdraw(ctx context.Context) {
 	r.mu.Lock()
 	keys := append(slices.Clone(r.stale), r.key())
 	began := r.beat.Beats > 0
@@ -108,7 +109,7 @@ func (r *reporter) withdraw(ctx context.Context) {
 
 // removeBy takes one entry away by way of a, however often that needs trying: a
 // write may still be under way. It reports whether the entry is gone.
-func (r *reporter) removeBy(ctx context.Context, a *agent, key string) bool {
+func (r *Reporter) removeBy(ctx context.Context, a *consul.Client, key string) bool {
 	for ctx.Err() == nil {
 		pair, err := a.ReadKey(ctx, r.dc, key, r.opTimeout())
 		if err == nil && pair == nil {
@@ -119,7 +120,7 @@ func (r *reporter) removeBy(ctx context.Context, a *agent, key string) bool {
 				return true
 			}
 		}
-		clock.Sleep(ctx, 50*time.Millisecond)
+		waiting.Sleep(ctx, 50*time.Millisecond)
 	}
 	return false
 }

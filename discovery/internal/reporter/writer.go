@@ -1,4 +1,4 @@
-package discovery
+package reporter
 
 import (
 	"context"
@@ -11,14 +11,15 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
-// run keeps the entry until ctx ends, which leaves it where it is.
-func (r *reporter) run(ctx context.Context) {
+// Run keeps the entry until ctx ends, which leaves it where it is.
+func (r *Reporter) Run(ctx context.Context) {
 	var clearing sync.WaitGroup
 	defer clearing.Wait()
 	clearing.Go(func() { r.clearDead(ctx) })
-	pace := backoff{first: 50 * time.Millisecond, most: r.config.TTL / 20}
+	pace := waiting.Backoff{First: 50 * time.Millisecond, Most: r.config.TTL / 20}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -46,8 +47,8 @@ func (r *reporter) run(ctx context.Context) {
 		}
 		r.removeStale(ctx)
 		if ok {
-			pace.reset()
-		} else if !clock.Sleep(ctx, pace.next()) {
+			pace.Reset()
+		} else if !waiting.Sleep(ctx, pace.Next()) {
 			return
 		}
 	}
@@ -55,7 +56,7 @@ func (r *reporter) run(ctx context.Context) {
 
 // next answers how long to wait with the next write; idle: until there is
 // something to say.
-func (r *reporter) next() (wait time.Duration, idle bool) {
+func (r *Reporter) next() (wait time.Duration, idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.labels) == 0 && len(r.stale) == 0 && r.beat.Acked == r.revision {
@@ -64,12 +65,15 @@ func (r *reporter) next() (wait time.Duration, idle bool) {
 	return r.beat.Due(r.revision) - clock.SinceBoot(), false
 }
 
+// longestRequest is what one may take where the TTL is long.
+const longestRequest = 4 * time.Second
+
 // opTimeout bounds one request, so that several have their chance within a lease.
-func (r *reporter) opTimeout() time.Duration { return min(r.config.TTL/10, DefaultVerifyTimeout) }
+func (r *Reporter) opTimeout() time.Duration { return min(r.config.TTL/10, longestRequest) }
 
 // write writes the entry once and reads it back, which tells its ModifyIndex. It
 // reports whether the entry stands by that.
-func (r *reporter) write(ctx context.Context) bool {
+func (r *Reporter) write(ctx context.Context) bool {
 	w, key, value := r.begin()
 	a := r.agents[r.turn%len(r.agents)]
 	made, err := a.PutKey(ctx, r.dc, key, value, w.CAS, r.opTimeout())
@@ -93,7 +97,7 @@ func (r *reporter) write(ctx context.Context) bool {
 
 // begin begins a write of what is to be said now, to the key of this life: a label
 // that finds the lease over may begin the next one at any time.
-func (r *reporter) begin() (w fence.Write, key string, value []byte) {
+func (r *Reporter) begin() (w fence.Write, key string, value []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := clock.SinceBoot()
@@ -102,7 +106,7 @@ func (r *reporter) begin() (w fence.Write, key string, value []byte) {
 	}
 	r.beat = r.beat.Begin(now, r.revision)
 	e := fence.Entry{
-		Instance: r.config.Instance, PID: os.Getpid(), Boot: bootID(), TTL: r.config.TTL.Seconds(),
+		Instance: r.config.Instance, PID: os.Getpid(), Boot: BootID(), TTL: r.config.TTL.Seconds(),
 		Beat: r.beat.Pending.Beat, Labels: make(map[string]fence.State, len(r.labels)),
 	}
 	for label, s := range r.labels {
@@ -111,7 +115,7 @@ func (r *reporter) begin() (w fence.Write, key string, value []byte) {
 	return r.beat.Pending, r.key(), e.Encode()
 }
 
-func (r *reporter) refused(w fence.Write) {
+func (r *Reporter) refused(w fence.Write) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if w.Life == r.beat.Life && w == r.beat.Pending {
@@ -120,7 +124,7 @@ func (r *reporter) refused(w fence.Write) {
 }
 
 // readBack learns what became of a write; failed is what it failed with.
-func (r *reporter) readBack(ctx context.Context, key string, failed error) bool {
+func (r *Reporter) readBack(ctx context.Context, key string, failed error) bool {
 	for try := 0; ; try++ {
 		a := r.agents[r.turn%len(r.agents)]
 		pair, err := a.ReadKey(ctx, r.dc, key, r.opTimeout())
@@ -132,14 +136,14 @@ func (r *reporter) readBack(ctx context.Context, key string, failed error) bool 
 		}
 		r.report(err)
 		r.turn++
-		if r.expired() || try > 2 && !clock.Sleep(ctx, 50*time.Millisecond) {
+		if r.expired() || try > 2 && !waiting.Sleep(ctx, 50*time.Millisecond) {
 			return false
 		}
 	}
 }
 
 // expired reports whether it is too late for the write in doubt, and lapses if so.
-func (r *reporter) expired() bool {
+func (r *Reporter) expired() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.beat.Doubtful {
@@ -154,7 +158,7 @@ func (r *reporter) expired() bool {
 }
 
 // settle takes what was read back.
-func (r *reporter) settle(pair *api.KVPair, failed error) bool {
+func (r *Reporter) settle(pair *api.KVPair, failed error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var index, beat uint64
@@ -170,7 +174,7 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 	if r.beat.Life != life {
 		r.stale, r.random = append(r.stale, old), newRandom()
 		for _, s := range r.labels {
-			signal(s.changed)
+			waiting.Signal(s.changed)
 		}
 		r.reportLocked(errors.New("the entry has been deleted, or changed by another, or its lease was over"))
 		return false
@@ -184,20 +188,20 @@ func (r *reporter) settle(pair *api.KVPair, failed error) bool {
 				s.verify()
 			}
 		}
-		signal(s.changed)
+		waiting.Signal(s.changed)
 	}
 	r.wellLocked()
 	return true
 }
 
 // report notes why the report cannot be written: one warning when that begins.
-func (r *reporter) report(err error) {
+func (r *Reporter) report(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reportLocked(err)
 }
 
-func (r *reporter) reportLocked(err error) {
+func (r *Reporter) reportLocked(err error) {
 	if r.trouble == "" {
 		r.since = time.Now()
 		r.log.Warn().Err(err).Msg("fence report cannot be written")
@@ -205,7 +209,7 @@ func (r *reporter) reportLocked(err error) {
 	r.trouble = err.Error()
 }
 
-func (r *reporter) wellLocked() {
+func (r *Reporter) wellLocked() {
 	if r.trouble != "" {
 		r.trouble = ""
 		r.log.Info().Dur("lasted_ms", time.Since(r.since)).Msg("fence report is written again")

@@ -1,4 +1,4 @@
-package discovery
+package reporter
 
 import (
 	"crypto/rand"
@@ -13,15 +13,24 @@ import (
 
 	"github.com/rosproxy/rosproxy/discovery/fence"
 	"github.com/rosproxy/rosproxy/discovery/internal/clock"
+	"github.com/rosproxy/rosproxy/discovery/internal/consul"
+	"github.com/rosproxy/rosproxy/discovery/internal/waiting"
 )
 
-// reporter keeps one entry for the labels that report below one prefix. Its
+// Config says where a process reports what it has obeyed; see package fence.
+type Config struct {
+	Prefix   string        // of the KV store
+	Instance string        // the process's name in it
+	TTL      time.Duration // from fence.MinTTL to fence.MaxTTL
+}
+
+// Reporter keeps one entry for the labels that report below one prefix. Run's
 // goroutine alone writes; labels tell it what they have obeyed, and ask it
 // whether they may have connections. Safe for concurrent use.
-type reporter struct {
-	config Reports
+type Reporter struct {
+	config Config
 	dc     string
-	agents []*agent
+	agents []*consul.Client
 	log    zerolog.Logger
 	wake   chan struct{} // holds one element while there is something new to write
 	writes *rate.Limiter // a service that changes all the time would have it written all the time
@@ -45,8 +54,10 @@ type reportedLabel struct {
 	verify  func()        // begins a consistent read of what it must obey
 }
 
-func newReporter(c Reports, dc string, agents []*agent, log zerolog.Logger) *reporter {
-	return &reporter{
+// New makes a reporter that writes in the data centre dc, empty: the agents' own, by
+// way of whichever of the agents answers. Nothing is written before Run.
+func New(c Config, dc string, agents []*consul.Client, log zerolog.Logger) *Reporter {
+	return &Reporter{
 		config: c, dc: dc, agents: agents,
 		log:    log.With().Str("prefix", c.Prefix).Logger(),
 		wake:   make(chan struct{}, 1),
@@ -63,9 +74,9 @@ func newRandom() string {
 	return hex.EncodeToString(b[:])
 }
 
-// bootID tells apart the starts of hosts, and the PID namespaces on them, of
-// which process ids are.
-func bootID() string {
+// BootID tells apart the starts of hosts, and the PID namespaces on them, of
+// which process ids are. It is a part of each entry.
+func BootID() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "unknown"
@@ -78,44 +89,57 @@ func bootID() string {
 }
 
 // key is where the entry of this life is. mu is held.
-func (r *reporter) key() string {
+func (r *Reporter) key() string {
 	return fence.Key(r.config.Prefix, r.config.Instance, os.Getpid(), r.random)
 }
 
-// standing is what a label may do by the report. mayServe: a consistent read that
+// Standing is what a label may do by the report. MayServe: a consistent read that
 // began after the report stood has been answered, so that whatever counts since may
-// connect clients until ends: the index filter lets nothing older through.
-type standing struct {
-	joined   bool
-	over     bool // what it had ended: it must cut, and leave
-	mayServe bool
-	stood    time.Duration // when the answer came that Consul has it as it is; 0: not yet
-	ends     time.Duration
+// connect clients until Ends: the index filter lets nothing older through. Times
+// are since boot.
+type Standing struct {
+	Joined   bool
+	Over     bool // what it had ended: it must cut, and leave
+	MayServe bool
+	Stood    time.Duration // when the answer came that Consul has it as it is; 0: not yet
+	Ends     time.Duration
 }
 
-// look takes that the newest consistent read of label began at begun, and
+// Status is what a process has reported of a label; see package fence.
+type Status struct {
+	Key    string        // of the entry
+	Obeyed uint64        // raft index
+	TTL    time.Duration // of the entry: each write of it is good for four fifths
+	Lease  time.Duration // when the right to have connections ends, since boot; 0: there is none
+	Error  string        // why the report cannot be written; empty: it can
+}
+
+// LeaseLeft is how long the right to have connections lasts from now on.
+func (s Status) LeaseLeft() time.Duration { return max(s.Lease-clock.SinceBoot(), 0) }
+
+// Look takes that the newest consistent read of label began at begun, and
 // answers what label may do.
-func (r *reporter) look(label string, begun time.Duration) standing {
+func (r *Reporter) Look(label string, begun time.Duration) Standing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := clock.SinceBoot()
 	s := r.labels[label]
 	if s == nil {
-		return standing{}
+		return Standing{}
 	}
 	if r.beat.IsOver(now) {
 		r.lapse()
 	}
 	if s.IsOver(now, r.beat) {
-		return standing{joined: true, over: true}
+		return Standing{Joined: true, Over: true}
 	}
 	s.LabelLease = s.Look(begun)
-	return standing{joined: true, mayServe: s.Read > 0, stood: s.Stood, ends: s.Lease(r.beat)}
+	return Standing{Joined: true, MayServe: s.Read > 0, Stood: s.Stood, Ends: s.Lease(r.beat)}
 }
 
-// join has label written into the entry as what state says, anew if it is there
+// Join has label written into the entry as what state says, anew if it is there
 // already: it must stand again before it may have connections.
-func (r *reporter) join(label string, state fence.State, changed chan struct{}, verify func()) {
+func (r *Reporter) Join(label string, state fence.State, changed chan struct{}, verify func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.beat.IsOver(clock.SinceBoot()) {
@@ -125,23 +149,23 @@ func (r *reporter) join(label string, state fence.State, changed chan struct{}, 
 	s := &reportedLabel{state: state, changed: changed, verify: verify}
 	s.LabelLease = s.Join(r.beat.Life, r.revision)
 	r.labels[label] = s
-	signal(r.wake)
+	waiting.Signal(r.wake)
 }
 
-// leave takes label out of the entry: it has no connections, and will have none
+// Leave takes label out of the entry: it has no connections, and will have none
 // before it has joined again.
-func (r *reporter) leave(label string) {
+func (r *Reporter) Leave(label string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.labels[label] != nil {
 		delete(r.labels, label)
 		r.revision++
-		signal(r.wake)
+		waiting.Signal(r.wake)
 	}
 }
 
-// obey notes that label has obeyed all that state says.
-func (r *reporter) obey(label string, state fence.State) {
+// Obey notes that label has obeyed all that state says.
+func (r *Reporter) Obey(label string, state fence.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.labels[label]
@@ -150,14 +174,14 @@ func (r *reporter) obey(label string, state fence.State) {
 	}
 	s.state = state
 	r.revision++
-	signal(r.wake)
+	waiting.Signal(r.wake)
 }
 
-// status is what an operator should know of label's report; nil: it has none.
-func (r *reporter) status(label string) *ReportStatus {
+// Status is what an operator should know of label's report; nil: it has none.
+func (r *Reporter) Status(label string) *Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := &ReportStatus{Key: r.key(), TTL: r.config.TTL, Error: r.trouble}
+	out := &Status{Key: r.key(), TTL: r.config.TTL, Error: r.trouble}
 	if s := r.labels[label]; s != nil {
 		out.Obeyed, out.Lease = s.state.Obeyed, s.Lease(r.beat)
 	}
@@ -165,12 +189,12 @@ func (r *reporter) status(label string) *ReportStatus {
 }
 
 // lapse ends this life of the entry. mu is held.
-func (r *reporter) lapse() {
+func (r *Reporter) lapse() {
 	r.stale = append(r.stale, r.key())
 	r.beat = r.beat.Lapse()
 	r.random = newRandom()
 	for _, s := range r.labels {
-		signal(s.changed)
+		waiting.Signal(s.changed)
 	}
-	signal(r.wake)
+	waiting.Signal(r.wake)
 }

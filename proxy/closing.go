@@ -58,7 +58,7 @@ func (c *conn) closeGracefully(l *loop, wait time.Duration, until int64, why Rea
 // in the time that it may pause for.
 func (c *conn) talks(l *loop, wait time.Duration) bool {
 	for d := range c.flows {
-		if c.flows[d].streaming {
+		if c.flows[d].streaming || c.streamed[d] > 0 {
 			wait = max(wait, streamSilence)
 		}
 	}

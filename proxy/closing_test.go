@@ -385,3 +385,22 @@ func TestGracefulCloseAsksTheFence(t *testing.T) {
 		t.Errorf("closed in its own epoch: got %d; want 1", n)
 	}
 }
+
+// TestStreamThatIsCopiedForAWhileStillRestsLikeAStream: a reader that is fast empties
+// it in small pieces, and between two of them a FIN would look like its end.
+func TestStreamThatIsCopiedForAWhileStillRestsLikeAStream(t *testing.T) {
+	l, c := &loop{scratch: make([]byte, scratchSize), now: int64(silence) + 1}, &conn{}
+	if c.talks(l, silence) {
+		t.Error("nothing has moved for longer than the silence: got a connection that talks")
+	}
+	c.stopStreaming(down)
+	if !c.talks(l, silence) {
+		t.Error("it streamed until now: got one that is silent after less than a stream may pause for")
+	}
+	for range streamedReads {
+		c.noteRead(l, down, 100)
+	}
+	if c.talks(l, silence) {
+		t.Errorf("after %d small reads: got a stream still", streamedReads)
+	}
+}

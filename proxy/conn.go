@@ -62,22 +62,23 @@ type conn struct {
 	index       uint32 // of its slot in the slab
 	generation  uint32 // of the slot's tenant: an event for an earlier one is stale
 	state       state
-	queued      bool   // in the ready queue
-	lateOptions bool   // the master's side has all its socket options
-	masterEnds  bool   // the master's stream ended before the client's
-	sentLast    int8   // the side from which the last bytes came, or noSide
-	orderedEnd  Reason // of its graceful close
-	waits       bool   // has a place in the waiting room
-	dials       uint8  // failed attempts in a row, for the backoff
-	talked      uint8  // times a graceful close found it talking
-	brokeFirst  int8   // the side whose error ended it, or noSide
-	withheld    bool   // a cut has thrown away bytes that the client was to have
-	port        uint16 // of the client
-	opened      bool   // bytes have begun to move: it is one of the label's live ones
-	watch       uint32 // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
-	place       int32  // its place among those that are to be released, counted from 1; 0: it is none
-	dialTime    uint32 // that the last dial took, in microseconds; 0: none is over
-	resumed     stamp  // when bytes began to move after the last pause
+	queued      bool     // in the ready queue
+	lateOptions bool     // the master's side has all its socket options
+	masterEnds  bool     // the master's stream ended before the client's
+	sentLast    int8     // the side from which the last bytes came, or noSide
+	orderedEnd  Reason   // of its graceful close
+	waits       bool     // has a place in the waiting room
+	dials       uint8    // failed attempts in a row, for the backoff
+	talked      uint8    // times a graceful close found it talking
+	brokeFirst  int8     // the side whose error ended it, or noSide
+	withheld    bool     // a cut has thrown away bytes that the client was to have
+	streamed    [2]uint8 // by direction: small reads to come until it counts as a stream no more
+	opened      bool     // bytes have begun to move: it is one of the label's live ones
+	port        uint16   // of the client
+	watch       uint32   // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
+	place       int32    // its place among those that are to be released, counted from 1; 0: it is none
+	dialTime    uint32   // that the last dial took, in microseconds; 0: none is over
+	resumed     stamp    // when bytes began to move after the last pause
 
 	id     uint64
 	label  *label

@@ -17,6 +17,10 @@ const (
 	// them the direction is copied again.
 	smallSplice = 16 << 10
 	smallInARow = 2
+	// streamedReads below smallSplice after the last large one a direction that is
+	// copied again still counts as a stream: what a fast reader empties comes in
+	// small pieces.
+	streamedReads = 255
 	// quantum bytes a direction may move in its turn, before the others have theirs.
 	quantum = 1 << 20
 	// quantumOnEvent is how many at once, out of turn.
@@ -183,6 +187,12 @@ func (c *conn) noteRead(l *loop, d, n int) {
 	if n < len(l.scratch) && !src.fin && !src.urgent && !src.broken {
 		src.readable = false
 	}
+	switch was := c.streamed[d] > 0; {
+	case was && n >= largeRead:
+		c.streamed[d] = streamedReads
+	case was && n < smallSplice:
+		c.streamed[d]--
+	}
 	if n < largeRead {
 		f.large = 0
 	} else if f.large++; f.large >= streamAfter {
@@ -203,7 +213,7 @@ func (c *conn) spliceIn(l *loop, d int) int {
 	p := l.pipes.take(l.now)
 	if p == nil {
 		c.counters(l).pipeFallbacks++
-		f.streaming = false
+		c.stopStreaming(d)
 		return 0
 	}
 	n, err := sock.Splice(int(src.fd), p.w, min(p.size, most))
@@ -223,14 +233,16 @@ func (c *conn) spliceIn(l *loop, d int) int {
 	count.pipes++
 	count.spliced += uint64(n)
 	c.count(l, d, n)
-	if n < smallSplice {
-		f.small++
-		f.streaming = f.small < smallInARow
-	} else {
+	if n >= smallSplice {
 		f.small = 0
+	} else if f.small++; f.small >= smallInARow {
+		c.stopStreaming(d)
 	}
 	return n
 }
+
+// stopStreaming has direction d copied again.
+func (c *conn) stopStreaming(d int) { c.flows[d].streaming, c.streamed[d] = false, streamedReads }
 
 // flush sends what is on its way, in one call, and reports whether the
 // destination would take another.

@@ -142,6 +142,17 @@ func (dc *site) connect() net.Conn {
 	return c
 }
 
+// awaitMaster waits until the site's instance names m.
+func (dc *site) awaitMaster(m *master) {
+	dc.t.Helper()
+	eventually(dc.t, dc.name+" to follow "+m.name, func() bool {
+		var s status
+		code, _, err := dc.instance.adminFrom(dc.host, http.MethodGet, "/status", &s)
+		now := s.Labels
+		return err == nil && code == http.StatusOK && now[0].Master != nil && now[0].Master.Address == m.l.Addr().String()
+	})
+}
+
 // open opens a connection through the site's instance, which must lead to m.
 func (dc *site) open(m *master) net.Conn {
 	dc.t.Helper()
@@ -214,6 +225,7 @@ func TestDataCentreThatIsCutOff(t *testing.T) {
 	there := s.dc2.open(s.dc1.one)
 	before := s.dc1.failovers(20)
 	there.Close()
+	s.dc2.awaitMaster(s.dc1.one) // it may be some milliseconds behind
 	here, there := s.dc1.open(s.dc1.one), s.dc2.open(s.dc1.one)
 
 	s.dc2.host.unplug()

@@ -21,7 +21,7 @@ func (s *service) look(v view, now time.Time) order {
 	switch v.kind {
 	case none:
 		s.seen, s.claims = 0, v.claims
-		return s.mastership.lose(some(v.claims.failing), now)
+		return s.mastership.lose(firstFew(v.claims.failing), now)
 	case found:
 		s.claims = v.claims
 	default:
@@ -29,7 +29,7 @@ func (s *service) look(v view, now time.Time) order {
 	}
 	if len(v.claims.candidates) == 0 {
 		if s.mastership.state != Found {
-			s.mastership.why = some(v.claims.rejects)
+			s.mastership.why = firstFew(v.claims.rejects)
 		}
 		return order{} // who it is cannot be told: as good as unknown
 	}
@@ -41,8 +41,8 @@ func (s *service) look(v view, now time.Time) order {
 	return s.mastership.elect(c.winner, v.arrived, v.begun)
 }
 
-// some names the first of all, who fail or cannot be followed, and why; empty: there are none.
-func some[T fmt.Stringer](all []T) string {
+// firstFew names the first of all, who fail or cannot be followed, and why; empty: there are none.
+func firstFew[T fmt.Stringer](all []T) string {
 	shown := make([]string, 0, 3)
 	for _, one := range all[:min(len(all), cap(shown))] {
 		shown = append(shown, one.String())

@@ -108,7 +108,7 @@ func (c *conn) dialAnswered(l *loop) {
 	}
 	c.lastActive = l.clock.now()
 	took := time.Duration(c.lastActive - c.dialled)
-	c.opened, c.dialTime = true, inMicroseconds(took)
+	c.opened, c.dialTime = true, microseconds(took)
 	c.label.opened()
 	c.stopWaiting(l)
 	c.epoch.reached(l, c.label)
@@ -121,7 +121,8 @@ func (c *conn) dialAnswered(l *loop) {
 	c.relay(l)
 }
 
-func inMicroseconds(d time.Duration) uint32 { return uint32(min(d.Microseconds(), math.MaxUint32)) }
+// microseconds is d for a field of 32 bits: 71 minutes at most.
+func microseconds(d time.Duration) uint32 { return uint32(min(d.Microseconds(), math.MaxUint32)) }
 
 // setLateOptions gives the master's side of a connection that is there to stay
 // the options that find a dead peer.
@@ -147,7 +148,7 @@ func (c *conn) dialFailed(l *loop, err error) {
 	default:
 		c.epoch.notReached(l, c.label, err)
 	}
-	c.dialTime = inMicroseconds(time.Duration(l.clock.now() - c.dialled))
+	c.dialTime = microseconds(time.Duration(l.clock.now() - c.dialled))
 	c.abortDial(l)
 	c.dials = min(c.dials+1, 16)
 	at := l.clock.now() + int64(l.backoff(c.dials))

@@ -7,7 +7,7 @@ import (
 )
 
 func TestCongestionControlIsTheOneAskedForElseForThisHostTheOneThatDoesNotPace(t *testing.T) {
-	here, mapped, there := netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("::1"), netip.MustParseAddr("10.0.0.1")
+	here, here6, there := netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("::1"), netip.MustParseAddr("10.0.0.1")
 	for _, test := range []struct {
 		options Options
 		address netip.Addr
@@ -15,7 +15,7 @@ func TestCongestionControlIsTheOneAskedForElseForThisHostTheOneThatDoesNotPace(t
 	}{
 		{Options{}, here, ""},
 		{Options{LocalCongestion: "reno"}, here, "reno"},
-		{Options{LocalCongestion: "reno"}, mapped, "reno"},
+		{Options{LocalCongestion: "reno"}, here6, "reno"},
 		{Options{LocalCongestion: "reno"}, there, ""},
 		{Options{LocalCongestion: "reno"}, netip.IPv6Unspecified(), ""},
 		{Options{LocalCongestion: "reno", Congestion: "cubic"}, here, "cubic"},

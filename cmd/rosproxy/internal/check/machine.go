@@ -117,7 +117,7 @@ func checkCongestion(r *report, c config.Config) {
 	case err != nil:
 		r.warn("congestion control: %v", err)
 	case proxy.CongestionPaces(name) && qdisc != "fq":
-		r.warn("congestion control: %s takes a timer for nearly each send where an interface has no fq, and net.core.default_qdisc is %s; where round trips are short, --congestion-control cubic costs a third less CPU for streams", name, qdisc)
+		r.warn("congestion control: %s takes a timer for nearly each send where an interface has no fq, and net.core.default_qdisc is %s; where round trips are short, --congestion-control cubic costs less CPU for streams", name, qdisc)
 	default:
 		r.ok("congestion control: %s", name)
 	}

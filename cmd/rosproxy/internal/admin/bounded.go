@@ -16,13 +16,19 @@ const (
 
 // bounded lets at most atATime requests be answered at a time. One more waits
 // for slotWait, then the oldest is broken off: who does not read what he asked
-// for keeps nobody else from it.
+// for keeps nobody else from it. Each has slotWait to itself before that: of
+// many that wait, the last would else break off what was begun for the first.
 type bounded struct {
 	serve http.HandlerFunc
 	slots chan struct{}
 
 	mu      sync.Mutex
-	answers []*http.ResponseController // under way, the oldest first
+	answers []answer // under way, the oldest first
+}
+
+type answer struct {
+	to    *http.ResponseController
+	since time.Time
 }
 
 func newBounded(serve http.HandlerFunc) *bounded {
@@ -39,9 +45,9 @@ func (b *bounded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { <-b.slots }()
-	a := http.NewResponseController(w)
-	b.begin(a)
-	defer b.end(a)
+	to := http.NewResponseController(w)
+	b.begin(to)
+	defer b.end(to)
 	b.serve(w, r)
 }
 
@@ -77,27 +83,26 @@ func (b *bounded) wait(ctx context.Context) error {
 	}
 }
 
-func (b *bounded) begin(a *http.ResponseController) {
+func (b *bounded) begin(to *http.ResponseController) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.answers = append(b.answers, a)
+	b.answers = append(b.answers, answer{to: to, since: time.Now()})
 }
 
-func (b *bounded) end(a *http.ResponseController) {
+func (b *bounded) end(to *http.ResponseController) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if i := slices.Index(b.answers, a); i >= 0 {
-		b.answers = slices.Delete(b.answers, i, i+1)
-	}
+	b.answers = slices.DeleteFunc(b.answers, func(a answer) bool { return a.to == to })
 }
 
-// breakOffOldest makes the oldest answer's next write fail, and the one it is stuck in.
+// breakOffOldest makes the oldest answer's next write fail, and the one it is
+// stuck in, if it is under way for slotWait at least.
 func (b *bounded) breakOffOldest() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.answers) == 0 {
+	if len(b.answers) == 0 || time.Since(b.answers[0].since) < slotWait {
 		return
 	}
-	_ = b.answers[0].SetWriteDeadline(time.Now()) // no connection of a server, in a test: nothing to break off
+	_ = b.answers[0].to.SetWriteDeadline(time.Now()) // no connection of a server, in a test: nothing to break off
 	b.answers = b.answers[1:]
 }

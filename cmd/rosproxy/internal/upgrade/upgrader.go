@@ -118,9 +118,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 			exiting = nil
 			u.c.Predecessor.Ending()
 		case <-u.wanted:
-			s, err := u.upgrade(ctx)
-			u.busy.Store(false)
-			if err == nil {
+			if s, err := u.upgrade(ctx); err == nil {
 				u.watch(ctx, s)
 			}
 		}
@@ -138,12 +136,14 @@ func (u *Upgrader) upgrade(ctx context.Context) (*handover.Successor, error) {
 		u.c.Events.Tell(u.log, zerolog.InfoLevel, event, "upgrade started", "program", u.c.Executable, "pid", s.PID(), "generation", u.c.Generation+1)
 		u.c.Pauses.prepare(s)
 		if err = u.handOver(ctx, s); err == nil {
+			u.busy.Store(false)
 			u.c.Events.Tell(u.log, zerolog.InfoLevel, event, "handed over to the new process", "pid", s.PID(), "duration_ms", time.Since(begun))
 			return s, nil
 		}
 		ended = s.CallOff()
 		u.c.Pauses.takeBack()
 	}
+	u.busy.Store(false) // before anybody learns of the failure, who may ask again at once
 	u.failed.Add(1)
 	u.c.Events.Tell(u.log, zerolog.ErrorLevel, event, "upgrade failed, going on as before", "error", err, "ended", ended, "duration_ms", time.Since(begun))
 	u.c.Notifier.Reloaded("upgrade failed: " + err.Error())

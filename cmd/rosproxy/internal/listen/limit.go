@@ -74,9 +74,13 @@ func isShortage(err error) bool {
 
 // Close closes the listener; a unix socket is removed.
 func (l *limitListener) Close() error {
+	err := l.Listener.Close()
 	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
+	return err
 }
+
+// Closed is closed when nothing is accepted any more.
+func (l *limitListener) Closed() <-chan struct{} { return l.closed }
 
 // add takes c in, and gives the connection that is to go for it.
 func (p *pool) add(c *conn) (victim *conn) {

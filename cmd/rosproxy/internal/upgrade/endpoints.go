@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -59,9 +60,18 @@ func (e *Endpoints) Copies() (sockets []handover.Socket, err error) {
 	return sockets, nil
 }
 
-// Release leaves the endpoints to a successor. Copies of their sockets stay open for Reclaim.
+// Release leaves the endpoints to a successor: when it returns, who connects
+// reaches nobody else. Copies of their sockets stay open for Reclaim.
 func (e *Endpoints) Release() error {
 	copies, err := e.Copies()
+	for _, one := range e.release(copies) {
+		<-one.Closed()
+	}
+	return err
+}
+
+// release has those that are served closed, and gives them.
+func (e *Endpoints) release(copies []handover.Socket) (served []Endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.kept = copies
@@ -70,7 +80,7 @@ func (e *Endpoints) Release() error {
 	}
 	e.reclaimed = make(chan struct{})
 	close(e.released)
-	return err
+	return slices.Clone(e.all) // Reclaim puts others in their place
 }
 
 // Reclaim answers again after a Release.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -32,7 +33,8 @@ func (i *instance) upgrade() {
 	i.awaitGeneration(next)
 }
 
-// awaitGeneration waits until a generation serves at the admin address.
+// awaitGeneration waits until a generation serves, and nobody else answers at the
+// admin address.
 func (i *instance) awaitGeneration(want int) {
 	i.t.Helper()
 	var s status
@@ -41,6 +43,9 @@ func (i *instance) awaitGeneration(want int) {
 			i.t.Logf("last status of %s: %+v", i.name, s)
 		}
 	}()
+	eventually(i.t, "the next generation of "+i.name+" to have taken over", func() bool {
+		return strings.Count(i.process().output(), `"message":"took over from the old process"`) >= want-1
+	})
 	eventually(i.t, "the next generation of "+i.name, func() bool {
 		code, _, err := i.admin("GET", "/status", &s)
 		return err == nil && code == 200 && s.Generation == want && s.State == "serving"

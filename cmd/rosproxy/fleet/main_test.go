@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +44,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	runMoreAtATime()
+	if signal.Ignored(syscall.SIGHUP) { // by nohup: what is started from here would not hear it
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {

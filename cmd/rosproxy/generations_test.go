@@ -212,6 +212,17 @@ func (g *generations) own(pid int) string {
 	return filepath.Join(g.dir, fmt.Sprintf("rosproxy-%d.sock", pid))
 }
 
+// awaitOwnStatus waits until the process pid, which has handed over, answers there.
+func (g *generations) awaitOwnStatus(pid int) (s api.Status) {
+	g.t.Helper()
+	g.await(fmt.Sprintf("process %d at a socket of its own", pid), func() bool {
+		var err error
+		s, err = g.statusAt(g.own(pid))
+		return err == nil
+	})
+	return s
+}
+
 func (g *generations) signal(pid int, s syscall.Signal) {
 	g.t.Helper()
 	if err := syscall.Kill(pid, s); err != nil {

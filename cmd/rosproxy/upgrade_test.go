@@ -29,8 +29,9 @@ func TestTenUpgradesInARowFailNoRequestAndTouchNoStream(t *testing.T) {
 		}
 	}
 	for n, pid := range pids[:10] { // all of them drain, at once, each with a stream
-		if s, err := g.statusAt(g.own(pid)); err != nil || s.PID != pid || s.Generation != n+1 || s.State != "draining" {
-			t.Errorf("generation %d: got pid %d, generation %d, state %s, %v; want %d draining", n+1, s.PID, s.Generation, s.State, err, pid)
+		s := g.awaitOwnStatus(pid)
+		if s.PID != pid || s.Generation != n+1 || s.State != "draining" {
+			t.Errorf("generation %d: got pid %d, generation %d, state %s; want %d draining", n+1, s.PID, s.Generation, s.State, pid)
 		}
 		streams[n].isAlive()
 	}
@@ -271,12 +272,7 @@ func TestOldGenerationHasASocketOfItsOwn(t *testing.T) {
 	live := dialProxy(t, g.listen)
 	live.greetedBy(one)
 	g.upgrade(g.first)
-	var s api.Status
-	g.await("the old generation's socket", func() (ok bool) {
-		var err error
-		s, err = g.statusAt(g.own(g.first))
-		return err == nil
-	})
+	s := g.awaitOwnStatus(g.first)
 	if s.PID != g.first || s.Generation != 1 || s.State != "draining" || s.Labels[0].Active != 1 {
 		t.Errorf("got %+v; want pid %d, generation 1, draining with one connection", s, g.first)
 	}
@@ -297,10 +293,7 @@ func TestSocketOfAKilledGenerationIsRemovedByTheNext(t *testing.T) {
 	live := dialProxy(t, g.listen)
 	live.greetedBy(one)
 	next := g.upgrade(g.first)
-	g.await("the old generation's socket", func() bool {
-		_, err := g.statusAt(g.own(g.first))
-		return err == nil
-	})
+	g.awaitOwnStatus(g.first)
 	g.signal(g.first, syscall.SIGKILL)
 	_ = g.cmd.Wait()
 	if _, err := os.Stat(g.own(g.first)); err != nil {

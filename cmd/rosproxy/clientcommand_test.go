@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
@@ -38,15 +39,19 @@ func decoded[T any](t *testing.T, document string) (v T) {
 	return v
 }
 
-// nobody is an address where nobody listens.
+// nobody is an address where nobody listens, and that no other test is given.
 func nobody(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	release, err := freeport.Hold(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return address
 }
 
 func TestStatusShowsALineForEachLabel(t *testing.T) {
@@ -54,6 +59,7 @@ func TestStatusShowsALineForEachLabel(t *testing.T) {
 	master := one.l.Addr().String()
 	p := startProgram(t, "--listen=default=127.0.0.1:0", "--listen=europe=127.0.0.1:0", "--static-master=default="+master, "--consul-addr=127.0.0.1:1")
 	p.connected(one)
+	eventually(t, "Consul to have been asked", func() bool { return strings.Contains(p.status().Consul[0].Error, "refused") })
 	stdout, stderr := ask(t, exitOK, "status", p.admin())
 	for _, want := range []string{
 		`(?m)^unix:\S+ serving, generation 1, pid \d+, up \d+s, version `,

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -116,6 +117,16 @@ func (w *worker) port() int { return w.l.Addr().(*net.TCPAddr).Port }
 
 func (w *worker) service(tags ...string) consultest.Service {
 	return consultest.Service{ID: w.name, Name: "sync", Address: "127.0.0.1", Port: w.port(), Tags: tags}
+}
+
+// serviceAt is a master at an address where it does not listen yet.
+func serviceAt(t *testing.T, name, address string) consultest.Service {
+	t.Helper()
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return consultest.Service{ID: name, Name: "sync", Address: at.Addr().String(), Port: int(at.Port()), Tags: []string{asMaster, inGroup}}
 }
 
 // startConsul starts a double of Consul.

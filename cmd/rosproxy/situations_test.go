@@ -49,8 +49,8 @@ func TestNewMasterResetsLiveConnectionsAndTakesNewOnes(t *testing.T) {
 	if l.Master == nil || l.Master.Address != two.l.Addr().String() || l.Master.ServiceID != "two" || l.Master.Epoch <= before.Epoch {
 		t.Errorf("got master %+v; want two in a later epoch than %d", l.Master, before.Epoch)
 	}
-	f := l.LastFailover
-	if f == nil || f.ID == "" || f.To != two.l.Addr().String() || f.Dropped != 1 {
+	f := p.awaitFailover()
+	if f.ID == "" || f.To != two.l.Addr().String() || f.Dropped != 1 {
 		t.Fatalf("got last failover %+v; want one to %s that dropped 1", f, two.l.Addr())
 	}
 	if got := p.metric(`failover_dropped_total{label="default"}`); got != 1 {
@@ -61,6 +61,17 @@ func TestNewMasterResetsLiveConnectionsAndTakesNewOnes(t *testing.T) {
 			return line["id"] == f.ID && line["component"] == "proxy" && line["level"] == "info" && line["to"] == f.To
 		})
 	})
+}
+
+// awaitFailover waits for the record of one. It is made when every shard has cut its
+// connections, after the clients of some have seen it.
+func (p *running) awaitFailover() (f *api.FailoverInfo) {
+	p.t.Helper()
+	eventually(p.t, "the record of a failover", func() bool {
+		f = p.label().LastFailover
+		return f != nil
+	})
+	return f
 }
 
 func TestMasterGoneKeepsLiveConnectionsAndHoldsNewOnes(t *testing.T) {
@@ -229,7 +240,7 @@ func TestOutageFences(t *testing.T) {
 	p.awaitReason("consul unreachable: default")
 	held := p.dial()
 	eventually(t, "the new client to be held", func() bool { return p.label().Held == 1 })
-	if f := p.label().LastFailover; f == nil || f.To != "" || f.Dropped != 1 {
+	if f := p.awaitFailover(); f.To != "" || f.Dropped != 1 {
 		t.Errorf("got last failover %+v; want one to none that dropped 1", f)
 	}
 	consul.Start()
@@ -244,10 +255,8 @@ func TestOutageFences(t *testing.T) {
 
 func TestMasterThatRefusesIsTriedUntilItAccepts(t *testing.T) {
 	consul := startConsul(t)
-	late := startWorker(t, "late")
-	address, service := late.l.Addr().String(), late.service(asMaster, inGroup)
-	late.stop()
-	consul.Register(service)
+	address := nobody(t)
+	consul.Register(serviceAt(t, "late", address))
 	p := startProgram(t, "--consul-addr="+consul.Addr, "--hold-timeout=1m")
 	p.awaitReady()
 	c := p.dial()

@@ -11,13 +11,16 @@ import (
 // agentAddress is where p answers agent checks.
 func (p *running) agentAddress() string {
 	p.t.Helper()
-	for _, l := range p.log.lines(p.t, "listener opened") {
-		if l["component"] == "agent-check" {
-			return l["address"].(string)
+	address := ""
+	eventually(p.t, "the agent check's listener", func() bool {
+		for _, l := range p.log.lines(p.t, "listener opened") {
+			if l["component"] == "agent-check" {
+				address = l["address"].(string)
+			}
 		}
-	}
-	p.t.Fatal("no agent check listener in the log")
-	return ""
+		return address != ""
+	})
+	return address
 }
 
 // agentSays asks the agent check as HAProxy does, with or without a word of its own.

@@ -50,21 +50,19 @@ func TestStatusHasTheEventsOfTheLog(t *testing.T) {
 	p.request("DELETE", "/drain", &v)
 	all := p.awaitEvents("lost", "back", "failover", "pause", "resume", "drain", "drain")
 	for i, message := range []string{"master lost", "master back", "failover", "paused", "resumed", "drain started", "drain undone"} {
-		hasTheFieldsOf(t, all[i], p.log.lines(t, message))
+		p.hasTheFieldsOfTheLine(all[i], message)
 	}
 	if failover := all[2]; failover["label"] != "default" || failover["dropped"] != 1.0 || failover["id"] != p.label().LastFailover.ID {
 		t.Errorf("got %v; want the failover of last_failover", failover)
 	}
 }
 
-// hasTheFieldsOf checks that event is the one line of lines. A time of day, which
-// /status has in UTC and to the millisecond, is the same second.
-func hasTheFieldsOf(t *testing.T, event api.Event, lines []map[string]any) {
+// hasTheFieldsOfTheLine checks that event is the one line with that message. A time of
+// day, which /status has in UTC and to the millisecond, is the same second.
+func (p *running) hasTheFieldsOfTheLine(event api.Event, message string) {
+	t := p.t
 	t.Helper()
-	if len(lines) != 1 {
-		t.Fatalf("got the lines %v; want one", lines)
-	}
-	line := lines[0]
+	line := p.saysOnce(message)
 	got := maps.Clone(event)
 	if d := timeOf(t, got["at"]).Sub(timeOf(t, line["time"])).Abs(); d > time.Second {
 		t.Errorf("%v is at %v; want the time of %v", got, got["at"], line)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/config"
 	"github.com/rosproxy/rosproxy/discovery/consultest"
 )
@@ -112,14 +113,19 @@ func TestCheckDialsEachMaster(t *testing.T) {
 	}
 }
 
+// unusedAddress is one where nobody listens, and that no other test is given.
 func unusedAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	release, err := freeport.Hold(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return address
 }
 
 // TestCheckFailsForAMasterThatIsOneOfOurOwnListeners, by whatever address: one

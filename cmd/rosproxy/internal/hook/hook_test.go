@@ -184,23 +184,33 @@ func TestManyFailoversAtOnceRunAFewCommandsAtATime(t *testing.T) {
 	for i := range labels {
 		h.Offer(failover("label-"+strconv.Itoa(i), 1))
 	}
-	t.Logf("%d events offered in %v", labels, time.Since(begun))
+	offered := time.Since(begun)
+	t.Logf("%d events offered in %v", labels, offered)
 	runs := func() int {
 		found, _ := filepath.Glob(filepath.Join(h.dir, "*.run"))
 		return len(found)
 	}
 	eventually(t, "the first commands", func() bool { return runs() == atATime })
-	eventually(t, "the line of what was dropped", func() bool { return len(h.log.lines(dropped)) == 1 })
+	// All but the queue and those that run: in one line, where the offers took less than a second.
+	var lines []map[string]any
+	n := 0
+	eventually(t, "the line of what was dropped", func() bool {
+		lines, n = h.log.lines(dropped), 0
+		for _, l := range lines {
+			n += int(l["events"].(float64))
+		}
+		return n >= labels-queueLength-atATime
+	})
 	if got := runs(); got != atATime {
 		t.Errorf("got %d commands at a time; want %d", got, atATime)
 	}
-	n := int(h.log.lines(dropped)[0]["events"].(float64))
-	if left := labels - n; left < queueLength || left > queueLength+atATime {
-		t.Errorf("got %d of %d dropped; want all but the queue of %d and the %d that run", n, labels, queueLength, atATime)
+	if n > labels-queueLength || len(lines) > 1+int(offered/dropsEvery) {
+		t.Errorf("got %d of %d dropped, in %d lines; want all but the queue of %d and the %d that run", n, labels, len(lines), queueLength, atATime)
 	}
 	h.stop() // what waits is dropped as well, and said
-	lines := h.log.lines(dropped)
-	if len(lines) != 2 || int(lines[1]["events"].(float64)) != labels-n-atATime || lines[1]["reason"] != "the process ends" {
+	said := len(lines)
+	lines = h.log.lines(dropped)
+	if len(lines) != said+1 || int(lines[said]["events"].(float64)) != labels-n-atATime || lines[said]["reason"] != "the process ends" {
 		t.Errorf("got %v; want one line more, of all that waited", lines)
 	}
 }
@@ -243,13 +253,19 @@ func (h *hooked) isGone(file string) bool {
 
 // TestCommandThatTakesTooLongIsKilledWithItsGroup: also one that hears no signal.
 func TestCommandThatTakesTooLongIsKilledWithItsGroup(t *testing.T) {
-	h := start(t, `trap '' TERM INT; sleep 1000 & echo $! >$DIR/child; echo $$ >$DIR/shell; wait`, func(r *Runner) { r.patience = 300 * time.Millisecond })
-	h.Offer(failover("eu", 1))
-	eventually(t, "the line", func() bool { return len(h.log.lines(failed)) == 1 })
-	if l := h.log.lines(failed)[0]; l["error"] != "killed after 300ms" {
-		t.Errorf("got %v; want it killed", l)
+	for patience := 300 * time.Millisecond; ; patience *= 4 { // on a busy machine the shell may not get as far
+		h := start(t, `trap '' TERM INT; sleep 1000 & echo $! >$DIR/child; echo $$ >$DIR/shell; wait`, func(r *Runner) { r.patience = patience })
+		h.Offer(failover("eu", 1))
+		eventually(t, "the line", func() bool { return len(h.log.lines(failed)) == 1 })
+		if l := h.log.lines(failed)[0]; l["error"] != fmt.Sprintf("killed after %v", patience) {
+			t.Errorf("got %v; want it killed", l)
+		}
+		if _, err := os.Stat(filepath.Join(h.dir, "shell")); err != nil && patience < testTimeout {
+			continue
+		}
+		eventually(t, "the end of both", func() bool { return h.isGone("shell") && h.isGone("child") })
+		return
 	}
-	eventually(t, "the end of both", func() bool { return h.isGone("shell") && h.isGone("child") })
 }
 
 // TestWhatACommandLeavesBehindEndsWithIt: or commands would be bounded in number by name alone.
@@ -262,7 +278,7 @@ func TestWhatACommandLeavesBehindEndsWithIt(t *testing.T) {
 
 // TestDescendantInAGroupOfItsOwnDelaysNothing: though it keeps the pipe of stderr open.
 func TestDescendantInAGroupOfItsOwnDelaysNothing(t *testing.T) {
-	h := start(t, `setsid sleep 1000 & echo $! >$DIR/child; sleep 0.2`)
+	h := start(t, `setsid sh -c 'echo >$DIR/away; exec sleep 1000' & echo $! >$DIR/child; until [ -e $DIR/away ]; do sleep 0.01; done`)
 	h.Offer(failover("eu", 1))
 	eventually(t, "the line", func() bool { return len(h.log.lines(done)) == 1 })
 	if h.isGone("child") {

@@ -146,12 +146,7 @@ func TestEndpointTakesAllAddressesOfItsName(t *testing.T) {
 
 // TestEndpointOpensAllAddressesOrNone: one of them is taken.
 func TestEndpointOpensAllAddressesOrNone(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.2:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	taken, port := takenBeside(t, "127.0.0.2", "127.0.0.1")
 	stubLookup(t, "127.0.0.1", "127.0.0.2")
 	if _, err := new(Inherited).Open(t.Context(), Admin, "tcp", "localhost:"+port, 2); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("got %v; want an error that names %v", err, taken.Addr())
@@ -161,6 +156,26 @@ func TestEndpointOpensAllAddressesOrNone(t *testing.T) {
 		t.Fatalf("the other address afterwards: got %v; want it free", err)
 	}
 	free.Close()
+}
+
+// takenBeside listens at one address, at a port that is free at the other: the
+// kernel gives one that somebody may have there.
+func takenBeside(t *testing.T, at, free string) (taken net.Listener, port string) {
+	t.Helper()
+	for range 100 {
+		taken, err := net.Listen("tcp", at+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { taken.Close() })
+		_, port, _ := net.SplitHostPort(taken.Addr().String())
+		if l, err := net.Listen("tcp", free+":"+port); err == nil {
+			l.Close()
+			return taken, port
+		}
+	}
+	t.Fatalf("no port of %s is free at %s", at, free)
+	return nil, ""
 }
 
 func openEndpoints(t *testing.T, i *Inherited, address string) []*Endpoint {

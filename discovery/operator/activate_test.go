@@ -197,7 +197,7 @@ func TestActivation(t *testing.T) {
 			s.must(s.activation(dc1))
 			stop := s.keepReporting(dc1, "p1", 3)
 			a := s.activation(dc2)
-			a.Timeout = 500 * time.Millisecond
+			a.Timeout = brief
 			_, err := Activate(s.Context(), a)
 			late, ok := errors.AsType[*BehindError](err)
 			if !ok || len(late.Behind) != 1 || late.Behind[0].Instance != "p1" || late.Behind[0].Datacenter != dc1 {
@@ -206,7 +206,7 @@ func TestActivation(t *testing.T) {
 			s.wantError(err, "term 5")
 			s.want("", 5)
 			a = s.activation(dc2)
-			a.Timeout, a.Force = 500*time.Millisecond, true
+			a.Timeout, a.Force = brief, true
 			if out := s.must(a); len(out.Unverified) != 1 || !strings.Contains(out.Unverified[0], "p1, pid 7, in data centre dc1") {
 				s.Errorf("got %q; want that what p1 serves is not verified", out.Unverified)
 			}
@@ -244,12 +244,12 @@ func TestActivation(t *testing.T) {
 			defer stop()
 			for _, prefixes := range [][]string{{s.reports, s.reports + "b"}, {s.reports + "a", s.reports}} {
 				a := s.activation(dc2)
-				a.Timeout, a.Prefixes = 500*time.Millisecond, prefixes
+				a.Timeout, a.Prefixes = brief, prefixes
 				if _, err := Activate(s.Context(), a); err == nil {
 					s.Errorf("%q: got no error; want p1 behind", prefixes)
 				}
 				a = s.activation(dc2)
-				a.Timeout, a.Prefixes, a.Force = 500*time.Millisecond, prefixes, true
+				a.Timeout, a.Prefixes, a.Force = brief, prefixes, true
 				s.must(a) // it is not refused: a report is behind
 				s.must(s.forcedPast(dc1))
 			}

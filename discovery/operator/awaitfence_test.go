@@ -152,7 +152,7 @@ func TestPageThatIsNotFoundIsNoEmptyList(t *testing.T) {
 	t.Parallel()
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
-	err := awaitFence(t.Context(), Election{Addresses: []string{other.Listener.Addr().String()}, Prefix: reportsAt, Label: "pg", Index: 9, Timeout: 300 * time.Millisecond})
+	err := awaitFence(t.Context(), Election{Addresses: []string{other.Listener.Addr().String()}, Prefix: reportsAt, Label: "pg", Index: 9, Timeout: 2 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "not Consul's") {
 		t.Errorf("got %v; want that this is not Consul", err)
 	}
@@ -268,7 +268,7 @@ func TestDeadReportThatMayNotBeTakenAwaySaysSo(t *testing.T) {
 	reportAs(s, "dead", elected(s)-1)
 	s.Inject(consultest.Status(http.StatusForbidden, "Permission denied").When(func(r *http.Request) bool { return r.Method == http.MethodDelete }))
 	e := electionAt(s)
-	e.Timeout = fence.DeadAfter(fence.MinTTL) + time.Second
+	e.Timeout = fence.DeadAfter(fence.MinTTL) + 4*time.Second
 	err := awaitFence(t.Context(), e)
 	if behind, ok := errors.AsType[*FenceError](err); !ok || len(behind.Behind) != 1 || !strings.Contains(behind.Behind[0].Why, "key:write") {
 		t.Errorf("got %v, %+v; want that the token lacks key:write", err, behind)

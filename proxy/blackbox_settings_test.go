@@ -121,7 +121,7 @@ func TestLabelThatDoesNotHoldConnectsAllTheSame(t *testing.T) {
 }
 
 func TestLabelEndsIdleConnectionsByItsOwnTime(t *testing.T) {
-	p := own(t, config(), proxy.Settings{HoldTimeout: testTimeout, IdleTimeout: 700 * time.Millisecond})
+	p := own(t, config(), proxy.Settings{HoldTimeout: testTimeout, IdleTimeout: 2 * time.Second})
 	m, _ := lineMaster(t)
 	p.set(m)
 	p.SetMaster("own", proxy.Master{Address: m})

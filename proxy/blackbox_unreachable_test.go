@@ -40,7 +40,7 @@ func newLoggedProxy(t *testing.T, c proxy.Config) (*relay, *lines) {
 func TestWhyAMasterCannotBeReachedIsSaidOnce(t *testing.T) {
 	noLeaks(t)
 	var mu sync.Mutex
-	var calls []time.Time
+	calls := 0
 	c := config()
 	c.OnDialFailure = func(label string, err error) {
 		mu.Lock()
@@ -48,10 +48,11 @@ func TestWhyAMasterCannotBeReachedIsSaidOnce(t *testing.T) {
 		if label != "default" || err == nil {
 			t.Errorf("dial failure of %q: got %v; want an error of default", label, err)
 		}
-		calls = append(calls, time.Now())
+		calls++
 	}
 	r, log := newLoggedProxy(t, c)
 	address, open := newRefusingMaster(t)
+	began := time.Now()
 	r.set(address)
 	clients := []*net.TCPConn{r.dial(), r.dial(), r.dial()}
 	waitUntil(t, "many failed dials", func() bool { return r.state().DialFailures >= 12 })
@@ -64,22 +65,17 @@ func TestWhyAMasterCannotBeReachedIsSaidOnce(t *testing.T) {
 			t.Errorf("a client when the master accepts: %v", err)
 		}
 	}
-	began, ended := log.with(t, "master cannot be reached"), log.with(t, "master is reached again")
-	if len(began) != 1 || len(ended) != 1 {
-		t.Fatalf("lines when the trouble began and ended: got %d and %d; want one each", len(began), len(ended))
+	first, last := log.with(t, "master cannot be reached"), log.with(t, "master is reached again")
+	if len(first) != 1 || len(last) != 1 {
+		t.Fatalf("lines when the trouble began and ended: got %d and %d; want one each", len(first), len(last))
 	}
-	if l := began[0]; l["level"] != "warn" || l["label"] != "default" || l["master"] != address.String() || !strings.Contains(l["error"].(string), "connection refused") {
+	if l := first[0]; l["level"] != "warn" || l["label"] != "default" || l["master"] != address.String() || !strings.Contains(l["error"].(string), "connection refused") {
 		t.Errorf("got %v; want a warning with label, master and errno", l)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(calls) == 0 {
-		t.Error("OnDialFailure was not called")
-	}
-	for i := 1; i < len(calls); i++ {
-		if gap := calls[i].Sub(calls[i-1]); gap < 900*time.Millisecond {
-			t.Errorf("OnDialFailure was called again after %v; want a second", gap)
-		}
+	if most := 1 + int(time.Since(began)/time.Second); calls == 0 || calls > most {
+		t.Errorf("OnDialFailure: got %d calls in %v; want some, and %d at most", calls, time.Since(began), most)
 	}
 }
 

@@ -144,7 +144,7 @@ func TestGracefulClosesAreSpreadEvenly(t *testing.T) {
 		clients[i] = dialed(t, address)
 		roundTrip(t, clients[i], []byte("x"))
 	}
-	const spread = time.Second
+	const spread = 3 * time.Second
 	g := beginDrain(t, p, spread, testTimeout)
 	at := make([]time.Duration, len(clients))
 	var wg sync.WaitGroup

@@ -119,10 +119,20 @@ func (s *service) signal(pid int, name string) {
 	s.run("/bin/sh", "-c", fmt.Sprintf("kill -s %s %d", name, pid))
 }
 
-// expect waits until a property is so.
+// expect waits until a property is so; of the status line, until want is part of it.
 func (s *service) expect(property, want string) {
 	s.t.Helper()
-	eventually(s.t, fmt.Sprintf("%s=%s", property, want), func() bool { return strings.Contains(s.show(property), want) })
+	eventually(s.t, fmt.Sprintf("%s=%s", property, want), func() bool {
+		got := s.show(property)
+		return got == want || property == "StatusText" && strings.Contains(got, want)
+	})
+}
+
+// expectLogged waits until the log of the service has that in it, which comes a
+// moment after what it tells.
+func (s *service) expectLogged(want string) {
+	s.t.Helper()
+	eventually(s.t, want+" in the journal", func() bool { return strings.Contains(s.journal(), want) })
 }
 
 // echo greets each client and gives back what it says.

@@ -68,9 +68,9 @@ func (n *Notifier) Reloading() {
 // Reloaded says that this process goes on, and what the trouble was.
 func (n *Notifier) Reloaded(trouble string) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.trouble = trouble
-	n.mu.Unlock()
-	n.say(daemon.SdNotifyReady)
+	n.sayLocked(daemon.SdNotifyReady) // before a status that tells of it
 }
 
 // Succeeded says that the process pid is the service now. From here on only

@@ -149,7 +149,7 @@ func TestPollStopsWhileThePageIsHidden(t *testing.T) {
 	<-polls
 	<-polls // it polls
 	hide(true)
-	time.Sleep(500 * time.Millisecond) // for one that was under way
+	time.Sleep(2 * time.Second) // for one that was under way
 	for len(polls) > 0 {
 		<-polls
 	}

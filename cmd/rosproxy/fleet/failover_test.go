@@ -63,6 +63,12 @@ func (f *fleet) failOver(upgrade, finish func()) {
 	f.consul.elect(f.two)
 	f.wantEnded(f.streams, "failover")
 	finish()
+	for _, i := range f.instances() { // one that has just started hears of it by itself
+		eventually(f.t, i.name+" to know the new master", func() bool {
+			m := i.status().Labels[0].Master
+			return m != nil && m.Address == f.two.l.Addr().String()
+		})
+	}
 	f.traffic.flows("after the failover")
 	last := f.lastCut()
 

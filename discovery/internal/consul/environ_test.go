@@ -331,3 +331,44 @@ func TestDialerTriesEveryAddressOfAName(t *testing.T) {
 		d.rotate()
 	}
 }
+
+// TestHeadersAreReadWhateverOneOfThemSays: Consul's client stops at a number that it
+// cannot read.
+func TestHeadersAreReadWhateverOneOfThemSays(t *testing.T) {
+	for _, tc := range []struct{ name, value string }{
+		{"X-Consul-Index", "garbage"}, {"X-Consul-Index", "-1"}, {"X-Consul-Index", ""},
+		{"X-Consul-LastContact", ""}, {"X-Consul-LastContact", "9223372036854775808"}, {"Age", "an hour"},
+	} {
+		t.Run(tc.name+" "+tc.value, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				h := w.Header()
+				h.Set("X-Consul-Index", "7")
+				h.Set("X-Consul-LastContact", "0")
+				h.Set("X-Consul-KnownLeader", "true")
+				h.Set("X-Consul-Default-ACL-Policy", "deny")
+				h.Set("X-Consul-Results-Filtered-By-ACLs", "true")
+				h.Set("X-Cache", "MISS")
+				h.Set("X-Consul-Query-Backend", "blocking-query")
+				if h.Set(tc.name, tc.value); tc.value == "" {
+					h.Del(tc.name)
+				}
+				fmt.Fprint(w, "[]")
+			}))
+			defer s.Close()
+			c := clientAt(t, s.URL, hostname.SystemLookup)
+			_, meta, err := c.Service(t.Context(), "sync", nil, true, &api.QueryOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !meta.KnownLeader || meta.DefaultACLPolicy != "deny" || !meta.ResultsFilteredByACLs || meta.QueryBackend != api.QueryBackendBlockingQuery {
+				t.Errorf("got %+v; want all that the other headers say", meta)
+			}
+			if want := uint64(7); tc.name != "X-Consul-Index" && meta.LastIndex != want {
+				t.Errorf("got index %d; want %d", meta.LastIndex, want)
+			}
+			if _, err := c.ListKeys(t.Context(), "", "reports/", testTimeout); !IsDenial(err) {
+				t.Errorf("a list of keys that ACLs have filtered: got %v; want that this is denied", err)
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -82,7 +83,32 @@ func (t wholeAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
+	makeLegible(resp.Header)
 	return resp, nil
+}
+
+// makeLegible has Consul's client read all that the headers say of an answer. It
+// reads them in turn, stops at a number that it cannot read, and tells nobody
+// (parseQueryMeta in api/api.go): without X-Consul-LastContact, which not
+// everything between us and Consul hands on, an answer that ACLs have filtered
+// seems whole, and its emptiness proves that there is no master.
+func makeLegible(h http.Header) {
+	for _, of := range []struct {
+		name    string
+		bits    int
+		instead string
+	}{
+		{"X-Consul-Index", 64, ""}, {"X-Consul-LastContact", 63, "0"}, {"Age", 63, ""},
+	} {
+		if _, err := strconv.ParseUint(h.Get(of.name), 10, of.bits); err == nil {
+			continue
+		}
+		if of.instead == "" {
+			h.Del(of.name)
+		} else {
+			h.Set(of.name, of.instead)
+		}
+	}
 }
 
 // CloseIdleConnections is called by http.Client's.

@@ -372,3 +372,21 @@ func TestHeadersAreReadWhateverOneOfThemSays(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsNotJSONAsAWholeIsNoAnswer: Consul's client does not look behind the first value.
+func TestWhatIsNotJSONAsAWholeIsNoAnswer(t *testing.T) {
+	const pair = `[{"Key":"a/leader","Value":"eA==","Session":"s","ModifyIndex":7}]`
+	for body, want := range map[string]bool{pair: true, " " + pair + "\n": true, pair + "<html>": false, pair + pair: false, pair[:len(pair)-1]: false, "": false} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Consul-Index", "7")
+			fmt.Fprint(w, body)
+		}))
+		c := clientAt(t, s.URL, hostname.SystemLookup)
+		_, _, _, err := c.Key(t.Context(), "a/leader", &api.QueryOptions{})
+		_, listErr := c.ListKeys(t.Context(), "", "a/", testTimeout)
+		if (err == nil) != want || (listErr == nil) != want {
+			t.Errorf("%q: got %v for the key, %v for the list; want an error: %t", body, err, listErr, !want)
+		}
+		s.Close()
+	}
+}

@@ -3,6 +3,7 @@ package consul
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,10 @@ func (t wholeAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 		if x.takesBody && resp.StatusCode == http.StatusOK {
 			x.body, body = body, []byte("[]")
 		}
+	}
+	// The client reads one value and does not look at what comes behind it.
+	if resp.StatusCode == http.StatusOK && !json.Valid(body) {
+		return nil, errors.New("understand the answer: it is not JSON from its beginning to its end")
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	makeLegible(resp.Header)

@@ -193,8 +193,9 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	if level < l.log.GetLevel() || level < zerolog.GlobalLevel() {
 		return // before the line is begun: connections are many
 	}
-	now := max(l.now, c.accepted)
 	dialled, dialTime := c.dialled, time.Duration(c.dialTime)*time.Microsecond
+	// The loop's time is that of its iteration, in which both may have come.
+	now := max(l.now, c.accepted, dialled+int64(dialTime))
 	switch {
 	case c.state == dialing:
 		dialTime = time.Duration(max(now-dialled, 0))

@@ -42,7 +42,7 @@ func (c *conn) dial(l *loop) {
 	}
 	c.state = dialing
 	c.epoch = e
-	c.dialled = l.clock.now()
+	c.dialled, c.dialTime = l.clock.now(), 0
 	fd, err := sock.Connect(e.address, l.options())
 	if err == nil {
 		c.sides[master] = side{fd: int32(fd)}

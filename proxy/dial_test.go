@@ -85,9 +85,15 @@ func TestConnectionThatReachedNobodyTellsOfItsLastDial(t *testing.T) {
 	if line.Master != "192.0.2.1:7800" || line.Epoch != 3 || line.Held != 898.5 || line.Dial != 1.5 || line.Duration != 900 {
 		t.Errorf("got %+v; want the master, held for 898.5 ms of 900, and a dial of 1.5", line)
 	}
-	c.epoch, c.state = lb.current.Load(), dialing
+	c.epoch, c.state, c.dialTime = lb.current.Load(), dialing, 0
 	c.logClosed(l, ClientReset, nil)
 	if line.Held != 500 || line.Dial != 400 {
 		t.Errorf("while it is dialled: got %+v; want held for 500 ms, and a dial of 400", line)
+	}
+	// Accepted, dialled and refused within one iteration of the loop.
+	c = &conn{label: lb, accepted: l.now + at, waiting: l.now + at, dialled: l.now + 2*at, dialTime: 100_000, state: held}
+	c.logClosed(l, ConnectFailed, nil)
+	if line.Held != 100 || line.Dial != 100 || line.Duration != 200 {
+		t.Errorf("refused at once: got %+v; want held for 100 ms, a dial of 100, and 200 in all", line)
 	}
 }

@@ -128,6 +128,27 @@ func TestHalfCloseTimeoutEndsByReset(t *testing.T) {
 	})
 }
 
+// TestIdleTimeoutOfAHalfClosedConnectionEndsByReset, for the same reason.
+func TestIdleTimeoutOfAHalfClosedConnectionEndsByReset(t *testing.T) {
+	eitherWay(t, func(t *testing.T, _ *relay, _, _ *net.TCPConn, clientFirst bool) {
+		c := config()
+		c.HalfCloseTimeout = 0
+		c.IdleTimeout = shortTimeout
+		r := newProxy(t, c)
+		m := newMaster(t, nil)
+		r.set(m.addr)
+		asks, answers := r.pair(m)
+		if !clientFirst {
+			asks, answers = answers, asks
+		}
+		write(t, answers, "the beginning of an answer")
+		wantText(t, asks, "the beginning of an answer")
+		halfCloseOne(t, asks, answers)
+		wantEnd(t, "waiting side", asks, byRST)
+		r.wantClosed(map[proxy.Reason]uint64{proxy.Idle: 1})
+	})
+}
+
 func TestKeepAliveWatchesBothSides(t *testing.T) {
 	noLeaks(t)
 	for _, c := range []struct {

@@ -37,11 +37,26 @@ func (c *conn) closeForDrain(l *loop, until int64) bool {
 	return c.closeGracefully(l, wait, until, DrainDeadline)
 }
 
+// closeForPause is closeGracefully for a pause, in which a connection one of whose
+// peers has ended is reset once it has been silent for as long as an answer may take.
+func (c *conn) closeForPause(l *loop, wait time.Duration, until int64) {
+	switch {
+	case !c.isHalfClosed():
+		if c.sentLast == client {
+			wait = answerSilence
+		}
+		c.closeGracefully(l, wait, until, Killed)
+	case !c.fenced(l) && !c.talks(l, answerSilence) && c.isQuiet():
+		c.finish(l, Killed, byRST)
+	}
+}
+
 // closeGracefully sends FIN to both peers of c if nothing of it is on its way,
 // nor has been for so long, and reports whether it has. The peers have until the
-// time given to end.
+// time given to end. Not where one of them has ended: to the other, which may be
+// at work on an answer, FIN would have to look like the end of the whole.
 func (c *conn) closeGracefully(l *loop, wait time.Duration, until int64, why Reason) bool {
-	if c.fenced(l) || c.talks(l, wait) || !c.isQuiet() {
+	if c.fenced(l) || c.isHalfClosed() || c.talks(l, wait) || !c.isQuiet() {
 		return false
 	}
 	for d := range c.flows {

@@ -199,18 +199,57 @@ func TestResetFromAClosingPeerEndsTheOther(t *testing.T) {
 	wantEnded(t, s.p, 1, 1)
 }
 
-func TestHalfClosedConnectionIsClosedGracefully(t *testing.T) {
-	s := newPairs(t, Config{})
-	client, master := s.next(t)
-	if err := client.CloseWrite(); err != nil {
-		t.Fatal(err)
+// TestHalfClosedConnectionIsLeftToTheDeadline, and then reset: to who waits for an
+// answer FIN would look like the end of it.
+func TestHalfClosedConnectionIsLeftToTheDeadline(t *testing.T) {
+	for name, clientFirst := range map[string]bool{"client": true, "master": false} {
+		t.Run(name+" ends", func(t *testing.T) {
+			s := newPairs(t, Config{})
+			asks, answers := s.next(t)
+			if !clientFirst {
+				asks, answers = answers, asks
+			}
+			if err := asks.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			wantEOF(t, "the other", answers)
+			beginDrain(t, s.p, 0, 2*time.Second).wantReturn(t, context.DeadlineExceeded)
+			if n, err := asks.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("who waits for an answer: got %d bytes, %v; want a reset", n, err)
+			}
+			wantEnded(t, s.p, 1, 0)
+		})
 	}
-	wantEOF(t, "master", master)
-	g := beginDrain(t, s.p, 0, testTimeout)
-	wantEOF(t, "client", client)
-	master.Close()
-	g.wantReturn(t, nil)
-	wantEnded(t, s.p, 1, 1)
+}
+
+// TestPauseResetsTheHalfClosed when they have been silent for as long as an answer may take.
+func TestPauseResetsTheHalfClosed(t *testing.T) {
+	_, s := stopped(t, Config{}, nopLog)
+	for _, tc := range []struct {
+		ended  int // the direction that has; noSide: neither
+		silent time.Duration
+		want   state // arrived is that of a slot that is free
+	}{
+		{noSide, silence, closing},
+		{up, answerSilence - 1, relaying},
+		{up, answerSilence, arrived},
+		{down, silence, relaying},
+		{down, answerSilence, arrived},
+	} {
+		c, _ := s.adopt(t, relaying)
+		if tc.ended != noSide {
+			c.flows[tc.ended].eof, c.flows[tc.ended].done = true, true
+		}
+		s.now = s.clock.now()
+		c.lastActive = s.now - int64(tc.silent)
+		c.closeForPause(s.loop, silence, s.now+int64(time.Second))
+		if c.state != tc.want || (tc.want == arrived) != (c.label == nil) {
+			t.Errorf("direction %d ended, silent for %v: got %v; want %v", tc.ended, tc.silent, c.state, tc.want)
+		}
+	}
+	if got := s.counters[0].closed[Killed]; got != 2 {
+		t.Errorf("reset: got %d; want 2", got)
+	}
 }
 
 func TestFailoverCutsTheClosing(t *testing.T) {

@@ -88,14 +88,9 @@ func (p *Proxy) closeForPause(lb *label, lasted time.Duration) {
 		at := 0
 		return func() (more bool) {
 			at = s.conns.some(at, slotsPerPiece, func(c *conn) {
-				if c.label != lb || c.state != relaying || !lb.present().Lasts() {
-					return
+				if c.label == lb && c.state == relaying && lb.present().Lasts() {
+					c.closeForPause(s.loop, quiet, until)
 				}
-				wait := quiet
-				if c.sentLast == client {
-					wait = answerSilence
-				}
-				c.closeGracefully(s.loop, wait, until, Killed)
 			})
 			return at < s.conns.size()
 		}

@@ -248,6 +248,22 @@ func TestCutByFINEndsClientsInOrderAndResetsTheMaster(t *testing.T) {
 	r.wantClosed(map[proxy.Reason]uint64{proxy.Failover: 1})
 }
 
+// TestCutByFINResetsAClientThatWaitsForAnAnswer: it has ended, and FIN would be the
+// end of the answer.
+func TestCutByFINResetsAClientThatWaitsForAnAnswer(t *testing.T) {
+	noLeaks(t)
+	c := config()
+	c.DropFIN = true
+	r := newProxy(t, c)
+	old, young := newMaster(t, nil), newMaster(t, nil)
+	r.set(old.addr)
+	client, server := r.pair(old)
+	relays(t, client, server)
+	halfCloseOne(t, client, server)
+	r.set(young.addr)
+	wantEnd(t, "client", client, byRST)
+}
+
 // TestCutByFINIsNoResetWhereBytesWereNotRead: a socket that is closed with
 // some is reset by the kernel (RFC 2525, 2.17).
 func TestCutByFINIsNoResetWhereBytesWereNotRead(t *testing.T) {

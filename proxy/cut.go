@@ -125,10 +125,11 @@ func (s *shard) dropEnding(c *conn) ending {
 }
 
 // withholdsFromClient reports whether c has, or its socket to the master, what
-// the client was still to get: FIN would tell it that it has had all.
+// the client was still to get: FIN would tell it that it has had all. A client that
+// has ended waits for the rest of an answer, whether that has begun or not.
 func (c *conn) withholdsFromClient() bool {
 	f := &c.flows[down]
-	return f.holds() || f.cutShort || c.sides[master].fd != sock.NoFD && sock.Unread(int(c.sides[master].fd)) > 0
+	return f.holds() || f.cutShort || c.flows[up].eof && !f.eof || c.sides[master].fd != sock.NoFD && sock.Unread(int(c.sides[master].fd)) > 0
 }
 
 const discardLimit = 1 << 20

@@ -263,6 +263,22 @@ func TestCapacitySharesOutTheDescriptors(t *testing.T) {
 	}
 }
 
+// TestMaxConnsLeavesWhatIsReserved: clients would take the descriptors of the admin
+// side and of discovery, whatever the configuration asks for.
+func TestMaxConnsLeavesWhatIsReserved(t *testing.T) {
+	const reserved, most = 100, 1 << 30
+	room, err := RoomFor(reserved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, want := range map[int]int{reserved: room.Conns, 0: most} {
+		p, _ := stopped(t, Config{MaxConns: most, Reserved: r}, nopLog)
+		if got := int(p.slots.max); got != want {
+			t.Errorf("%d reserved: got %d connections at most; want %d", r, got, want)
+		}
+	}
+}
+
 // TestHandingAClientOverMakesNoGarbage: it would be a part of what each client costs.
 func TestHandingAClientOverMakesNoGarbage(t *testing.T) {
 	p, s := stopped(t, Config{}, nopLog)

@@ -152,6 +152,9 @@ func (p *Proxy) measure() (err error) {
 	if p.config.MaxConns > most.Conns {
 		p.log.Warn().Int("max_conns", p.config.MaxConns).Int("descriptors", most.Descriptors).Int("room", most.Conns).
 			Msg("max-conns is more than the limit of open files has room for")
+		if p.config.Reserved > 0 { // it would be taken from those that it is kept for
+			room.conns = most.Conns
+		}
 	}
 	p.slots.max, p.slots.emptied = int64(room.conns), make(chan struct{}, 1)
 	p.waiting = newWaitingRoom(p.config.HoldMax, len(p.labels), &p.slots)

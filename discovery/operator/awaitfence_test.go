@@ -59,7 +59,9 @@ func TestFenceStandsAtOnceWhereNobodyIsBehind(t *testing.T) {
 		"the label is in none": func(s *consultest.Server, index uint64) {
 			s.SetKey(reportsAt+"/p1-7-x", `{"ttl_s":20,"labels":{"other":{"obeyed":1}}}`)
 		},
-		"others' keys are near": func(s *consultest.Server, index uint64) { s.SetKey(reportsAt+"2/p1-7-x", `nonsense`) },
+		"others' keys are near":       func(s *consultest.Server, index uint64) { s.SetKey(reportsAt+"2/p1-7-x", `nonsense`) },
+		"the folder has an entry":     func(s *consultest.Server, index uint64) { s.SetKey(reportsAt+"/", "") }, // as Consul's UI makes one
+		"another prefix is a part of": func(s *consultest.Server, index uint64) { reportAs(s, "eu/p1", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

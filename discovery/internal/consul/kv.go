@@ -58,38 +58,46 @@ func (c *Client) ReadKey(ctx context.Context, dc, key string, timeout time.Durat
 	return pair, nil
 }
 
-// List is what a consistent read of all keys below a prefix has found.
+// List is what a consistent read of the keys of a folder has found.
 type List struct {
 	Pairs api.KVPairs
 	Index uint64 // to wait on for a change
 }
 
-// ListKeys reads all keys below prefix consistently. It fails where the token may
-// not see all of them.
-func (c *Client) ListKeys(ctx context.Context, dc, prefix string, timeout time.Duration) (List, error) {
+// ListKeys reads all keys of a folder consistently, whose name ends with a slash. The
+// entry of the folder itself, which Consul's UI makes, and the folders in it are left
+// out. It fails where the token may not see all of them.
+func (c *Client) ListKeys(ctx context.Context, dc, folder string, timeout time.Duration) (List, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	x, token := &exchange{}, c.Token()
 	o := &api.QueryOptions{Datacenter: dc, Token: token, RequireConsistent: true}
-	pairs, meta, err := c.api.KV().List(prefix, o.WithContext(x.in(ctx)))
+	pairs, meta, err := c.api.KV().List(folder, o.WithContext(x.in(ctx)))
 	if err != nil {
-		return List{}, c.explainKey(ctx, prefix, "key:list and key:read", err)
+		return List{}, c.explainKey(ctx, folder, "key:list and key:read", err)
 	}
 	if err := absence(x.status == http.StatusNotFound, meta); err != nil {
 		return List{}, err
 	}
 	switch {
 	case meta.ResultsFilteredByACLs:
-		return List{}, denial{fmt.Errorf("denied: Consul left keys out that the token may not read; it needs key:read for %s", text.Quoted(prefix))}
+		return List{}, denial{fmt.Errorf("denied: Consul left keys out that the token may not read; it needs key:read for %s", text.Quoted(folder))}
 	case len(pairs) == 0 && token == "" && meta.DefaultACLPolicy == "deny":
-		return List{}, denial{fmt.Errorf("denied: the list is empty, no token was sent and Consul's default policy is deny; give a token with key:read for %s", text.Quoted(prefix))}
+		return List{}, denial{fmt.Errorf("denied: the list is empty, no token was sent and Consul's default policy is deny; give a token with key:read for %s", text.Quoted(folder))}
 	}
+	if len(pairs) == 0 && x.status != http.StatusNotFound {
+		return List{}, errors.New("understand the answer: it is empty, for which Consul has the status 404")
+	}
+	list := List{Index: meta.LastIndex}
 	for _, p := range pairs {
-		if !strings.HasPrefix(p.Key, prefix) {
+		if p == nil || !strings.HasPrefix(p.Key, folder) {
 			return List{}, errors.New("understand the answer: it is not about keys below the prefix")
 		}
+		if name := p.Key[len(folder):]; name != "" && !strings.Contains(name, "/") {
+			list.Pairs = append(list.Pairs, p)
+		}
 	}
-	return List{pairs, meta.LastIndex}, nil
+	return list, nil
 }
 
 // AwaitChange returns when a key below prefix may have changed since index, wait

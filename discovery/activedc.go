@@ -152,11 +152,11 @@ func readOf(v view) datacenter.Read {
 	case v.kind == none:
 		return datacenter.Read{Understood: true, Begun: v.begun}
 	case v.entry.length > maxValue:
-		return datacenter.Read{Why: fmt.Sprintf("it is longer than %d KiB", maxValue>>10)}
+		return datacenter.Read{Why: fmt.Sprintf("it is longer than %d KiB", maxValue>>10), Begun: v.begun}
 	}
 	e, err := datacenter.Parse([]byte(v.entry.value))
 	if err != nil {
-		return datacenter.Read{Why: err.Error()}
+		return datacenter.Read{Why: err.Error(), Begun: v.begun}
 	}
 	return datacenter.Read{Understood: true, Entry: e, Begun: v.begun}
 }

@@ -144,6 +144,52 @@ func TestLapsedInstanceReadsAllEntriesAnew(t *testing.T) {
 	r.calls(set1, "default cut", set1)
 }
 
+// TestEntryThatCannotBeUnderstoodTakesNothingFromWhoServes: it says nothing newer. But
+// whoever remembers nothing must know what it said before.
+func TestEntryThatCannotBeUnderstoodTakesNothingFromWhoServes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		active  string
+		reports int
+		change  func(*Config)
+	}{
+		"the own data centre":        {"dc1", 1, func(*Config) {}},
+		"another data centre":        {"dc2", 2, func(*Config) {}},
+		"no data centre, as a spare": {"dc2", 1, func(c *Config) { c.RemoteMaster = HoldRemote }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := mirrored(t)
+			setEntry(s, datacenter.Entry{Active: c.active, Term: 3})
+			config := twoPlaces(s)
+			c.change(&config)
+			r := start(t, config)
+			served := []string{set1}
+			if config.RemoteMaster == HoldRemote {
+				served = []string{"default cut"}
+			}
+			r.calls(served...)
+			reported := func() (n int) {
+				for _, e := range entries(t, s.Client()) {
+					n += len(e.Labels)
+				}
+				return n
+			}
+			await(t, "its reports", func() bool { return reported() == c.reports })
+			s.SetKey(DefaultDatacenterKey, "garbage")
+			await(t, "garbage to be seen", func() bool { return !r.Datacenters().All[0].Up && !r.Datacenters().All[1].Up })
+			time.Sleep(fence.MinTTL) // longer than the lease
+			if got, n := r.list(), reported(); !slices.Equal(got, served) || n != c.reports {
+				t.Errorf("got calls %q, and it is in %d reports; want %q still, and %d", got, n, served, c.reports)
+			}
+			config.Reports = &Reports{Prefix: reportsAt, Instance: "p2", TTL: fence.MinTTL}
+			late := start(t, config)
+			await(t, "another one to say why not", func() bool { return strings.Contains(late.why(), "is not known: not the JSON") })
+			late.stays()
+		})
+	}
+}
+
 // TestForcedDataCentreNeedNotBeRead: the newest entry says that it is down.
 func TestForcedDataCentreNeedNotBeRead(t *testing.T) {
 	t.Parallel()

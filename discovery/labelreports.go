@@ -92,8 +92,13 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 	mayServe, stood := true, time.Duration(0)
 	r.ends = 0
 	for _, one := range r.each() {
-		read := w.readFor(one, one.serves, v)
-		s := one.Look(w.label, read)
+		s := one.Look(w.label, w.readFor(one, one.serves, false, v))
+		if s.MayServe {
+			// An entry that cannot be understood takes nothing from who serves already: it
+			// names no newer term, and whoever activates writes it anew before he waits for
+			// this report.
+			s = one.Look(w.label, w.readFor(one, one.serves, true, v))
+		}
 		if s.Over {
 			w.lapse(sink)
 			return false
@@ -124,7 +129,7 @@ func (w *labelWatch) join(r *labelReport, s reporter.Standing, v view) {
 	if s.Joined && r.serves == serves {
 		return
 	}
-	read := w.readFor(r, serves, v)
+	read := w.readFor(r, serves, false, v)
 	if read == 0 && s.Joined {
 		return // nothing is known of the master there yet, and it goes on as what it was
 	}
@@ -160,19 +165,25 @@ func (w *labelWatch) mustServe(r *labelReport) bool {
 }
 
 // readFor is when the newest consistent read began of all that r must obey: of the
-// entry in its data centre, and, where it serves, of who is master there.
-func (w *labelWatch) readFor(r *labelReport, serves bool, v view) time.Duration {
+// entry in its data centre, and, where it serves, of who is master there. An entry
+// that cannot be understood counts as well where garbled is true.
+func (w *labelWatch) readFor(r *labelReport, serves, garbled bool, v view) time.Duration {
 	if !w.isElsewhere() {
 		return v.begun
 	}
 	a := w.source.active.see()
-	dc := r.datacenter
-	if r == w.reports.own {
-		dc = a.own
+	of, newest := a.follower.Begun, a.follower.NewestBegun
+	if garbled {
+		of, newest = a.follower.Answered, a.follower.NewestAnswered
 	}
-	read := a.follower.Begun(dc)
-	if r == w.reports.own && !w.isAtHome() {
-		read = a.follower.NewestRead()
+	var read time.Duration
+	switch {
+	case r != w.reports.own:
+		read = of(r.datacenter)
+	case w.isAtHome():
+		read = of(a.own)
+	default:
+		read = newest()
 	}
 	if serves {
 		read = min(read, v.begun)

@@ -13,7 +13,7 @@ type Read struct {
 	// Understood: it was answered, and is absent or an entry. Else it is not known.
 	Understood bool
 	Entry      Entry         // Term 0: it is absent
-	Begun      time.Duration // when the newest consistent read began that said so; 0: none has
+	Begun      time.Duration // when the newest consistent read began that said so, or what cannot be understood; 0: none has
 	Why        string        // it is not understood, or cannot be read any more, for people; empty: it can, or there was no answer yet
 }
 
@@ -117,6 +117,14 @@ func (f *Follower) Begun(dc string) time.Duration {
 	return 0
 }
 
+// Answered is Begun, of what cannot be understood as well.
+func (f *Follower) Answered(dc string) time.Duration {
+	if i := slices.Index(f.datacenters, dc); i >= 0 {
+		return f.reads[i].Begun
+	}
+	return 0
+}
+
 // Clone is a copy that shares nothing with f that changes.
 func (f *Follower) Clone() Follower {
 	c := *f
@@ -124,13 +132,15 @@ func (f *Follower) Clone() Follower {
 	return c
 }
 
-// NewestRead is when the newest consistent read began that has understood any entry;
-// 0: none has.
-func (f *Follower) NewestRead() (begun time.Duration) {
-	for _, r := range f.reads {
-		if r.Understood {
-			begun = max(begun, r.Begun)
-		}
+// NewestBegun is the newest Begun of all; 0: there is none.
+func (f *Follower) NewestBegun() time.Duration { return f.newestOf(f.Begun) }
+
+// NewestAnswered is the newest Answered of all; 0: there is none.
+func (f *Follower) NewestAnswered() time.Duration { return f.newestOf(f.Answered) }
+
+func (f *Follower) newestOf(read func(dc string) time.Duration) (newest time.Duration) {
+	for _, dc := range f.datacenters {
+		newest = max(newest, read(dc))
 	}
-	return begun
+	return newest
 }

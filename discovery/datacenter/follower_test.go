@@ -68,4 +68,8 @@ func TestEveryEntryMustBeReadButThoseThatTheNewestWasWrittenWithout(t *testing.T
 	if f.Begun("dc3") != 0 || f.Begun("dc2") != 20 || f.Begun("dc9") != 0 {
 		t.Errorf("got %v, %v, %v", f.Begun("dc3"), f.Begun("dc2"), f.Begun("dc9"))
 	}
+	f.Take("dc3", Read{Why: "garbage", Begun: 30})
+	if f.Begun("dc3") != 0 || f.Answered("dc3") != 30 || f.Answered("dc9") != 0 || f.NewestBegun() != 20 || f.NewestAnswered() != 30 {
+		t.Errorf("got %v, %v, %v; and %v, %v of all", f.Begun("dc3"), f.Answered("dc3"), f.Answered("dc9"), f.NewestBegun(), f.NewestAnswered())
+	}
 }

@@ -3,6 +3,8 @@ package discovery
 import (
 	"cmp"
 	"slices"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/clock"
 )
 
 // publish makes known what the label is, for snapshot.
@@ -41,16 +43,27 @@ func (w *labelWatch) publish() {
 func (w *labelWatch) whyUnreported(s LabelStatus) string {
 	unread := w.reports.whyUncleared(w)
 	switch {
-	case s.Why == reasonLease && s.Report.Error != "":
-		return "the lease of its fence report is over: " + s.Report.Error
-	case s.Why == reasonLease && unread != "":
-		return "the lease of its fence report is over: " + unread
 	case s.Why == reasonLease:
-		return "the lease of its fence report is over"
+		why := "the lease of its fence report is over"
+		if more := cmp.Or(s.Report.Error, unread, w.whyUnread()); more != "" {
+			why += ": " + more
+		}
+		return why
 	case s.Report.Lease == 0:
-		return cmp.Or(s.Why, s.Report.Error, unread, "its fence report does not stand yet")
+		return cmp.Or(s.Why, s.Report.Error, unread, w.whyUnread(), "its fence report does not stand yet")
 	}
 	return cmp.Or(s.Why, unread)
+}
+
+// whyUnread says why who is master cannot be read; empty: it can, as far as is known.
+func (w *labelWatch) whyUnread() string {
+	if denied := w.seeMain().denied; denied != "" {
+		return denied
+	}
+	if first, _ := w.outage(); first > 0 && clock.SinceBoot()-first > w.config.VerifyEvery { // else it is on its way
+		return "no consistent read of who is master is answered"
+	}
+	return ""
 }
 
 func (w *labelWatch) snapshot() LabelStatus {

@@ -1,7 +1,9 @@
 package discovery
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +118,29 @@ func TestMasterByHostNameIsBackAfterALapse(t *testing.T) {
 	key, _ := onlyReport(t, s.Client())
 	s.DropKey(key)
 	r.calls(set1, "default cut", set1)
+}
+
+// TestLeaseThatNoReadKeepsSaysWhy: the report itself is written all the time.
+func TestLeaseThatNoReadKeepsSaysWhy(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault consultest.Fault
+		want  string
+	}{
+		"Consul has no answer": {consultest.Status(http.StatusInternalServerError, "rpc error"), "no consistent read of who is master is answered"},
+		"the right is missing": {consultest.Status(http.StatusForbidden, "Permission denied"), "denied: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := consulDouble(t)
+			s.Lock(addressKey, "127.0.0.1:7801", s.NewSession(consultest.DeleteKeys))
+			r := start(t, reporting(leading(LeaderKey{Key: addressKey}, s.Addr)))
+			r.calls(set1)
+			undo := s.Inject(c.fault.On("/v1/kv/" + addressKey))
+			r.calls(set1, "default cut")
+			await(t, "the reason", func() bool { return strings.HasPrefix(r.why(), "the lease of its fence report is over: "+c.want) })
+			undo()
+			r.calls(set1, "default cut", set1)
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,9 @@ type clock struct {
 	slept atomic.Int64 // what the monotonic clock has missed since base
 	wall  atomic.Int64 // how far the wall clock was ahead of the monotonic one when slept was read
 }
+
+// never is later than every time of the clock.
+const never = math.MaxInt64
 
 // wallTolerance is how far the wall clock may leave the monotonic one before
 // CLOCK_BOOTTIME is read again: NTP slews it by less than that a minute.

@@ -20,6 +20,9 @@ const (
 	// A stream has longer pauses, of a round trip of a far peer, and its end
 	// by FIN would look like the end of what it carries: never less than this.
 	streamSilence = 250 * time.Millisecond
+	// answerSilence is how long a connection must be silent whose last bytes
+	// went to the master: it may be at work on the answer.
+	answerSilence = 8 * time.Second
 
 	// closingSlack is how much later than the deadline a closing connection
 	// ends by itself, when the drain that closed it was called off.

@@ -3,8 +3,6 @@ package proxy
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"net"
-	"net/netip"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -75,14 +73,6 @@ func (p *Proxy) repeat(lb *label, e *epoch, m Master) {
 	p.logBack(lb, e, lost, Cut{})
 }
 
-// announced is the address that SetMaster was called with for this epoch.
-func (e *epoch) announced() netip.AddrPort {
-	if e.refused.IsValid() {
-		return e.refused
-	}
-	return e.address
-}
-
 // begin has e follow the current epoch of lb, and answers what that did. It is
 // a failover where there was a master.
 func (p *Proxy) begin(lb *label, h *history, e *epoch, reason string, seen time.Time) Cut {
@@ -141,81 +131,6 @@ func (p *Proxy) replace(lb *label, e *epoch) Cut {
 // inMicros is as exact as the log shows it, so that a failover's times are
 // the same there, in the metrics and in a Snapshot.
 func inMicros(d time.Duration) time.Duration { return d.Truncate(time.Microsecond) }
-
-// Confirm says that a consistent read that began at begun (CLOCK_BOOTTIME,
-// since boot) named the label's current master. A process that stood still
-// after that moves nothing for a label whose listener has Revalidate until the
-// next. It does not block, and panics for an unknown label.
-func (p *Proxy) Confirm(label string, begun time.Duration) {
-	lb, _ := p.mustFind(label)
-	for before := lb.confirmed.Load(); before < int64(begun); before = lb.confirmed.Load() {
-		if lb.confirmed.CompareAndSwap(before, int64(begun)) {
-			break
-		}
-	}
-	p.confirmPause(lb, begun)
-	if p.inDoubt.Load() > 0 {
-		p.broadcast((*shard).settleDoubts)
-	}
-}
-
-// Lease ends the right to connect clients to label's masters at until
-// (CLOCK_BOOTTIME, since boot): from then on no transfer begins, also in a
-// process that stood still meanwhile; connections stay, and go on when a later
-// call extends it. 0: it has no end, as at first. It does not block, and panics
-// for an unknown label.
-func (p *Proxy) Lease(label string, until time.Duration) {
-	lb, _ := p.mustFind(label)
-	end := int64(until)
-	if end == 0 {
-		end = noLease
-	}
-	before := lb.lease.Swap(end)
-	if lb.guard != nil {
-		lb.guard.consider(lb)
-	}
-	if before <= p.clock.now() {
-		p.broadcast(func(s *shard) { s.resume(lb) })
-	}
-}
-
-// isOwnListener reports whether a connection to a would be accepted by one of
-// this proxy's listeners.
-func (p *Proxy) isOwnListener(a netip.AddrPort) bool {
-	for i := range p.listeners.sockets { // no copy: its descriptor is not ours to read
-		if LeadsTo(a, p.listeners.sockets[i].bound) {
-			return true
-		}
-	}
-	return false
-}
-
-// LeadsTo reports whether a connection to a would be accepted by a listener of
-// this host that is bound to that address, by whichever of this host's addresses.
-func LeadsTo(a, bound netip.AddrPort) bool {
-	if bound.Port() != a.Port() || !a.IsValid() {
-		return false
-	}
-	ip, at := a.Addr().Unmap(), bound.Addr()
-	return at == ip.WithZone("") || at.IsUnspecified() && (at.Is6() || ip.Is4()) && isOfThisHost(ip)
-}
-
-// isOfThisHost asks the kernel from where it would send to ip: to an address of
-// this host it sends from that very address. Connecting a UDP socket sends nothing.
-// A list of the host's addresses takes netlink, which a hardened unit does not allow.
-func isOfThisHost(ip netip.Addr) bool {
-	if ip.IsLoopback() || ip.IsUnspecified() {
-		return true
-	}
-	const discard = 9 // any port will do
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, discard)))
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	from, ok := c.LocalAddr().(*net.UDPAddr)
-	return ok && from.AddrPort().Addr().Unmap().WithZone("") == ip.WithZone("")
-}
 
 // logFailover writes the line of c. lost is not nil when the master had been
 // lost before, and the connections to it kept.

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -23,25 +22,6 @@ type leaseGuard struct {
 
 // killAfter is what a process that runs has to cut what a lease no longer permits.
 const killAfter = 500 * time.Millisecond
-
-// guardLeases gives the labels that need one their guard.
-func (p *Proxy) guardLeases() error {
-	for _, l := range p.config.Listeners {
-		lb := p.find(l.Label)
-		if !l.KillAfterLease || lb.guard != nil {
-			continue
-		}
-		if p.guard == nil {
-			timer, err := sock.NewKillTimer()
-			if err != nil {
-				return fmt.Errorf("guard the leases of labels: %w", err)
-			}
-			p.guard = &leaseGuard{timer: timer, ends: make([]int64, len(p.labels))}
-		}
-		lb.guard = p.guard
-	}
-	return nil
-}
 
 // close disarms the timer for good, when nothing is open any more. g may be nil.
 func (g *leaseGuard) close() {

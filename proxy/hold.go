@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/heap"
 	"time"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
@@ -76,4 +77,61 @@ func (c *conn) holdTimedOut(l *loop) {
 // holdLeft is how much of the hold timeout c has from now on.
 func (c *conn) holdLeft(l *loop, now int64) time.Duration {
 	return time.Duration(c.holdDeadline(l) - now)
+}
+
+// dialInOrder sends a client that has just come to the master, or behind those that
+// wait for it already.
+func (c *conn) dialInOrder(l *loop) {
+	switch {
+	case len(l.releases[c.label.index].conns) == 0 && !c.label.pace.hasQueue():
+		c.dial(l)
+	case c.label.pace == nil: // it is dialled in a moment
+		c.queueRelease(l)
+	default:
+		if c.hold(l, c.holdDeadline(l), NoMaster); c.state == held {
+			c.queueRelease(l)
+		}
+	}
+}
+
+// dialAgain is for a client whose last dial failed, a while ago.
+func (c *conn) dialAgain(l *loop) {
+	if c.label.pace == nil && len(l.releases[c.label.index].conns) == 0 {
+		c.dial(l)
+		return
+	}
+	c.queueRelease(l)
+}
+
+// queueRelease has c released when all have been that have waited longer. At a
+// pace that takes a while: c is held until then, also where the waiting room is
+// full, since one that was being dialled when the master changed is not turned away.
+func (c *conn) queueRelease(l *loop) {
+	t := &l.releases[c.label.index]
+	if c.place == 0 {
+		heap.Push(t, c)
+		c.label.pace.add()
+	}
+	if !t.listed {
+		t.listed = true
+		l.releasing = append(l.releasing, c.label)
+		l.releaseAt = 0
+	}
+	if c.label.pace == nil {
+		return
+	}
+	c.startWaiting(l)
+	c.state = held
+	l.timers.arm(c.index, c.holdDeadline(l))
+	c.watchHeld(l)
+}
+
+// unqueueRelease takes c out of those that are to be released, if it is one.
+func (c *conn) unqueueRelease(l *loop) {
+	if c.place == 0 {
+		return
+	}
+	t := &l.releases[c.label.index]
+	heap.Remove(t, int(c.place-1))
+	c.label.pace.remove(l.number, len(t.conns) == 0)
 }

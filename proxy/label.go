@@ -67,70 +67,25 @@ func settingsOf(c *Config, l Listener) (s labelSettings, err error) {
 	return s, err
 }
 
+// checksPerTimeout is how often bytes that wait are looked at in the shortest timeout.
+const checksPerTimeout = 4
+
+// checkInterval is how often; 0: there is no timeout.
+func checkInterval(timeouts ...time.Duration) time.Duration {
+	shortest := time.Duration(0)
+	for _, t := range timeouts {
+		if t > 0 && (shortest == 0 || t < shortest) {
+			shortest = t
+		}
+	}
+	return shortest / checksPerTimeout
+}
+
 func newLabel(index int, l Listener, s labelSettings) *label {
 	out := &label{index: index, name: l.Label, revalidate: l.Revalidate, settings: s}
 	out.lease.Store(noLease)
 	out.current.Store(newEpoch(0, Master{}))
 	return out
-}
-
-// epoch is the time of one master. A connection belongs to the epoch it
-// was dialled in, and dies with it.
-type epoch struct {
-	number    uint64
-	address   netip.AddrPort         // of the master; zero: an epoch without one
-	master    atomic.Pointer[Master] // all that is known of it; its Address is that of the epoch
-	since     time.Time
-	refused   netip.AddrPort       // the master would have been one of our own listeners
-	lost      *loss                // with no address: since when there is no master; nil: there never was one
-	suspended atomic.Pointer[loss] // not nil: the master is gone for now, and no other elected
-	trouble   dialTrouble
-}
-
-func newEpoch(number uint64, m Master) *epoch {
-	e := &epoch{number: number, address: m.Address, since: time.Now()}
-	e.master.Store(&m)
-	return e
-}
-
-// takesClients reports whether a new connection may be dialled.
-func (e *epoch) takesClients() bool { return e.address.IsValid() && e.suspended.Load() == nil }
-
-// inOffice answers who takes new connections. When nobody does: since when, nil
-// for a label that never had a master.
-func (e *epoch) inOffice() (m *Master, since *loss) {
-	if since = e.suspended.Load(); since != nil {
-		return nil, since
-	}
-	if !e.address.IsValid() {
-		return nil, e.lost
-	}
-	return e.master.Load(), nil
-}
-
-// dialTrouble is whether dials to one master fail at the moment, so that it is
-// said once when that begins and once when it ends. Times are of the clock.
-type dialTrouble struct {
-	began    atomic.Int64 // 0: there is none
-	warned   atomic.Bool  // of the one that there is
-	lastWarn atomic.Int64
-	lastCall atomic.Int64 // of Config.OnDialFailure
-}
-
-// doubts are the labels whose masters a shard may not trust after it stood
-// still, until a read that began afterwards has confirmed them. They belong to
-// its loop.
-type doubts struct {
-	since int64 // of the clock; 0: there is none
-	about []bool
-}
-
-func (d *doubts) has(l *label) bool { return d.since != 0 && d.about[l.index] }
-
-// isOver reports whether l may be trusted again. A doubt ends without a
-// confirmation where the label says for how long it can last.
-func (d *doubts) isOver(l *label, now int64) bool {
-	return l.revalidate == 0 || l.confirmed.Load() >= d.since || l.revalidate > 0 && now >= d.since+int64(l.revalidate)
 }
 
 // nameOf is empty for the address of none.

@@ -101,7 +101,3 @@ func (l *loop) close() {
 	l.leftovers.close()
 	l.poll.Close()
 }
-
-// isUncertain reports whether no byte may go to the label's master for now, although no other
-// was elected: its lease has lapsed, or this loop stood still and no read has confirmed it since.
-func (lb *label) isUncertain(l *loop) bool { return l.now >= lb.lease.Load() || l.doubts.has(lb) }

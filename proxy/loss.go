@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -19,15 +18,6 @@ type Loss struct {
 
 // reasonLoop is why a master that is one of our own listeners is none.
 const reasonLoop = "loop"
-
-// loss is a time in which a label has no master, after it had one.
-type loss struct {
-	master netip.AddrPort // the one that it had
-	at     time.Time      // since when
-	clock  int64          // the same moment
-
-	announced bool // the log has told of it; guarded by history.change
-}
 
 // Lose says that label has no master until the next SetMaster: new clients are
 // held, and live connections stay, or end as l says. With Cut it begins an
@@ -62,13 +52,6 @@ func (p *Proxy) Lose(label string, l Loss) Cut {
 		p.logFailover(c, lostBefore)
 	}
 	return c
-}
-
-// newVacancy is an epoch without a master, after old.
-func newVacancy(old *epoch, lost *loss) *epoch {
-	e := newEpoch(old.number+1, Master{})
-	e.lost = lost
-	return e
 }
 
 // lossAfter is the loss of a label that loses the master of e now, or has had

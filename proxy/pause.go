@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -54,63 +53,6 @@ const (
 	resumedByMaster  = "another master was elected"
 	resumedElsewhere = "the process that took over has resumed"
 )
-
-// pauseGrace is how long clients wait at least, once a pause is over, for the
-// read that names the master and for a master that accepts them. It is for a
-// hold timeout that is shorter.
-const pauseGrace = 5 * time.Second
-
-// present is the pause of lb, which holds new clients also when it has ended and
-// waits for the read that names the master.
-func (lb *label) present() pausing.State {
-	if s := lb.pause.Load(); s != nil {
-		return *s
-	}
-	return pausing.State{}
-}
-
-// isPaused reports whether new clients are held by a pause.
-func (lb *label) isPaused() bool { return lb.pause.Load() != nil }
-
-// change gives lb's pause what f makes of it, and answers both.
-func (lb *label) change(f func(pausing.State) pausing.State) (before, after pausing.State) {
-	for {
-		old := lb.pause.Load()
-		if before = (pausing.State{}); old != nil {
-			before = *old
-		}
-		after = f(before)
-		if after == before {
-			return before, after
-		}
-		next := &after
-		if !after.Holds() {
-			next = nil
-		}
-		if lb.pause.CompareAndSwap(old, next) {
-			return before, after
-		}
-	}
-}
-
-// takesClients reports whether a client may be dialled to the current master.
-func (lb *label) takesClients() bool { return !lb.isPaused() && lb.current.Load().takesClients() }
-
-// holdDeadline is when a client that waits since then has waited long enough.
-// In a pause nobody's time runs out, and after it everybody has all of it.
-func (lb *label) holdDeadline(since int64) int64 {
-	hold := int64(lb.settings.HoldTimeout)
-	over := lb.resumed.Load()
-	if s := lb.present(); s.Lasts() {
-		return never
-	} else if s.Holds() {
-		over = int64(s.Ended)
-	}
-	if over == 0 {
-		return since + hold
-	}
-	return max(since+hold, over+max(hold, int64(pauseGrace)))
-}
 
 // Pause holds label's new clients from now on. When it returns no client can
 // reach the master any more that had not: Live only falls. The pause ends at
@@ -170,19 +112,6 @@ func (p *Proxy) logPaused(lb *label, s pausing.State) {
 // now is the clock's time as package pausing has it.
 func (p *Proxy) now() time.Duration { return time.Duration(p.clock.now()) }
 
-// lastMaster is the one that new clients got last; not valid: there was none.
-func (lb *label) lastMaster() netip.AddrPort {
-	e := lb.current.Load()
-	m, lost := e.inOffice()
-	switch {
-	case m != nil:
-		return m.Address
-	case lost != nil:
-		return lost.master
-	}
-	return netip.AddrPort{}
-}
-
 // takeBackDials has the clients held again that are on their way to lb's
 // master. It returns when every shard has seen that lb is paused.
 func (p *Proxy) takeBackDials(lb *label) {
@@ -205,13 +134,6 @@ func (p *Proxy) takeBackDials(lb *label) {
 	for range p.shards {
 		<-seen
 	}
-}
-
-// takeBack has c, which is on its way to a master, wait again.
-func (c *conn) takeBack(l *loop) {
-	c.abortDial(l)
-	c.dials = 0
-	c.hold(l, c.holdDeadline(l), NoMaster)
 }
 
 // Pauses are the pauses that last, in the order of the labels.

@@ -17,9 +17,6 @@ const (
 	// pauseCloseTime is what the peers of a connection that was closed for a
 	// pause have to end.
 	pauseCloseTime = time.Second
-	// answerSilence is how long a connection must be silent whose last bytes
-	// went to the master: it may be at work on the answer.
-	answerSilence = 8 * time.Second
 	// Each pauseTalk the silence halves that is enough, down to pauseTalks times.
 	pauseTalk  = time.Second
 	pauseTalks = 5

@@ -28,9 +28,10 @@
 //
 // # Floors
 //
-// Each knows only those below it: Proxy (labels, failovers, snapshots,
-// shutdown); the shard (iterations, accepting, mail, cuts); a connection's
-// states; a loop's services; the system calls (internal/sock).
+// Each uses only those below it: Proxy (failovers, snapshots, shutdown); the
+// shard (iterations, accepting, mail, cuts); a connection's states; a loop's
+// services; labels; the system calls (internal/sock). README.md says which file
+// is on which.
 //
 // # What it is not
 //

@@ -1,10 +1,5 @@
 package proxy
 
-import (
-	"container/heap"
-	"math"
-)
-
 // Clients that wait for a master are released when there is one: who has waited
 // longest goes first, and one that comes meanwhile goes behind them. Where there
 // is a Config.ReleaseRate, the shards release them together at that rate.
@@ -14,103 +9,7 @@ const (
 	// releases, and releaseSlice how many of one label before the next label's.
 	releasesPerIteration = 256
 	releaseSlice         = 32
-
-	never = math.MaxInt64
 )
-
-// releaseQueue is a loop's clients of one label that may be dialled: a heap, with the
-// one that has waited longest on top.
-type releaseQueue struct {
-	conns  []*conn // in slots of the slab, which do not move
-	listed bool    // the label is one of those that the loop releases
-}
-
-func (t *releaseQueue) Len() int { return len(t.conns) }
-func (t *releaseQueue) Less(i, j int) bool {
-	a, b := t.conns[i], t.conns[j]
-	return a.waiting < b.waiting || a.waiting == b.waiting && a.id < b.id
-}
-func (t *releaseQueue) Swap(i, j int) {
-	t.conns[i], t.conns[j] = t.conns[j], t.conns[i]
-	t.conns[i].place, t.conns[j].place = int32(i+1), int32(j+1)
-}
-func (t *releaseQueue) Push(c any) {
-	t.conns = append(t.conns, c.(*conn))
-	c.(*conn).place = int32(len(t.conns))
-}
-func (t *releaseQueue) Pop() any {
-	last := len(t.conns) - 1
-	c := t.conns[last]
-	t.conns[last] = nil
-	t.conns = t.conns[:last]
-	c.place = 0
-	return c
-}
-
-// oldest is since when the first waits.
-func (t *releaseQueue) oldest() int64 {
-	if len(t.conns) == 0 {
-		return never
-	}
-	return t.conns[0].waiting
-}
-
-// dialInOrder sends a client that has just come to the master, or behind those that
-// wait for it already.
-func (c *conn) dialInOrder(l *loop) {
-	switch {
-	case len(l.releases[c.label.index].conns) == 0 && !c.label.pace.hasQueue():
-		c.dial(l)
-	case c.label.pace == nil: // it is dialled in a moment
-		c.queueRelease(l)
-	default:
-		if c.hold(l, c.holdDeadline(l), NoMaster); c.state == held {
-			c.queueRelease(l)
-		}
-	}
-}
-
-// dialAgain is for a client whose last dial failed, a while ago.
-func (c *conn) dialAgain(l *loop) {
-	if c.label.pace == nil && len(l.releases[c.label.index].conns) == 0 {
-		c.dial(l)
-		return
-	}
-	c.queueRelease(l)
-}
-
-// queueRelease has c released when all have been that have waited longer. At a
-// pace that takes a while: c is held until then, also where the waiting room is
-// full, since one that was being dialled when the master changed is not turned away.
-func (c *conn) queueRelease(l *loop) {
-	t := &l.releases[c.label.index]
-	if c.place == 0 {
-		heap.Push(t, c)
-		c.label.pace.add()
-	}
-	if !t.listed {
-		t.listed = true
-		l.releasing = append(l.releasing, c.label)
-		l.releaseAt = 0
-	}
-	if c.label.pace == nil {
-		return
-	}
-	c.startWaiting(l)
-	c.state = held
-	l.timers.arm(c.index, c.holdDeadline(l))
-	c.watchHeld(l)
-}
-
-// unqueueRelease takes c out of those that are to be released, if it is one.
-func (c *conn) unqueueRelease(l *loop) {
-	if c.place == 0 {
-		return
-	}
-	t := &l.releases[c.label.index]
-	heap.Remove(t, int(c.place-1))
-	c.label.pace.remove(l.number, len(t.conns) == 0)
-}
 
 // release sends clients on their way that are first in their queues: some of one label, then
 // some of the next. What is urgent is read before each.

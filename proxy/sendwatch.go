@@ -14,28 +14,6 @@ import (
 // comes again a few times in the shortest timeout. An idle connection costs
 // neither memory nor time.
 
-// sendWatch is what is known of the bytes in the two send queues of a connection.
-type sendWatch struct {
-	peers [2]detector
-	acked int64 // bytes that both peers together have acknowledged
-	next  int64 // when to look again; of the clock
-	polls uint8 // looks so far
-}
-
-// checksPerTimeout is how often bytes that wait are looked at in the shortest timeout.
-const checksPerTimeout = 4
-
-// checkInterval is how often; 0: there is no timeout.
-func checkInterval(timeouts ...time.Duration) time.Duration {
-	shortest := time.Duration(0)
-	for _, t := range timeouts {
-		if t > 0 && (shortest == 0 || t < shortest) {
-			shortest = t
-		}
-	}
-	return shortest / checksPerTimeout
-}
-
 // A connection that is to end by RST when all is acknowledged is looked at after
 // firstPoll, and then after twice the time of before: no event tells of it, as
 // one does of the acknowledgement of FIN.
@@ -47,36 +25,6 @@ const (
 
 // probesPerTimeout of a closed window go out in a user timeout: some may be lost.
 const probesPerTimeout = 6
-
-// What a conn has in place of a watch.
-const (
-	noWatch      = 0              // nothing waits
-	watchPending = math.MaxUint32 // something may: the timer finds out
-)
-
-// watches is one loop's pool. A conn names its watch by its place.
-type watches struct {
-	all  []sendWatch
-	free []uint32
-}
-
-func (w *watches) take() uint32 {
-	if last := len(w.free) - 1; last >= 0 {
-		i := w.free[last]
-		w.free = w.free[:last]
-		return i
-	}
-	if len(w.all) == 0 {
-		w.all = append(w.all, sendWatch{}) // noWatch
-	}
-	w.all = append(w.all, sendWatch{})
-	return uint32(len(w.all) - 1)
-}
-
-func (w *watches) give(i uint32) {
-	w.all[i] = sendWatch{}
-	w.free = append(w.free, i)
-}
 
 // noteBytes has the timer look at the bytes that have just moved. Whether the
 // last had moved long before tells since when these can have waited.

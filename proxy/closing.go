@@ -63,7 +63,7 @@ func (c *conn) closeGracefully(l *loop, wait time.Duration, until int64, why Rea
 		return false
 	}
 	for d := range c.flows {
-		if !c.sides[1-d].told && sock.SendFIN(int(c.sides[1-d].fd)) != nil {
+		if !c.sides[1-d].sentFIN && sock.SendFIN(int(c.sides[1-d].fd)) != nil {
 			return false // in error, which an event is about to say
 		}
 	}

@@ -49,7 +49,7 @@ type side struct {
 	writable bool
 	fin      bool // the peer has sent FIN: read on until the end of the stream
 	urgent   bool // urgent data has been seen, at which reads stop short
-	told     bool // it has had FIN from us
+	sentFIN  bool // it has had FIN from us
 	probed   bool // its closed window is probed more often than is usual
 	dead     bool // its peer does not answer: nothing more will come
 	broken   bool // the socket is in error, or its peer dead

@@ -12,8 +12,8 @@ import (
 const (
 	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = time.Second
-	// quick is what a connect, and a header, take at most whose client has no place in the waiting room.
-	quick = 250 * time.Millisecond
+	// waitsAfter is how long a connect, or a header, may take before its client needs a place in the waiting room.
+	waitsAfter = 250 * time.Millisecond
 	// lateOptionsAfter is well before a keepalive or user timeout can be due.
 	lateOptionsAfter = 500 * time.Millisecond
 )
@@ -49,7 +49,7 @@ func (c *conn) dial(l *loop) {
 	}
 	at := c.dialDeadline(l)
 	if !c.waits && l.waiting.isShared() {
-		at = min(at, c.dialled+int64(quick))
+		at = min(at, c.dialled+int64(waitsAfter))
 	}
 	l.timers.arm(c.index, at)
 }
@@ -63,7 +63,7 @@ func (c *conn) dialDeadline(l *loop) int64 {
 	return c.dialled + int64(wait)
 }
 
-// dialTimedOut is for a connect that had no answer so far. One that is not quick
+// dialTimedOut is for a connect that had no answer so far. After waitsAfter its client
 // counts as waiting: clients of a master that hangs would fill every slot.
 func (c *conn) dialTimedOut(l *loop) {
 	at := c.dialDeadline(l)

@@ -96,10 +96,10 @@ func (c *conn) endDestination(l *loop, d int) {
 // sendFIN tells one side that the stream to it has ended.
 func (c *conn) sendFIN(l *loop, which int) {
 	sd := &c.sides[which]
-	if sd.told {
+	if sd.sentFIN {
 		return
 	}
-	sd.told = true
+	sd.sentFIN = true
 	if err := sock.SendFIN(int(sd.fd)); err != nil {
 		c.sideBroken(l, which)
 	}

@@ -31,7 +31,7 @@ func (c *conn) awaitHeader(l *loop) {
 	c.state = header
 	at := c.headerDeadline(l)
 	if l.waiting.isShared() {
-		at = min(at, c.accepted+int64(quick))
+		at = min(at, c.accepted+int64(waitsAfter))
 	}
 	l.timers.arm(c.index, at)
 }
@@ -98,8 +98,8 @@ func (c *conn) takeHeader(l *loop, size, n int) {
 	c.dialInOrder(l)
 }
 
-// headerTimedOut ends a client whose time for a header is up. One whose header
-// was not quick counts as waiting: clients that say nothing would fill every slot.
+// headerTimedOut ends a client whose time for a header is up. After waitsAfter
+// it counts as waiting: clients that say nothing would fill every slot.
 func (c *conn) headerTimedOut(l *loop) {
 	at := c.headerDeadline(l)
 	switch {

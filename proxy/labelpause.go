@@ -15,9 +15,9 @@ import (
 // hold timeout that is shorter.
 const pauseGrace = 5 * time.Second
 
-// present is the pause of lb, which holds new clients also when it has ended and
+// pauseState is the pause of lb, which holds new clients also when it has ended and
 // waits for the read that names the master.
-func (lb *label) present() pausing.State {
+func (lb *label) pauseState() pausing.State {
 	if s := lb.pause.Load(); s != nil {
 		return *s
 	}
@@ -27,8 +27,8 @@ func (lb *label) present() pausing.State {
 // isPaused reports whether new clients are held by a pause.
 func (lb *label) isPaused() bool { return lb.pause.Load() != nil }
 
-// change gives lb's pause what f makes of it, and answers both.
-func (lb *label) change(f func(pausing.State) pausing.State) (before, after pausing.State) {
+// changePause gives lb's pause what f makes of it, and answers both.
+func (lb *label) changePause(f func(pausing.State) pausing.State) (before, after pausing.State) {
 	for {
 		old := lb.pause.Load()
 		if before = (pausing.State{}); old != nil {
@@ -56,7 +56,7 @@ func (lb *label) takesClients() bool { return !lb.isPaused() && lb.current.Load(
 func (lb *label) holdDeadline(since int64) int64 {
 	hold := int64(lb.settings.HoldTimeout)
 	over := lb.resumed.Load()
-	if s := lb.present(); s.Lasts() {
+	if s := lb.pauseState(); s.Lasts() {
 		return never
 	} else if s.Holds() {
 		over = int64(s.Ended)

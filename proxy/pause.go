@@ -73,8 +73,8 @@ func (p *Proxy) Pause(label string, o PauseOrder) (PauseState, error) {
 		p.takeBackDials(lb)
 		p.wantConfirm()
 	}
-	p.minded()
-	return p.pauseState(lb, lb.present()), nil
+	p.wakePauseWatch()
+	return p.pauseState(lb, lb.pauseState()), nil
 }
 
 // orderPause begins a pause, or moves the end of the one that there is.
@@ -82,7 +82,7 @@ func (p *Proxy) orderPause(lb *label, o PauseOrder) (began bool, err error) {
 	h := p.histories[lb.index]
 	h.change.Lock() // the master at its begin is the one that SetMaster compares with
 	defer h.change.Unlock()
-	before, after := lb.change(func(s pausing.State) pausing.State {
+	before, after := lb.changePause(func(s pausing.State) pausing.State {
 		s, err = s.Obey(o, lb.lastMaster(), p.now())
 		return s
 	})
@@ -140,7 +140,7 @@ func (p *Proxy) takeBackDials(lb *label) {
 func (p *Proxy) Pauses() []PauseState {
 	out := []PauseState{}
 	for _, lb := range p.labels {
-		if s := lb.present(); s.Lasts() {
+		if s := lb.pauseState(); s.Lasts() {
 			out = append(out, p.pauseState(lb, s))
 		}
 	}
@@ -153,7 +153,7 @@ func (p *Proxy) PauseOf(label string) (PauseState, error) {
 	if lb == nil {
 		return PauseState{}, ErrUnknownLabel
 	}
-	return p.pauseState(lb, lb.present()), nil
+	return p.pauseState(lb, lb.pauseState()), nil
 }
 
 // Adopt makes pauses those that there are: it is for what another generation of
@@ -181,7 +181,7 @@ func (p *Proxy) Adopt(pauses []Pause) {
 	if began {
 		p.wantConfirm()
 	}
-	p.minded()
+	p.wakePauseWatch()
 }
 
 // adopt has lb paused as w says, and reports whether it was not before. A master
@@ -190,7 +190,7 @@ func (p *Proxy) adopt(lb *label, w pausing.State) (began bool) {
 	h := p.histories[lb.index]
 	h.change.Lock()
 	defer h.change.Unlock()
-	before, _ := lb.change(func(pausing.State) pausing.State { return w })
+	before, _ := lb.changePause(func(pausing.State) pausing.State { return w })
 	if !before.Lasts() {
 		p.logPaused(lb, w)
 	}

@@ -34,7 +34,7 @@ func (p *Proxy) electedInPause(lb *label, m netip.AddrPort) {
 // endPause does what follows when end has ended lb's pause. Its clients wait for
 // Confirm, where masters are confirmed.
 func (p *Proxy) endPause(lb *label, why string, end func(pausing.State) pausing.State) {
-	before, after := lb.change(end)
+	before, after := lb.changePause(end)
 	if !before.Lasts() || after.Lasts() {
 		return
 	}
@@ -46,18 +46,18 @@ func (p *Proxy) endPause(lb *label, why string, end func(pausing.State) pausing.
 	}
 	p.broadcast(func(s *shard) { s.rearmHeld(lb) })
 	p.wantConfirm()
-	p.minded()
+	p.wakePauseWatch()
 }
 
 // confirmPause takes that a read that began at begun has named lb's master: the
 // clients of a pause that had ended before are let go.
 func (p *Proxy) confirmPause(lb *label, begun time.Duration) {
-	if s := lb.present(); s.Confirmed(begun) == s {
+	if s := lb.pauseState(); s.Confirmed(begun) == s {
 		return
 	}
 	lb.resumed.Store(p.clock.now())
 	lb.pace.expect()
-	lb.change(func(s pausing.State) pausing.State { return s.Confirmed(begun) })
+	lb.changePause(func(s pausing.State) pausing.State { return s.Confirmed(begun) })
 	p.broadcast(func(s *shard) { s.resume(lb) }) // whether or not: shards are expected
 }
 

@@ -73,7 +73,7 @@ type Proxy struct {
 	begun    chan struct{} // closed when the shards are reached by their mailboxes
 	ended    atomic.Bool
 	draining chan struct{} // one token: held by Shutdown
-	pauses   chan struct{} // holds one element while mindPauses is to look at the pauses
+	pauses   chan struct{} // holds one element while watchPauses is to look at once
 }
 
 // New opens the listeners of c; nothing is accepted before Serve. An error
@@ -180,7 +180,7 @@ func (p *Proxy) Serve(ctx context.Context) error {
 		group.Go(s.run)
 	}
 	group.Go(func() error {
-		p.mindPauses(ctx)
+		p.watchPauses(ctx)
 		return nil
 	})
 	group.Go(func() error {

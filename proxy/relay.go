@@ -53,7 +53,7 @@ func (c *conn) endWhenPaid(l *loop) (ended bool) {
 		if sd.broken {
 			continue // it takes nothing any more
 		}
-		if sock.Unacknowledged(int(sd.fd)) > 0 || c.flows[1-which].done && !sd.told && c.needsFINFirst(which) {
+		if sock.Unacknowledged(int(sd.fd)) > 0 || c.flows[1-which].done && !sd.sentFIN && c.needsFINFirst(which) {
 			paid = false
 		}
 	}

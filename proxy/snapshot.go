@@ -95,7 +95,7 @@ func (p *Proxy) describeLabel(lb *label, h *history) LabelSnapshot {
 		Failovers: h.failovers, MastersLost: h.lost, FailoverDropped: h.dropped, Fence: h.fence.export(), Cut: h.cut.export(),
 		Dial: newHistogram(dialBounds).export(), DialErrors: map[string]uint64{},
 	}
-	switch s := lb.present(); {
+	switch s := lb.pauseState(); {
 	case s.Lasts():
 		l.Pause, l.PauseEnds = &Pause{lb.name, s}, p.wallTime(s.Until)
 	case s.Holds():

@@ -25,17 +25,17 @@ const (
 	unconfirmedWarn = 3 * time.Second
 )
 
-// minded has mindPauses look again.
-func (p *Proxy) minded() {
+// wakePauseWatch has watchPauses look at once.
+func (p *Proxy) wakePauseWatch() {
 	select {
 	case p.pauses <- struct{}{}:
 	default:
 	}
 }
 
-// mindPauses ends pauses whose time is over, and closes connections for those
+// watchPauses ends pauses whose time is over, and closes connections for those
 // that want it, until ctx ends.
-func (p *Proxy) mindPauses(ctx context.Context) {
+func (p *Proxy) watchPauses(ctx context.Context) {
 	warned := make([]time.Duration, len(p.labels)) // by label: when the pause had ended of which it was warned last
 	for {
 		var due <-chan time.Time
@@ -56,7 +56,7 @@ func (p *Proxy) lookAtPauses(warned []time.Duration) (wait time.Duration, some b
 	wait = pausePoll
 	for i, lb := range p.labels {
 		p.endPause(lb, resumedByEnd, func(s pausing.State) pausing.State { return s.At(p.now()) })
-		s, now := lb.present(), p.now()
+		s, now := lb.pauseState(), p.now()
 		switch {
 		case !s.Holds():
 			continue
@@ -85,7 +85,7 @@ func (p *Proxy) closeForPause(lb *label, lasted time.Duration) {
 		at := 0
 		return func() (more bool) {
 			at = s.conns.some(at, slotsPerPiece, func(c *conn) {
-				if c.label == lb && c.state == relaying && lb.present().Lasts() {
+				if c.label == lb && c.state == relaying && lb.pauseState().Lasts() {
 					c.closeForPause(s.loop, quiet, until)
 				}
 			})

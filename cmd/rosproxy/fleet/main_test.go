@@ -7,14 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
 // testTimeout is how long a test waits for what must happen.
@@ -33,28 +31,14 @@ func run(m *testing.M) int {
 		fmt.Println("skipped: hosts of their own take root")
 		return 0
 	}
-	dir, err := os.MkdirTemp("", "fleet")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "rosproxy")
-		err = errors.Join(installed(), build(binary))
-	}
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	runMoreAtATime()
-	if signal.Ignored(syscall.SIGHUP) { // by nohup: what is started from here would not hear it
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	}
-	code := m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Println(err)
-			return 1
+	return testmain.Run(m, func(built string) error {
+		binary = built
+		runMoreAtATime()
+		if signal.Ignored(syscall.SIGHUP) { // by nohup: what is started from here would not hear it
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 		}
-	}
-	return code
+		return installed()
+	})
 }
 
 // runMoreAtATime has more tests run in parallel than there are processors,
@@ -80,20 +64,6 @@ func installed() error {
 		missing = append(missing, fmt.Errorf("find iproute2: %w; run make balancers", err))
 	}
 	return errors.Join(missing...)
-}
-
-// build builds rosproxy, with the race detector if the test has it: a race is
-// then a line of the log that is not JSON, which no test lets pass.
-func build(to string) error {
-	args := []string{"build", "-o", to}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "github.com/rosproxy/rosproxy/cmd/rosproxy")...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build rosproxy: %w\n%s", err, out)
-	}
-	return nil
 }
 
 // eventually waits until ok holds.

@@ -1,18 +1,14 @@
 package prometheus
 
 import (
-	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
 // testTimeout is how long a test waits for what must happen.
@@ -26,29 +22,10 @@ var binary string
 
 func TestMain(m *testing.M) {
 	minder.Main()
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "watched")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "rosproxy")
-		err = errors.Join(installed(), build(binary))
-	}
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Println(err)
-			return 1
-		}
-	}
-	return code
+	os.Exit(testmain.Run(m, func(built string) error {
+		binary = built
+		return installed()
+	}))
 }
 
 // installed says what of the machine is missing.
@@ -57,19 +34,6 @@ func installed() error {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("find the Prometheus to test with: %w; run make prometheus", err)
 		}
-	}
-	return nil
-}
-
-// build builds rosproxy, with the race detector if the test has it.
-func build(to string) error {
-	args := []string{"build", "-o", to}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "github.com/rosproxy/rosproxy/cmd/rosproxy")...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build rosproxy: %w\n%s", err, out)
 	}
 	return nil
 }

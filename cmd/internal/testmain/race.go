@@ -1,5 +1,5 @@
 //go:build race
 
-package prometheus
+package testmain
 
 const raceEnabled = true

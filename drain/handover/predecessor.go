@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,73 +30,6 @@ type Predecessor struct {
 	mu        sync.Mutex
 	ancestors []*ancestor // earlier generations, the youngest first
 	isClosed  bool
-}
-
-// ancestor is a generation before the predecessor. The connection to it is
-// shared with those between, so that it is read only when they do so no more.
-type ancestor struct {
-	net.Conn
-	takesQuestions bool
-	reading        *conn // of the same connection; nil: it is not read
-}
-
-// Inherit looks whether env says that this process is a successor: nil when it
-// does not. The rest is env without that. The descriptors are not inherited by
-// processes that this one starts.
-func Inherit(env []string) (p *Predecessor, rest []string, err error) {
-	text, found, rest := cut(env, Variable)
-	if !found {
-		return nil, rest, nil
-	}
-	m, err := parseManifest(text)
-	if err == nil && m.Listed {
-		err = m.readList()
-	}
-	if err != nil {
-		return nil, rest, fmt.Errorf("read %s: %w", Variable, err)
-	}
-	for i := range m.descriptors() { // all, before one is touched
-		if m.Listed && connFD+i == listFD {
-			continue // it has been read
-		}
-		if err := checkSocket(connFD + i); err != nil {
-			return nil, rest, fmt.Errorf("read %s: descriptor %d: %w", Variable, connFD+i, err)
-		}
-	}
-	if m.Listed {
-		_ = unix.Close(listFD)
-	}
-	p = &Predecessor{PID: m.PID, Generation: m.Generation, takesQuestions: m.takesQuestions(0)}
-	if p.conn, err = newConn(takeFile(connFD, "handover"), nil); err != nil {
-		return nil, rest, fmt.Errorf("open the connection to the predecessor: %w", err)
-	}
-	if p.process, err = unix.PidfdOpen(m.PID, 0); err != nil { // an old kernel, or it has ended
-		p.process = -1
-	}
-	next := m.firstSocket()
-	for _, s := range m.Sockets {
-		p.Sockets = append(p.Sockets, Socket{Name: s.Name, Shared: s.Shared, File: takeFile(next, s.Name)})
-		next++
-	}
-	for i := range m.Ancestors {
-		f := takeFile(next, "handover")
-		next++
-		if c, err := net.FileConn(f); err == nil { // else that generation learns nothing of us
-			p.ancestors = append(p.ancestors, &ancestor{Conn: c, takesQuestions: m.takesQuestions(i + 1)})
-		}
-		_ = f.Close() // FileConn has made a copy
-	}
-	return p, rest, nil
-}
-
-func checkSocket(fd int) error {
-	_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	return err
-}
-
-func takeFile(fd int, name string) *os.File {
-	unix.CloseOnExec(fd)
-	return os.NewFile(uintptr(fd), name)
 }
 
 // Await returns nil when this process is to serve: when ready has
@@ -230,7 +162,7 @@ func (p *Predecessor) hasClosed() bool {
 	return p.isClosed
 }
 
-// tell says message to every generation of before.
+// send says message to every generation of before.
 func (p *Predecessor) send(message byte) {
 	if p == nil {
 		return
@@ -245,15 +177,6 @@ func (p *Predecessor) send(message byte) {
 	}
 }
 
-// all are the connections to the generations of before.
-func (p *Predecessor) all() []net.Conn {
-	all := []net.Conn{p.conn.Conn}
-	for _, a := range p.ancestors {
-		all = append(all, a.Conn)
-	}
-	return all
-}
-
 // Unheard reports whether the predecessor lives and has closed the connection:
 // nothing is known of its clients then.
 func (p *Predecessor) Unheard() bool {
@@ -265,36 +188,6 @@ func (p *Predecessor) Unheard() bool {
 	return !p.isClosed && p.process >= 0 && isRunning(p.process) && !isAlive(p.conn.Conn)
 }
 
-// hears gives the connection to the youngest generation of before that still
-// has one; nil: none has.
-func (p *Predecessor) hears() (c *conn, takesQuestions bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.isClosed {
-		return nil, false
-	}
-	if isAlive(p.conn.Conn) {
-		return p.conn, p.takesQuestions
-	}
-	for _, a := range p.ancestors {
-		if !isAlive(a.Conn) {
-			continue
-		}
-		if a.reading == nil {
-			a.reading = readConn(a.Conn, nil)
-			go discard(a.reading.messages)
-		}
-		return a.reading, a.takesQuestions
-	}
-	return nil, false
-}
-
-// discard takes what nobody waits for.
-func discard(messages <-chan byte) {
-	for range messages {
-	}
-}
-
 // isRunning reports whether the process of a pidfd has not ended.
 func isRunning(pidfd int) bool {
 	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
@@ -304,33 +197,6 @@ func isRunning(pidfd int) bool {
 			return err == nil && n == 0
 		}
 	}
-}
-
-// earlier gives copies of the connections to the generations of before that
-// still live, the youngest first, for a successor of this process, and whether
-// each takes questions.
-func (p *Predecessor) earlier() (files []*os.File, asks []bool, err error) {
-	if p == nil {
-		return nil, nil, nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.isClosed {
-		return nil, nil, nil
-	}
-	for i, c := range p.all() {
-		if len(files) == maxAncestors || !isAlive(c) {
-			continue
-		}
-		f, err := Duplicate(c.(syscall.Conn), "handover")
-		if err != nil {
-			closeAll(files)
-			return nil, nil, fmt.Errorf("copy the connection to an earlier generation: %w", err)
-		}
-		files = append(files, f)
-		asks = append(asks, i == 0 && p.takesQuestions || i > 0 && p.ancestors[i-1].takesQuestions)
-	}
-	return files, asks, nil
 }
 
 func closeAll(files []*os.File) {

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -63,39 +60,6 @@ func pauseLabel(ctx context.Context, s *session) int {
 	}, len(s.instances))
 	r.run(ctx)
 	return r.report()
-}
-
-// pausableLabel is the label that is meant, once all instances have answered that
-// they have it: until then nothing is paused. It can be interrupted.
-func pausableLabel(ctx context.Context, s *session) (label string, ok bool) {
-	interruptible(func(ctx context.Context, s *session) int {
-		label, ok = theLabel(ctx, s, s.config.Pause.Label)
-		return exitDone
-	})(ctx, s)
-	return label, ok
-}
-
-// theLabel is the one that was named, or the only one of all instances.
-func theLabel(ctx context.Context, s *session, named string) (label string, ok bool) {
-	answers := askAll(ctx, s, func(ctx context.Context, i *instance) (state, error) { return i.state(ctx) })
-	if s.failed {
-		return "", false
-	}
-	label = named
-	if label == "" {
-		labels := labelsOf(answers)
-		if len(labels) != 1 {
-			s.say("--label is needed: there are %d labels", len(labels))
-			return "", false
-		}
-		label = labels[0]
-	}
-	for _, a := range answers {
-		if a.value.labels[label] == nil {
-			s.fail(a.from, fmt.Errorf("it has no label %q", label))
-		}
-	}
-	return label, !s.failed
 }
 
 // maxPauser bounds the name, as the instances do.
@@ -176,135 +140,4 @@ func (r *pauseRun) start() {
 	r.asking.Go(func() {
 		r.events <- switchover.Event{Kind: switchover.CommandEnded, Status: r.command.await()}
 	})
-}
-
-// ask asks one instance, and gives its answer to run.
-func (r *pauseRun) ask(ctx context.Context, n int, what switchover.Request) {
-	ctx, cancel := context.WithTimeoutCause(ctx, pauseQuestion, fmt.Errorf("no answer within %v", pauseQuestion))
-	defer cancel()
-	reply, err := r.put(ctx, n, what)
-	if err != nil {
-		reply = switchover.Reply{Outcome: switchover.Failed, Why: err.Error()}
-		if no, ok := errors.AsType[*refusal](err); ok && no.code/100 == 4 {
-			reply.Outcome = switchover.Refused
-		}
-	}
-	r.events <- switchover.Event{Kind: switchover.Answered, Instance: n, Reply: reply}
-}
-
-// put puts one question.
-func (r *pauseRun) put(ctx context.Context, n int, what switchover.Request) (switchover.Reply, error) {
-	i, c := r.instances[n], r.config.Pause
-	query := url.Values{"label": {r.label}, "by": {r.by}}
-	switch what {
-	case switchover.Begin, switchover.Move:
-		query.Set("for", c.For.String())
-		if c.CloseQuiet {
-			query.Set("close", "quiet")
-		}
-		if what == switchover.Move {
-			query.Set("move", "true")
-		}
-		s, err := i.askPause(ctx, http.MethodPost, query)
-		if err != nil {
-			return switchover.Reply{}, err
-		}
-		return r.note(n, s, ""), nil
-	case switchover.End:
-		s, err := i.askPause(ctx, http.MethodDelete, query)
-		if err != nil {
-			return switchover.Reply{}, err
-		}
-		return r.note(n, s, ""), nil
-	}
-	var all []api.Paused
-	if _, err := i.ask(ctx, http.MethodGet, "/pause", nil, &all); err != nil {
-		return switchover.Reply{}, err
-	}
-	for _, p := range all {
-		if p.Label == r.label && p.By == r.by {
-			master := ""
-			if p.Master != nil {
-				master = *p.Master
-			}
-			return r.note(n, p.PauseState, master), nil
-		}
-	}
-	return switchover.Reply{}, nil
-}
-
-// note keeps what instance n has answered, and gives it to the machine.
-func (r *pauseRun) note(n int, s api.PauseState, master string) switchover.Reply {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.states[n] = &s
-	return switchover.Reply{Paused: s.Paused && s.By == r.by, Active: s.Active, Master: master}
-}
-
-// askPause puts a question that is answered by the state of one pause.
-func (i *instance) askPause(ctx context.Context, method string, query url.Values) (s api.PauseState, err error) {
-	if _, err = i.ask(ctx, method, "/pause", query, &s); err == nil && s.Label == "" {
-		err = errForeign
-	}
-	return s, err
-}
-
-// showProgress says what is waited for.
-func (r *pauseRun) showProgress() {
-	var waits []string
-	for n, u := range r.machine.Instances {
-		name := r.instances[n].name
-		switch {
-		case r.machine.Phase == switchover.Pausing && !u.Paused:
-			waits = append(waits, name+" not paused yet")
-		case r.machine.Phase == switchover.Pausing:
-			waits = append(waits, fmt.Sprintf("%s %d live", name, u.Active))
-		case r.machine.Phase == switchover.Settling && !u.Over:
-			waits = append(waits, name+" waits for another master")
-		case r.machine.Phase == switchover.Resuming && u.Begun && !u.Ended:
-			waits = append(waits, name+" not resumed yet")
-		}
-	}
-	if len(waits) > namesInLine {
-		waits = append(waits[:namesInLine], fmt.Sprintf("%d more", len(waits)-namesInLine))
-	}
-	if len(waits) > 0 {
-		r.progress.show(r.label + ": " + strings.Join(waits, ", "))
-	}
-}
-
-// report says what has come of it, and answers the exit code.
-func (r *pauseRun) report() int {
-	m := &r.machine
-	r.progress.end()
-	switch {
-	case m.Why != "" && m.Culprit >= 0:
-		r.fail(r.instances[m.Culprit], errors.New(m.Why))
-	case m.Why != "":
-		r.failed = true
-		r.say("%s: nothing stays paused", m.Why)
-	}
-	staysPaused := len(r.config.Pause.Command) == 0 && m.Why == ""
-	if !staysPaused {
-		for _, n := range m.Left() {
-			why := m.Instances[n].Why
-			if why == "" {
-				why = "no answer"
-			}
-			r.say("%s: it may stay paused for up to %v: %s", r.instances[n].name, r.config.Pause.For, why)
-		}
-	}
-	if r.config.JSON || staysPaused {
-		answers := make([]answer[*api.PauseState], len(r.instances))
-		for n, i := range r.instances {
-			answers[n] = answer[*api.PauseState]{i, r.states[n], nil}
-			if why := m.Instances[n].Why; why != "" {
-				answers[n].err = errors.New(why)
-			}
-		}
-		if code := printPauses(r.session, r.label, answers); code != exitDone {
-			return code
-		}
-	}
-	return m.Status
 }

@@ -3,26 +3,13 @@ package discovery
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
-
-// validate says what is wrong with k, which may be nil.
-func (k *LeaderKey) validate() error {
-	switch {
-	case k == nil:
-		return nil
-	case k.Ready == ReadyAPI && k.Format != PatroniFormat:
-		return errors.New("only a leader of Patroni has a REST API to be asked")
-	}
-	return CheckLeaderKey(k.Key, k.Format)
-}
 
 // leader follows a leader key: who holds it, where that is, and whether it is
 // ready to be master. It does no I/O and reads no clock. One goroutine owns it.
@@ -163,34 +150,6 @@ func (l *leader) read(e *entry) (candidate, error) {
 		return candidate{}, checkMemberName(value)
 	}
 	return parsePlace(value)
-}
-
-// parsePlace reads HOST:PORT.
-func parsePlace(value string) (candidate, error) {
-	host, port, err := net.SplitHostPort(value)
-	if err != nil {
-		return candidate{}, fmt.Errorf("its value %s is not HOST:PORT", text.Quoted(value))
-	}
-	return placeAt(host, port)
-}
-
-// placeAt is where somebody can be reached, of whom nothing else is known.
-func placeAt(host, port string) (candidate, error) {
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return candidate{}, fmt.Errorf("port %s is unusable", text.Quoted(port))
-	}
-	addr, isIP, err := parseHost(host)
-	if err != nil {
-		return candidate{}, err
-	}
-	c := candidate{port: uint16(n)}
-	if isIP {
-		c.addr = netip.AddrPortFrom(addr, c.port)
-	} else {
-		c.host = host
-	}
-	return c, nil
 }
 
 // lose notes that nobody holds the key.

@@ -3,8 +3,13 @@ package discovery
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/rosproxy/rosproxy/discovery/internal/text"
 )
 
 // MaxLeaderKey bounds a leader key, in bytes. Consul takes longer ones.
@@ -32,4 +37,43 @@ func CheckLeaderKey(key string, format LeaderFormat) error {
 		return errors.New("the key has no slash: the members of Patroni stand beside it, as beside service/SCOPE/leader")
 	}
 	return nil
+}
+
+// validate says what is wrong with k, which may be nil.
+func (k *LeaderKey) validate() error {
+	switch {
+	case k == nil:
+		return nil
+	case k.Ready == ReadyAPI && k.Format != PatroniFormat:
+		return errors.New("only a leader of Patroni has a REST API to be asked")
+	}
+	return CheckLeaderKey(k.Key, k.Format)
+}
+
+// parsePlace reads HOST:PORT.
+func parsePlace(value string) (candidate, error) {
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		return candidate{}, fmt.Errorf("its value %s is not HOST:PORT", text.Quoted(value))
+	}
+	return placeAt(host, port)
+}
+
+// placeAt is where somebody can be reached, of whom nothing else is known.
+func placeAt(host, port string) (candidate, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return candidate{}, fmt.Errorf("port %s is unusable", text.Quoted(port))
+	}
+	addr, isIP, err := parseHost(host)
+	if err != nil {
+		return candidate{}, err
+	}
+	c := candidate{port: uint16(n)}
+	if isIP {
+		c.addr = netip.AddrPortFrom(addr, c.port)
+	} else {
+		c.host = host
+	}
+	return c, nil
 }

@@ -111,7 +111,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate finds what no default can mend.
+// validate finds what no default can fix.
 func (c Config) validate() error {
 	if c.Service == "" {
 		return errors.New("no Consul service is named")

@@ -33,7 +33,7 @@ type Consul struct {
 
 // NewConsul makes a source; nothing is asked before Run or Check.
 //
-// It fails for what no retry can mend: an address that cannot be understood, a
+// It fails for what no retry can fix: an address that cannot be understood, a
 // TLS or token file that cannot be read, a variable with a value that it
 // cannot have. The error names it. Consul being away is no such thing.
 func NewConsul(c Config, log zerolog.Logger) (*Consul, error) {

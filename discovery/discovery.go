@@ -53,7 +53,7 @@ type Loss struct {
 //
 // Run tells sink the full first set as soon as it is known, then every change,
 // and returns when ctx ends, with no goroutine of its own left. It returns an
-// error only for a fault that no retry can mend; a Consul that is away is not one.
+// error only for a fault that no retry can fix; a Consul that is away is not one.
 // The others but Withdraw never block, and may be called at any time.
 type Source interface {
 	Run(ctx context.Context, sink Sink) error

@@ -2,7 +2,7 @@
 //
 // A Source is one of two: Consul follows services, or leader keys, in Consul;
 // Static repeats what the operator said. Either is made once, checked there and
-// then for what no retry can mend, and run once:
+// then for what no retry can fix, and run once:
 //
 //	source, err := discovery.NewConsul(discovery.Config{
 //		Service: "sync",

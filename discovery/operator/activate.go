@@ -35,7 +35,7 @@ type Activation struct {
 	Waiting func([]ReportBehind) // is told of those that are waited for, whenever they have been read; nil: nobody is
 }
 
-// validate finds what no retry can mend.
+// validate finds what no retry can fix.
 func (a Activation) validate() error {
 	if err := discovery.CheckDatacenterKey(a.Key); err != nil {
 		return fmt.Errorf("the key of the active data centre %s: %w", text.Quoted(a.Key), err)

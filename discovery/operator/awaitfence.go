@@ -27,7 +27,7 @@ type Election struct {
 	Waiting func([]FenceBehind) // is told of those that are waited for, whenever they have been read; nil: nobody is
 }
 
-// validate finds what no retry can mend.
+// validate finds what no retry can fix.
 func (e Election) validate() error {
 	if err := discovery.CheckReportPrefix(e.Prefix); err != nil {
 		return fmt.Errorf("fence reports below %s: %w", text.Quoted(e.Prefix), err)
@@ -77,7 +77,7 @@ func (e *FenceError) Error() string {
 type FenceWait struct{ state *fenceWait }
 
 // NewFenceWait prepares to wait; nothing is asked before Await. It fails for what
-// no retry can mend, as discovery.NewConsul does, and takes the same variables from the
+// no retry can fix, as discovery.NewConsul does, and takes the same variables from the
 // environment.
 func NewFenceWait(e Election) (*FenceWait, error) {
 	if err := e.validate(); err != nil {

@@ -33,7 +33,7 @@ type ReportView struct {
 }
 
 // ShowDatacenters looks at every data centre that c has, all of them at the same time,
-// and answers in the order of discovery.Config.AllDatacenters. It fails for what no retry can mend.
+// and answers in the order of discovery.Config.AllDatacenters. It fails for what no retry can fix.
 func ShowDatacenters(ctx context.Context, c discovery.Config) ([]DatacenterView, error) {
 	agents, err := consul.NewClients(c.Addresses, hostname.SystemLookup)
 	if err != nil {

@@ -26,7 +26,7 @@ type Client struct {
 // takes the token and TLS from there, too, and looks names of servers up by lookup.
 // Nothing is asked yet.
 //
-// It fails for what no retry can mend, and names the address or the variable at fault.
+// It fails for what no retry can fix, and names the address or the variable at fault.
 func NewClients(addresses []string, lookup hostname.LookupFunc) (clients []*Client, err error) {
 	env, err := readEnvironment()
 	if err != nil {

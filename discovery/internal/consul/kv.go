@@ -15,7 +15,7 @@ import (
 
 // What is done with keys apart from watching them: writes by compare-and-set, and
 // consistent reads. A dc that is empty is the agent's own. Errors are put into words, and
-// IsDenial knows those that a better token would mend.
+// IsDenial knows those that a better token would allow.
 
 // PutKey writes a key by compare-and-set: cas is the ModifyIndex that it must have, 0 that
 // it must not be there. made is false when that failed. After an error it may have been

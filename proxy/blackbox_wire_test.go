@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rosproxy/rosproxy/internal/netns"
 	"github.com/rosproxy/rosproxy/proxy"
 )
 
@@ -27,7 +27,7 @@ import (
 // of a packet that is dropped, as with a cable that is pulled.
 type wire struct {
 	t      testing.TB
-	peers  *namespace
+	peers  *netns.Namespace
 	onOurs *os.File
 	remote *os.File
 	wg     sync.WaitGroup
@@ -75,10 +75,10 @@ func onWire(t *testing.T, f func(t *testing.T, w *wire)) {
 func newWire(t *testing.T) *wire {
 	t.Helper()
 	w := &wire{t: t, unplug: map[netip.Addr]bool{}, nextHost: 10}
-	w.peers = newNamespace(t)
+	w.peers = netns.New(t)
 	var err error
 	if w.onOurs, err = openTUN(proxyHost); err == nil {
-		err = w.peers.do(func() (err error) {
+		err = w.peers.Do(func() (err error) {
 			w.remote, err = openTUN(netip.AddrFrom4([4]byte{10, 77, 0, 2}))
 			return err
 		})
@@ -175,7 +175,7 @@ func (w *wire) host() netip.Addr {
 	w.nextHost++
 	host := netip.AddrFrom4([4]byte{10, 77, 0, w.nextHost})
 	w.mu.Unlock()
-	if err := w.peers.do(func() error { return addAddress(fmt.Sprint("tun0:", host.As4()[3]), host) }); err != nil {
+	if err := w.peers.Do(func() error { return addAddress(fmt.Sprint("tun0:", host.As4()[3]), host) }); err != nil {
 		w.t.Fatalf("add the host %v: %v", host, err)
 	}
 	return host
@@ -186,7 +186,7 @@ func (w *wire) master() *master {
 	w.t.Helper()
 	host := w.host()
 	var ln net.Listener
-	err := w.peers.do(func() (err error) {
+	err := w.peers.Do(func() (err error) {
 		lc := net.ListenConfig{Control: smallFromTheStart}
 		lc.SetMultipathTCP(false)
 		ln, err = lc.Listen(w.t.Context(), "tcp4", netip.AddrPortFrom(host, 0).String())
@@ -203,7 +203,7 @@ func (w *wire) dial(r *relay) *net.TCPConn {
 	w.t.Helper()
 	host := w.host()
 	var c net.Conn
-	err := w.peers.do(func() (err error) {
+	err := w.peers.Do(func() (err error) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: host.AsSlice()}, Control: smallFromTheStart}
 		d.SetMultipathTCP(false)
 		c, err = d.Dial("tcp4", r.addrs["default"])
@@ -227,49 +227,6 @@ func smallFromTheStart(_, _ string, raw syscall.RawConn) (err error) {
 
 // hostOf is where the peer's end of a connection is.
 func hostOf(c *net.TCPConn) netip.Addr { return c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap() }
-
-// namespace is a network namespace. It is gone when its file is closed and no
-// process or socket is left in it.
-type namespace struct{ file *os.File }
-
-func newNamespace(t testing.TB) *namespace {
-	t.Helper()
-	var file *os.File
-	err := onOwnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return os.NewSyscallError("unshare", err)
-		}
-		var err error
-		file, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
-	if err != nil {
-		t.Fatalf("make a network namespace: %v", err)
-	}
-	t.Cleanup(func() { file.Close() })
-	return &namespace{file}
-}
-
-// do calls f in the namespace: a socket that f makes belongs there for good,
-// whoever uses it later.
-func (n *namespace) do(f func() error) error {
-	return onOwnThread(func() error {
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return os.NewSyscallError("setns", err)
-		}
-		return f()
-	})
-}
-
-// onOwnThread calls f on a thread that ends with it.
-func onOwnThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is not used again
-		done <- f()
-	}()
-	return <-done
-}
 
 // openTUN makes the device tun0 in the namespace of the calling thread.
 func openTUN(address netip.Addr) (*os.File, error) {

@@ -125,7 +125,7 @@ func recipeFile(t *testing.T, name string) string {
 
 // startMaster starts a master on the site's host, at an address of its own.
 func (dc *site) startMaster(name, ip string) *master {
-	dc.host.namespace.ip(dc.t, "addr add "+ip+"/32 dev lo")
+	dc.host.IP(dc.t, "addr add "+ip+"/32 dev lo")
 	own := *dc.host
 	own.ip = ip
 	return startMaster(dc.t, dc.name+"-"+name, &own)

@@ -180,7 +180,7 @@ func TestClientsThatComeWhileThereIsNoMasterWaitBehindHAProxy(t *testing.T) {
 	for n := range clients {
 		time.Sleep(time.Until(lost.Add(without * time.Duration(n) / clients)))
 		asking.Go(func() {
-			_ = f.network.hosts["client"].do(func() error {
+			_ = f.network.hosts["client"].Do(func() error {
 				if r := f.traffic.ask(); r.err != nil || r.answer.master != "two" {
 					failed <- r
 				}

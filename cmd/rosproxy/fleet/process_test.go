@@ -28,7 +28,7 @@ func (h *host) start(t *testing.T, name string, args ...string) *process {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	err = h.do(func() (err error) {
+	err = h.Do(func() (err error) {
 		p.Process, err = minder.Start(minder.Command{Args: args, Env: append(cleanEnv(), "GOMAXPROCS=2"), Log: log})
 		return err
 	})

@@ -84,7 +84,7 @@ func (f *traffic) ending() bool {
 func (f *traffic) add(count int, pause time.Duration) {
 	for range count {
 		f.wg.Go(func() {
-			_ = f.from.do(func() error { f.requester(pause); return nil })
+			_ = f.from.Do(func() error { f.requester(pause); return nil })
 		})
 	}
 }

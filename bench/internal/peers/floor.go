@@ -2,6 +2,7 @@ package peers
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,6 +19,9 @@ var (
 	floorSource []byte
 	//go:embed floor/bulk.c
 	bulkFloorSource []byte
+	// What both include.
+	//go:embed floor/sockets.h
+	floorHeader []byte
 )
 
 func startFloor(o Options, routes []route) (*Proxy, error) {
@@ -35,7 +39,7 @@ func compileAndStart(text []byte, o Options, routes []route) (*Proxy, error) {
 		return nil, fmt.Errorf("address of the master: %w", err)
 	}
 	source, program := filepath.Join(o.Dir, "floor.c"), filepath.Join(o.Dir, "floor")
-	if err := os.WriteFile(source, text, 0o644); err != nil {
+	if err := errors.Join(os.WriteFile(source, text, 0o644), os.WriteFile(filepath.Join(o.Dir, "sockets.h"), floorHeader, 0o644)); err != nil {
 		return nil, err
 	}
 	if said, err := exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, source).CombinedOutput(); err != nil {

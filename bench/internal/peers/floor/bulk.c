@@ -6,19 +6,10 @@
 //
 // usage: bulk LISTEN-IP LISTEN-PORT MASTER-IP MASTER-PORT
 
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <err.h>
-#include <errno.h>
+#include "sockets.h"
+
 #include <fcntl.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { PIPE = 1 << 20, EVENTS = 256 };
 
@@ -38,21 +29,6 @@ struct conn {
 	struct conn *next;   // in a list of those that are over
 	int over;
 };
-
-static struct sockaddr_in at, master;
-
-static int fail(const char *what) { err(1, "%s", what); }
-
-static int listener(void)
-{
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) || // the accepted inherit it
-	    bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 65535))
-		fail("listen");
-	return fd;
-}
 
 // watch asks for what s can do next, where that has changed: level-triggered, so
 // that no splice is made only to learn that there is nothing.
@@ -106,11 +82,7 @@ static void take(struct side *from)
 
 static void welcome(int poller, int fd, struct conn *c)
 {
-	int one = 1, m = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (m < 0 || setsockopt(m, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
-		fail("socket");
-	if (connect(m, (struct sockaddr *)&master, sizeof master) && errno != EINPROGRESS)
-		fail("connect");
+	int m = dial();
 	c->over = 0;
 	c->side[0] = (struct side){.fd = fd, .in = -1, .out = -1, .other = &c->side[1]};
 	c->side[1] = (struct side){.fd = m, .in = -1, .out = -1, .other = &c->side[0]};
@@ -188,19 +160,6 @@ static void *loop(void *listening)
 
 int main(int argc, char **argv)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	if (argc != 5)
-		errx(2, "usage: bulk LISTEN-IP LISTEN-PORT MASTER-IP MASTER-PORT");
-	at = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
-	master = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argv[4]))};
-	if (inet_pton(AF_INET, argv[1], &at.sin_addr) != 1 || inet_pton(AF_INET, argv[3], &master.sin_addr) != 1)
-		errx(2, "not an IPv4 address");
 	signal(SIGPIPE, SIG_IGN); // splice(2) has no MSG_NOSIGNAL
-	for (long i = 1; i < cpus; i++) {
-		pthread_t t;
-		if (pthread_create(&t, NULL, loop, (void *)(intptr_t)listener()))
-			errx(1, "pthread_create");
-	}
-	loop((void *)(intptr_t)listener());
-	return 0;
+	return serve(argc, argv, loop);
 }

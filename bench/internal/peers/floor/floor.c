@@ -5,18 +5,9 @@
 //
 // usage: floor LISTEN-IP LISTEN-PORT MASTER-IP MASTER-PORT
 
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <err.h>
-#include <errno.h>
-#include <netinet/tcp.h>
+#include "sockets.h"
+
 #include <poll.h>
-#include <pthread.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { BUFFER = 64 << 10, EVENTS = 256 };
 
@@ -30,21 +21,6 @@ struct conn {
 	struct side side[2]; // the client's, the master's
 	struct conn *next;   // in a list of those that are over
 };
-
-static struct sockaddr_in at, master;
-
-static int fail(const char *what) { err(1, "%s", what); }
-
-static int listener(void)
-{
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) ||
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) || // the accepted inherit it
-	    bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 65535))
-		fail("listen");
-	return fd;
-}
 
 static void watch(int poller, struct side *s, struct conn *c, int fd)
 {
@@ -91,11 +67,7 @@ static void move(struct side *from, struct side *to, char *buffer)
 
 static struct conn *welcome(int poller, int fd, struct conn *c)
 {
-	int one = 1, m = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	if (m < 0 || setsockopt(m, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
-		fail("socket");
-	if (connect(m, (struct sockaddr *)&master, sizeof master) && errno != EINPROGRESS)
-		fail("connect");
+	int m = dial();
 	watch(poller, &c->side[0], c, fd);
 	watch(poller, &c->side[1], c, m);
 	return c;
@@ -149,20 +121,4 @@ static void *loop(void *listening)
 	return NULL;
 }
 
-int main(int argc, char **argv)
-{
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	if (argc != 5)
-		errx(2, "usage: floor LISTEN-IP LISTEN-PORT MASTER-IP MASTER-PORT");
-	at = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
-	master = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(atoi(argv[4]))};
-	if (inet_pton(AF_INET, argv[1], &at.sin_addr) != 1 || inet_pton(AF_INET, argv[3], &master.sin_addr) != 1)
-		errx(2, "not an IPv4 address");
-	for (long i = 1; i < cpus; i++) {
-		pthread_t t;
-		if (pthread_create(&t, NULL, loop, (void *)(intptr_t)listener()))
-			errx(1, "pthread_create");
-	}
-	loop((void *)(intptr_t)listener());
-	return 0;
-}
+int main(int argc, char **argv) { return serve(argc, argv, loop); }

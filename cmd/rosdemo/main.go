@@ -24,7 +24,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 )
 
 // commandLine is which demo is shown.
@@ -81,7 +81,7 @@ func validate(clients int, deadline time.Duration) error {
 func init() { runtime.LockOSThread() }
 
 func main() {
-	minder.Main()
+	reaper.Main()
 	os.Exit(command(os.Args[1:]))
 }
 

@@ -4,7 +4,7 @@
 //
 // As root the programs run as the user postgres, else as who calls. What a
 // cluster has started is gone when it is closed, or when the process that
-// started it ends in any way: see package minder, whose Main must be called.
+// started it ends in any way: see package reaper, whose Main must be called.
 //
 // PostgreSQL runs with fsync off, which saves time and changes nothing that can
 // be seen here: what a killed process has written is the kernel's, and is there

@@ -11,8 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
 	"github.com/rosproxy/rosproxy/cmd/internal/patroni"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 	"github.com/rosproxy/rosproxy/cmd/internal/rows"
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 )
@@ -20,7 +20,7 @@ import (
 const testTimeout = 2 * time.Minute
 
 func TestMain(m *testing.M) {
-	minder.Main()
+	reaper.Main()
 	goleak.VerifyTestMain(m)
 }
 

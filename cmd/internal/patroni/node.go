@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 )
 
 // Node is one member of a cluster: a PostgreSQL, and the Patroni that looks
@@ -21,7 +21,7 @@ type Node struct {
 	API     string // HOST:PORT of Patroni
 
 	cluster *Cluster
-	lives   []*minder.Process // of Patroni: a PostgreSQL may have been left by any of them
+	lives   []*reaper.Process // of Patroni: a PostgreSQL may have been left by any of them
 }
 
 func (n *Node) String() string {
@@ -120,7 +120,7 @@ func (n *Node) Start() error {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
 	defer log.Close()
-	p, err := minder.Start(minder.Command{
+	p, err := reaper.Start(reaper.Command{
 		Args: []string{patroniProgram, n.config()}, Env: n.cluster.environment(), Dir: n.path(""), As: n.cluster.as, Log: log,
 	})
 	if err != nil {
@@ -141,12 +141,12 @@ func (n *Node) KillPatroni() error {
 }
 
 // Freeze halts all processes of the node: connections stay open, and nobody answers.
-func (n *Node) Freeze() error { return n.each((*minder.Process).Freeze) }
+func (n *Node) Freeze() error { return n.each((*reaper.Process).Freeze) }
 
 // Thaw lets a frozen node go on.
-func (n *Node) Thaw() error { return n.each((*minder.Process).Thaw) }
+func (n *Node) Thaw() error { return n.each((*reaper.Process).Thaw) }
 
-func (n *Node) each(do func(*minder.Process) error) error {
+func (n *Node) each(do func(*reaper.Process) error) error {
 	var errs []error
 	for _, p := range n.lives {
 		errs = append(errs, do(p))

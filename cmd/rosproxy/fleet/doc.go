@@ -8,7 +8,7 @@
 // address of the machine is touched. It takes root to make them.
 //
 // Masters and clients are goroutines of the test, with sockets in their
-// hosts' namespaces; all else are processes, each below a minder that ends
+// hosts' namespaces; all else are processes, each below a reaper that ends
 // with the test and takes along whatever its process has left behind.
 //
 //	10.77.0.2  clients      10.77.0.10  balancer     10.77.0.21  master one

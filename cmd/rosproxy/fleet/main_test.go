@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
@@ -22,7 +22,7 @@ const testTimeout = 30 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
-	minder.Main()
+	reaper.Main()
 	os.Exit(run(m))
 }
 

@@ -8,13 +8,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 )
 
-// process is a program that runs on a host below a minder. What it starts in
-// its place, and leaves behind, is the minder's too.
+// process is a program that runs on a host below a reaper. What it starts in
+// its place, and leaves behind, is the reaper's too.
 type process struct {
-	*minder.Process
+	*reaper.Process
 	t   *testing.T
 	log string // file with what all of them said
 }
@@ -29,7 +29,7 @@ func (h *host) start(t *testing.T, name string, args ...string) *process {
 	}
 	defer log.Close()
 	err = h.Do(func() (err error) {
-		p.Process, err = minder.Start(minder.Command{Args: args, Env: append(cleanEnv(), "GOMAXPROCS=2"), Log: log})
+		p.Process, err = reaper.Start(reaper.Command{Args: args, Env: append(cleanEnv(), "GOMAXPROCS=2"), Log: log})
 		return err
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 )
 
@@ -38,9 +38,9 @@ func (s *service) consul() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	var process *minder.Process
+	var process *reaper.Process
 	err = s.inNetwork(func() (err error) {
-		process, err = minder.Start(minder.Command{Args: []string{binary, "agent", "-dev", "-bind=127.0.0.1"}, Log: log})
+		process, err = reaper.Start(reaper.Command{Args: []string{binary, "agent", "-dev", "-bind=127.0.0.1"}, Log: log})
 		return err
 	})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 )
 
 // machine is a Debian under its own systemd, with a network that is its own.
@@ -24,7 +24,7 @@ type machine struct {
 	root
 	init    int // its process 1, as seen from here
 	network *os.File
-	process *minder.Process
+	process *reaper.Process
 	cgroups []string
 	begun   time.Time // of the test
 }
@@ -94,7 +94,7 @@ func start() (err error) {
 		return err
 	}
 	defer console.Close()
-	if common.process, err = minder.Start(minder.Command{Args: common.container("--boot"), Log: console}); err != nil {
+	if common.process, err = reaper.Start(reaper.Command{Args: common.container("--boot"), Log: console}); err != nil {
 		return err
 	}
 	if err := common.awaitBoot(); err != nil {

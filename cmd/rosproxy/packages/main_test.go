@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 var built struct{ current, newer string }
 
 func TestMain(m *testing.M) {
-	minder.Main()
+	reaper.Main()
 	os.Exit(run(m))
 }
 

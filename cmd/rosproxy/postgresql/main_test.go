@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
 	"github.com/rosproxy/rosproxy/cmd/internal/patroni"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
@@ -19,7 +19,7 @@ const testTimeout = 90 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
-	minder.Main()
+	reaper.Main()
 	os.Exit(testmain.Run(m, func(built string) error {
 		binary = built
 		// Patroni runs the binary as well, as the user postgres.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 )
 
 // instance is a rosproxy process.
@@ -23,7 +23,7 @@ type instance struct {
 	admin   string
 	log     string // a file
 	args    []string
-	process *minder.Process // of its last life; nil: it was never started
+	process *reaper.Process // of its last life; nil: it was never started
 }
 
 // startInstance starts rosproxy with the flags that flags gives for the address
@@ -60,7 +60,7 @@ func (i *instance) start() {
 		i.t.Fatal(err)
 	}
 	defer log.Close()
-	i.process, err = minder.Start(minder.Command{Args: i.args, Env: cleanEnv(), Log: log})
+	i.process, err = reaper.Start(reaper.Command{Args: i.args, Env: cleanEnv(), Log: log})
 	if err != nil {
 		i.t.Fatalf("%v\n%s", err, i.said())
 	}

@@ -10,13 +10,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
 // instance is one rosproxy that Prometheus scrapes.
 type instance struct {
-	*minder.Process
+	*reaper.Process
 	t       *testing.T
 	name    string
 	program string // a file of its own, so that it can be replaced
@@ -49,14 +49,14 @@ func startInstance(t *testing.T, name string, labels []string, args ...string) *
 }
 
 // start starts a program, which ends with the test.
-func start(t *testing.T, log string, args ...string) *minder.Process {
+func start(t *testing.T, log string, args ...string) *reaper.Process {
 	t.Helper()
 	f, err := os.Create(log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p, err := minder.Start(minder.Command{Args: args, Env: cleanEnv(), Log: f})
+	p, err := reaper.Start(reaper.Command{Args: args, Env: cleanEnv(), Log: f})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, read(t, log))
 	}

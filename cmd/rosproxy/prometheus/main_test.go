@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/cmd/internal/minder"
+	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
 	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
@@ -21,7 +21,7 @@ const mixin = "../../../testdata/prometheus"
 var binary string
 
 func TestMain(m *testing.M) {
-	minder.Main()
+	reaper.Main()
 	os.Exit(testmain.Run(m, func(built string) error {
 		binary = built
 		return installed()

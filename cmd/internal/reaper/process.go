@@ -1,4 +1,4 @@
-package minder
+package reaper
 
 import (
 	"bufio"
@@ -22,12 +22,12 @@ type Command struct {
 	Log  *os.File            // what all of them write; may be closed when Start has returned
 }
 
-// Process is a program below a minder, and what that has started and left behind.
+// Process is a program below a reaper, and what that has started and left behind.
 type Process struct {
 	PID int // of the program
 
-	minder *exec.Cmd
-	hold   io.Closer     // the minder's standard input
+	reaper *exec.Cmd
+	hold   io.Closer     // the reaper's standard input
 	empty  chan struct{} // closed when none is left
 
 	mu    sync.Mutex
@@ -43,11 +43,11 @@ func Start(c Command) (*Process, error) {
 	}
 	defer report.Close()
 	p := &Process{ended: map[int]syscall.WaitStatus{}, empty: make(chan struct{})}
-	if err := p.startMinder(c, report); err != nil {
+	if err := p.startReaper(c, report); err != nil {
 		reports.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Args[0], err)
 	}
-	report.Close() // the minder's copy is the last: its end is the end of reports
+	report.Close() // the reaper's copy is the last: its end is the end of reports
 	lines := bufio.NewScanner(reports)
 	if lines.Scan() {
 		_, err = fmt.Sscanf(lines.Text(), "started %d", &p.PID)
@@ -60,27 +60,27 @@ func Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-func (p *Process) startMinder(c Command, report *os.File) error {
+func (p *Process) startReaper(c Command, report *os.File) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	p.minder = exec.Command(self, c.Args...)
-	if p.minder.Env = c.Env; c.Env == nil {
-		p.minder.Env = os.Environ()
+	p.reaper = exec.Command(self, c.Args...)
+	if p.reaper.Env = c.Env; c.Env == nil {
+		p.reaper.Env = os.Environ()
 	}
-	p.minder.Env = append(p.minder.Env, asMinder+"=1")
+	p.reaper.Env = append(p.reaper.Env, asReaper+"=1")
 	if c.As != nil {
-		p.minder.Env = append(p.minder.Env, fmt.Sprintf("%s=%d:%d", asUser, c.As.Uid, c.As.Gid))
+		p.reaper.Env = append(p.reaper.Env, fmt.Sprintf("%s=%d:%d", asUser, c.As.Uid, c.As.Gid))
 	}
-	p.minder.Dir = c.Dir
-	p.minder.Stdout, p.minder.Stderr = c.Log, c.Log
-	p.minder.ExtraFiles = []*os.File{report}
-	p.minder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the process that started it
-	if p.hold, err = p.minder.StdinPipe(); err != nil {
+	p.reaper.Dir = c.Dir
+	p.reaper.Stdout, p.reaper.Stderr = c.Log, c.Log
+	p.reaper.ExtraFiles = []*os.File{report}
+	p.reaper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the process that started it
+	if p.hold, err = p.reaper.StdinPipe(); err != nil {
 		return err
 	}
-	return p.minder.Start()
+	return p.reaper.Start()
 }
 
 // follow notes which process ended how.
@@ -100,14 +100,14 @@ func (p *Process) follow(lines *bufio.Scanner, from io.Closer) {
 // Close kills what is left, and returns when it is gone. It must be called once.
 func (p *Process) Close() {
 	p.hold.Close()
-	_ = p.minder.Wait() // it has nothing to say
+	_ = p.reaper.Wait() // it has nothing to say
 	<-p.empty
 }
 
 // Empty is closed when neither the program nor anything that it left behind is left.
 func (p *Process) Empty() <-chan struct{} { return p.empty }
 
-// Status tells how a process below the minder has ended, if it has.
+// Status tells how a process below the reaper has ended, if it has.
 func (p *Process) Status(pid int) (syscall.WaitStatus, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,7 +115,7 @@ func (p *Process) Status(pid int) (syscall.WaitStatus, bool) {
 	return s, ok
 }
 
-// Ended tells how each process that has ended and had the minder for a parent did.
+// Ended tells how each process that has ended and had the reaper for a parent did.
 func (p *Process) Ended() map[int]syscall.WaitStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +125,7 @@ func (p *Process) Ended() map[int]syscall.WaitStatus {
 // settleTimeout is how long signals may take.
 const settleTimeout = 10 * time.Second
 
-// Freeze stops all that runs below the minder, and returns when all of it stands still.
+// Freeze stops all that runs below the reaper, and returns when all of it stands still.
 func (p *Process) Freeze() error {
 	// A signal takes a moment, and a process may be starting another.
 	for deadline := time.Now().Add(settleTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
@@ -143,10 +143,10 @@ func (p *Process) Freeze() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("stop the processes below minder %d: some run after %v", p.minder.Process.Pid, settleTimeout)
+	return fmt.Errorf("stop the processes below reaper %d: some run after %v", p.reaper.Process.Pid, settleTimeout)
 }
 
-// Thaw lets all that stands still below the minder go on.
+// Thaw lets all that stands still below the reaper go on.
 func (p *Process) Thaw() error {
 	var errs []error
 	for _, e := range p.below() {
@@ -160,7 +160,7 @@ func (p *Process) below() []entry {
 	case <-p.empty:
 		return nil // the pid may be another's by now
 	default:
-		return below(p.minder.Process.Pid, processes())
+		return below(p.reaper.Process.Pid, processes())
 	}
 }
 

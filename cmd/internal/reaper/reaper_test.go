@@ -1,4 +1,4 @@
-package minder
+package reaper
 
 import (
 	"bufio"

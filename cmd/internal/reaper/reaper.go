@@ -1,10 +1,11 @@
-// Package minder runs a program below a process of its own, its minder, which
-// adopts whatever the program leaves behind and kills all of it when the
-// process that started it closes it or ends, however that ends.
+// Package reaper runs a program below a process of its own, its reaper (a child
+// subreaper, see prctl(2)), which adopts whatever the program leaves behind and
+// kills all of it when the process that started it closes it or ends, however
+// that ends.
 //
-// The minder is the running executable once more: its main function, or its
+// The reaper is the running executable once more: its main function, or its
 // TestMain, must begin with Main.
-package minder
+package reaper
 
 import (
 	"errors"
@@ -17,29 +18,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment variables of a minder.
+// Environment variables of a reaper.
 const (
-	asMinder = "ROSPROXY_AS_MINDER"
-	asUser   = "ROSPROXY_MINDER_USER" // UID:GID of its program
+	asReaper = "ROSPROXY_AS_REAPER"
+	asUser   = "ROSPROXY_REAPER_USER" // UID:GID of its program
 )
 
-// Main makes the process the minder that it was started as, and never returns
+// Main makes the process the reaper that it was started as, and never returns
 // from that; in any other process it does nothing.
 func Main() {
-	if os.Getenv(asMinder) != "" {
-		os.Exit(mind(os.Args[1:]))
+	if os.Getenv(asReaper) != "" {
+		os.Exit(reap(os.Args[1:]))
 	}
 }
 
-// mind starts the program, adopts what that leaves behind, says on descriptor 3
+// reap starts the program, adopts what that leaves behind, says on descriptor 3
 // who ended how, and ends when none is left. When its standard input ends,
 // which the end of the process that started it does, it kills them all.
-func mind(args []string) int {
+func reap(args []string) int {
 	report := os.NewFile(3, "report")
 	unix.CloseOnExec(3)
 	pid, err := adopt(args)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "minder:", err)
+		fmt.Fprintln(os.Stderr, "reaper:", err)
 		return 1
 	}
 	fmt.Fprintln(report, "started", pid)
@@ -75,7 +76,7 @@ func adopt(args []string) (pid int, err error) {
 		}
 		attr.Sys = &syscall.SysProcAttr{Credential: c}
 	}
-	_ = os.Unsetenv(asMinder)
+	_ = os.Unsetenv(asReaper)
 	_ = os.Unsetenv(asUser)
 	attr.Env = os.Environ()
 	if pid, err = syscall.ForkExec(args[0], args, attr); err != nil {

@@ -28,7 +28,7 @@ type agent struct {
 	token  func() string // the ACL token of a question
 	noNear atomic.Bool
 	health *health
-	extra  places // for consistent reads that begin while another one of their question is in flight
+	extra  semaphore // for consistent reads that begin while another one of their question is in flight
 }
 
 // newAgents makes one of each address; without any, of that of the environment.
@@ -39,7 +39,7 @@ func newAgents(addresses []string, lookup hostname.LookupFunc, log zerolog.Logge
 	}
 	agents := make([]*agent, len(clients))
 	for i, c := range clients {
-		agents[i] = &agent{Client: c, id: i, token: c.Token, health: newHealth(c.Address(), log), extra: make(places, maxExtra)}
+		agents[i] = &agent{Client: c, id: i, token: c.Token, health: newHealth(c.Address(), log), extra: make(semaphore, maxExtra)}
 	}
 	return agents, nil
 }

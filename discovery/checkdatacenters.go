@@ -45,7 +45,7 @@ func (n *inquiry) readEntry(ctx context.Context, dc string) (datacenter.Read, er
 // interestOf is what w's label asks, in the data centre where its master is; why
 // says that there is none to ask.
 func (n *inquiry) interestOf(ctx context.Context, w *labelWatch) (i interest, why string, err error) {
-	if !w.isElsewhere() {
+	if !w.hasSeveralDatacenters() {
 		return w.interest, "", nil
 	}
 	f := datacenter.NewFollower(n.source.active.datacenters)

@@ -197,9 +197,9 @@ func (c Config) datacenterKey() string { return cmp.Or(c.DatacenterKey, DefaultD
 // nothing is.
 func CheckDatacenterKey(key string) error { return CheckLeaderKey(key, AddressFormat) }
 
-// places are the data centres in which the master of a label with this
+// possibleDatacenters are those in which the master of a label with this
 // configuration may be.
-func (c Config) places() []string {
+func (c Config) possibleDatacenters() []string {
 	if len(c.Datacenters) > 0 {
 		return c.Datacenters
 	}

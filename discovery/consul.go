@@ -71,7 +71,7 @@ func newConsul(c Config, log zerolog.Logger, lookup hostname.LookupFunc) (*Consu
 // note takes that a label with the configuration c may want to know i, before
 // anything is asked.
 func (s *Consul) note(i interest, c Config) {
-	for _, dc := range c.places() {
+	for _, dc := range c.possibleDatacenters() {
 		q := i.in(dc).question
 		s.needs[q] = s.needs[q].of(c)
 	}

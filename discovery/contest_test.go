@@ -111,7 +111,7 @@ func (c *contest) instances() view {
 		if !p {
 			continue
 		}
-		place, err := parsePlace(c.place(i, c.wayOf(i)))
+		place, err := parseHostPort(c.place(i, c.wayOf(i)))
 		if err != nil {
 			c.t.Fatal(err)
 		}

@@ -43,16 +43,16 @@ func newer(a, b candidate) int {
 // would have to be looked up, and a losing candidate's silent name server must
 // not delay the winner.
 func distinct(cs []candidate) int {
-	type place struct {
+	type address struct {
 		host string
 		addr netip.AddrPort
 		port uint16
 	}
-	places := make(map[place]bool, len(cs))
+	addresses := make(map[address]bool, len(cs))
 	for _, c := range cs {
-		places[place{c.host, c.addr, c.port}] = true
+		addresses[address{c.host, c.addr, c.port}] = true
 	}
-	return len(places)
+	return len(addresses)
 }
 
 // same reports whether two answers hold the same candidates, in any order: with

@@ -29,8 +29,8 @@ type labelWatch struct {
 	catalog  *subscription // to the instances among which the leader must be; nil: not needed
 	changed  chan struct{} // holds one element while one of them has something new
 
-	place   place         // where the master is, as far as that is known
-	reports *labelReports // nil: what is obeyed is not reported
+	location location      // where the master is, as far as that is known
+	reports  *labelReports // nil: what is obeyed is not reported
 
 	resolver *resolver
 	lookedUp candidate // whose host name the resolver was given
@@ -45,7 +45,7 @@ type labelWatch struct {
 	fencedAt   time.Duration // when that was, of the entries of several data centres, since boot; 0: no need
 	reread     time.Time     // when the member is to be read again, since it says nothing of use; zero: no need
 	elected    time.Time     // since when the member's word is awaited
-	reported   reported
+	logged     logged
 
 	mu     sync.Mutex
 	status LabelStatus
@@ -74,7 +74,7 @@ func newLabelWatch(l Label, i interest, s *Consul, lookup hostname.LookupFunc, l
 	if c.Reports != nil {
 		w.reports = newLabelReports(w)
 	}
-	if w.isElsewhere() {
+	if w.hasSeveralDatacenters() {
 		s.active.add(c, w.changed)
 	} else {
 		w.main = s.subscribe(i, c, w.changed)
@@ -184,7 +184,7 @@ func (w *labelWatch) verify() { w.verifier()() }
 // verifier is verify for another goroutine.
 func (w *labelWatch) verifier() func() {
 	main, active := w.main, w.source.active
-	if !w.isElsewhere() {
+	if !w.hasSeveralDatacenters() {
 		return main.watch.verifyAll
 	}
 	return func() {
@@ -235,7 +235,7 @@ func (w *labelWatch) follow(ctx context.Context) {
 // awaitMember has the member read again, soon at first, while it does not say
 // where the leader is.
 func (w *labelWatch) awaitMember() {
-	if w.member == nil || w.leader.member.isPlaced() {
+	if w.member == nil || w.leader.member.hasAddress() {
 		w.reread = time.Time{}
 	} else if w.reread.IsZero() {
 		w.reread = time.Now().Add(probePace(time.Since(w.elected)))
@@ -249,7 +249,7 @@ func (w *labelWatch) resolved(ctx context.Context, r lookupResult, sink Sink) {
 		return
 	}
 	addr := w.resolver.known[r.host]
-	w.reported.lookup(w.log, r, addr)
+	w.logged.lookup(w.log, r, addr)
 	if w.mastership.winner.host == r.host {
 		w.apply(w.mastership.resolved(addr, r.at), sink)
 	}
@@ -283,7 +283,7 @@ func (w *labelWatch) apply(o order, sink Sink) {
 	if o.confirm > 0 {
 		w.confirm(o.confirm, sink)
 	}
-	w.report()
+	w.logTrouble()
 }
 
 // dialFailed takes the hint that the master does not accept connections.

@@ -103,7 +103,7 @@ func (w *labelWatch) expire(ctx context.Context, sink Sink) {
 		w.verify()
 	case !now.Before(w.grace):
 		w.grace, w.fencedRead = time.Time{}, w.seeMain().begun
-		if w.isElsewhere() {
+		if w.hasSeveralDatacenters() {
 			w.fencedAt = clock.SinceBoot()
 		}
 		w.apply(w.mastership.fence(), sink)
@@ -120,7 +120,7 @@ func (w *labelWatch) outage() (first, answered time.Duration) {
 		return 0, 0
 	}
 	first, answered = w.main.watch.outage.since()
-	if w.isElsewhere() && w.config.OnOutage == Fence {
+	if w.hasSeveralDatacenters() && w.config.OnOutage == Fence {
 		f, a := w.source.active.outage(w.source.active.see())
 		if f > 0 && (first == 0 || f < first) {
 			first = f

@@ -44,15 +44,15 @@ type labelReport struct {
 }
 
 func newLabelReports(w *labelWatch) *labelReports {
-	r := &labelReports{all: make(map[string]*reporter.Reporter), cleared: !w.isElsewhere()}
+	r := &labelReports{all: make(map[string]*reporter.Reporter), cleared: !w.hasSeveralDatacenters()}
 	own := w.config.Datacenter
-	if w.isElsewhere() {
+	if w.hasSeveralDatacenters() {
 		own = "" // whatever it is called
 		for _, dc := range w.config.Datacenters {
 			r.all[dc] = w.source.reporterOf(w.config, dc)
 		}
 	}
-	r.own = &labelReport{labelReporter: w.source.reporterOf(w.config, own), serves: !w.isElsewhere()}
+	r.own = &labelReport{labelReporter: w.source.reporterOf(w.config, own), serves: !w.hasSeveralDatacenters()}
 	r.serving.Store(r.own)
 	return r
 }
@@ -73,7 +73,7 @@ func (r *labelReports) move(w *labelWatch, dc string) {
 		r.remote = nil
 	}
 	r.index = 0
-	if w.place.remote {
+	if w.location.remote {
 		r.remote = &labelReport{labelReporter: r.all[dc], datacenter: dc}
 	}
 	r.cleared = r.cleared && w.isAtHome()
@@ -133,7 +133,7 @@ func (w *labelWatch) join(r *labelReport, s reporter.Standing, v view) {
 	if read == 0 && s.Joined {
 		return // nothing is known of the master there yet, and it goes on as what it was
 	}
-	if !s.Joined && (read <= r.left || w.isElsewhere() && w.place.term == 0) {
+	if !s.Joined && (read <= r.left || w.hasSeveralDatacenters() && w.location.term == 0) {
 		return // without any entry nobody is connected, and nobody needs to wait for it
 	}
 	if serves {
@@ -161,14 +161,14 @@ func (w *labelWatch) clearedBy() *labelReport {
 
 // mustServe reports whether r is in the data centre of the master that is served.
 func (w *labelWatch) mustServe(r *labelReport) bool {
-	return !w.isElsewhere() || w.place.datacenter != "" && (r == w.reports.own) == !w.place.remote
+	return !w.hasSeveralDatacenters() || w.location.datacenter != "" && (r == w.reports.own) == !w.location.remote
 }
 
 // readFor is when the newest consistent read began of all that r must obey: of the
 // entry in its data centre, and, where it serves, of who is master there. An entry
 // that cannot be understood counts as well where garbled is true.
 func (w *labelWatch) readFor(r *labelReport, serves, garbled bool, v view) time.Duration {
-	if !w.isElsewhere() {
+	if !w.hasSeveralDatacenters() {
 		return v.begun
 	}
 	a := w.source.active.see()
@@ -193,7 +193,7 @@ func (w *labelWatch) readFor(r *labelReport, serves, garbled bool, v view) time.
 
 // stateFor is what r says of the label.
 func (w *labelWatch) stateFor(r *labelReport) fence.State {
-	s := fence.State{Obeyed: w.reports.index, Term: w.place.term, Elsewhere: !r.serves}
+	s := fence.State{Obeyed: w.reports.index, Term: w.location.term, Elsewhere: !r.serves}
 	if w.mastership.state == Found {
 		s.Master = w.mastership.address.String()
 	}
@@ -224,7 +224,7 @@ func (w *labelWatch) lapse(sink Sink) {
 		one.Leave(w.label)
 		one.left = clock.SinceBoot()
 	}
-	w.reports.cleared = !w.isElsewhere()
+	w.reports.cleared = !w.hasSeveralDatacenters()
 	w.await(true)
 	w.lookedUp = candidate{} // the address that its host name stands for is forgotten
 	w.verify()               // it may join again on what that says
@@ -235,7 +235,7 @@ const reasonLease = "lease"
 
 // await has the label told of each read of an entry, or no more.
 func (w *labelWatch) await(reads bool) {
-	if !w.isElsewhere() || reads == w.reports.awaits {
+	if !w.hasSeveralDatacenters() || reads == w.reports.awaits {
 		return
 	}
 	if w.reports.awaits = reads; reads {

@@ -23,7 +23,7 @@ func (w *labelWatch) publish() {
 		}
 	}
 	if m := &w.mastership; status.State != Found && m.isUnnamed() {
-		status.Why = whyUnnamed(m.winner.host, w.reported.unknown == m.winner.host)
+		status.Why = whyUnnamed(m.winner.host, w.logged.unknown == m.winner.host)
 	} else if status.State != Found && status.Why == "" {
 		status.Why = w.seeMain().denied
 	}

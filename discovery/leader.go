@@ -74,7 +74,7 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 		}
 		l.takeMember(e.member)
 	}
-	l.takeCatalog(e.catalog, e.hosts[l.member.place.host])
+	l.takeCatalog(e.catalog, e.hosts[l.member.candidate.host])
 	if l.isReady() {
 		return l.install(key)
 	}
@@ -85,14 +85,14 @@ func (l *leader) look(key view, e evidence, now time.Time) order {
 }
 
 // isReady reports whether the holder waits for nothing of its own.
-func (l *leader) isReady() bool { return l.ready && l.member.isPlaced() }
+func (l *leader) isReady() bool { return l.ready && l.member.hasAddress() }
 
 // install makes the holder master. While its host name is looked up, an earlier
 // one is no master any more, and has no live connections: it has lost the lock.
 func (l *leader) install(key view) order {
 	another := l.holder != l.master
 	l.master = l.holder
-	o := l.mastership.elect(l.member.place, key.arrived, key.begun)
+	o := l.mastership.elect(l.member.candidate, key.arrived, key.begun)
 	if another && l.mastership.isNameless() {
 		return l.mastership.oustForSuccessor()
 	}
@@ -115,7 +115,7 @@ func (l *leader) follow(key view, now time.Time) (order, bool) {
 	if e.session == "" && !l.key.LockIgnored {
 		return l.lose(fmt.Sprintf("no session holds the leader key %s", text.Quoted(l.key.Key)), now), false
 	}
-	place, err := l.read(e)
+	holder, err := l.read(e)
 	if err != nil {
 		l.reject = &reject{who: "leader key " + text.Quoted(l.key.Key), why: err.Error()}
 		if l.key.LockIgnored || l.held != nil && e.session == l.held.session {
@@ -132,7 +132,7 @@ func (l *leader) follow(key view, now time.Time) (order, bool) {
 	}
 	l.held = e
 	if l.key.Format == AddressFormat {
-		l.member = memberInfo{place: place}
+		l.member = memberInfo{candidate: holder}
 	}
 	return order{}, true
 }
@@ -149,7 +149,7 @@ func (l *leader) read(e *entry) (candidate, error) {
 	if l.key.Format == PatroniFormat {
 		return candidate{}, checkMemberName(value)
 	}
-	return parsePlace(value)
+	return parseHostPort(value)
 }
 
 // lose notes that nobody holds the key.
@@ -184,7 +184,7 @@ func (l *leader) takeMember(v view) {
 		err = errors.New("it is not among the members")
 	case found:
 		m, err = parseMember(v.entry)
-		m.place.id = l.holder
+		m.candidate.id = l.holder
 	}
 	switch {
 	case err == nil && m != l.member:
@@ -193,7 +193,7 @@ func (l *leader) takeMember(v view) {
 			l.waits = "its member has no api_url that can be asked"
 		}
 	case err == nil:
-	case !l.member.isPlaced():
+	case !l.member.hasAddress():
 		l.waits = err.Error()
 		if v.denied != "" {
 			l.waits = v.denied
@@ -203,10 +203,10 @@ func (l *leader) takeMember(v view) {
 
 // takeCatalog looks for the holder among the instances of the service that pass.
 func (l *leader) takeCatalog(v view, resolved netip.Addr) {
-	if l.ready || l.key.Ready != ReadyCatalog || !l.member.isPlaced() {
+	if l.ready || l.key.Ready != ReadyCatalog || !l.member.hasAddress() {
 		return
 	}
-	place := l.member.place
+	holder := l.member.candidate
 	l.waits = "no instance of the service passes at its address"
 	if v.denied != "" {
 		l.waits = v.denied
@@ -215,17 +215,17 @@ func (l *leader) takeCatalog(v view, resolved netip.Addr) {
 		return
 	}
 	l.ready = slices.ContainsFunc(v.claims.candidates, func(c candidate) bool {
-		if c.host != "" || !place.addr.IsValid() && !resolved.IsValid() {
-			return c.port == place.port && strings.EqualFold(c.host, place.host)
+		if c.host != "" || !holder.addr.IsValid() && !resolved.IsValid() {
+			return c.port == holder.port && strings.EqualFold(c.host, holder.host)
 		}
-		return c.addr == place.addr || c.addr == netip.AddrPortFrom(resolved, place.port)
+		return c.addr == holder.addr || c.addr == netip.AddrPortFrom(resolved, holder.port)
 	})
 }
 
 // asksAPI answers whose REST API is to be asked whether it is ready, and in
 // which term; empty: nobody's.
 func (l *leader) asksAPI() (url string, term int) {
-	if l.ready || l.key.Ready != ReadyAPI || !l.member.isPlaced() {
+	if l.ready || l.key.Ready != ReadyAPI || !l.member.hasAddress() {
 		return "", l.term
 	}
 	return l.member.api, l.term
@@ -258,7 +258,7 @@ func (l *leader) host() string {
 	if !l.asksCatalog() {
 		return ""
 	}
-	return l.member.place.host
+	return l.member.candidate.host
 }
 
 // status is what an operator should know.

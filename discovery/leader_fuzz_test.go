@@ -88,7 +88,7 @@ func (c *contest) checkEnd() {
 		}
 	case k.Format == PatroniFormat && c.members[i].kind != found && c.mastership.state == Found: // where it is was read earlier
 		return
-	case k.Format == PatroniFormat && c.members[i].kind != found && !c.leader.member.isPlaced():
+	case k.Format == PatroniFormat && c.members[i].kind != found && !c.leader.member.hasAddress():
 	case k.Ready == ReadyAPI && !c.ready[i] && !c.leader.ready, k.Ready == ReadyCatalog && !c.passing[i] && !c.leader.ready:
 	case k.Format == PatroniFormat && c.members[i].kind != found:
 		return

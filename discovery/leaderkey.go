@@ -50,17 +50,17 @@ func (k *LeaderKey) validate() error {
 	return CheckLeaderKey(k.Key, k.Format)
 }
 
-// parsePlace reads HOST:PORT.
-func parsePlace(value string) (candidate, error) {
+// parseHostPort reads HOST:PORT.
+func parseHostPort(value string) (candidate, error) {
 	host, port, err := net.SplitHostPort(value)
 	if err != nil {
 		return candidate{}, fmt.Errorf("its value %s is not HOST:PORT", text.Quoted(value))
 	}
-	return placeAt(host, port)
+	return candidateAt(host, port)
 }
 
-// placeAt is where somebody can be reached, of whom nothing else is known.
-func placeAt(host, port string) (candidate, error) {
+// candidateAt is where somebody can be reached, of whom nothing else is known.
+func candidateAt(host, port string) (candidate, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
 		return candidate{}, fmt.Errorf("port %s is unusable", text.Quoted(port))

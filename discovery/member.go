@@ -13,11 +13,11 @@ import (
 
 // memberInfo is what Patroni's members/NAME says of a member.
 type memberInfo struct {
-	place candidate // where its PostgreSQL is; its id is the member's name
-	api   string    // SCHEME://HOST:PORT of its REST API; empty: it has none that can be asked
+	candidate candidate // where its PostgreSQL is; its id is the member's name
+	api       string    // SCHEME://HOST:PORT of its REST API; empty: it has none that can be asked
 }
 
-func (m memberInfo) isPlaced() bool { return m.place.port != 0 }
+func (m memberInfo) hasAddress() bool { return m.candidate.port != 0 }
 
 // checkMemberName says what is wrong with the name of a member.
 func checkMemberName(name string) error {
@@ -41,11 +41,11 @@ func parseMember(e *entry) (memberInfo, error) {
 	if err := json.Unmarshal([]byte(e.value), &said); err != nil {
 		return memberInfo{}, errors.New("its member is not the JSON that Patroni writes")
 	}
-	place, err := parseConnURL(said.ConnURL)
+	c, err := parseConnURL(said.ConnURL)
 	if err != nil {
 		return memberInfo{}, fmt.Errorf("its conn_url: %w", err)
 	}
-	return memberInfo{place: place, api: parseAPIURL(said.APIURL)}, nil
+	return memberInfo{candidate: c, api: parseAPIURL(said.APIURL)}, nil
 }
 
 // parseConnURL answers where a connection URL of PostgreSQL leads (libpq-connect,
@@ -82,7 +82,7 @@ func parseConnURL(s string) (candidate, error) {
 	if port == "" {
 		port = "5432"
 	}
-	return placeAt(host, port)
+	return candidateAt(host, port)
 }
 
 // splitHost splits HOST[:PORT], where HOST may be an IPv6 address in brackets.

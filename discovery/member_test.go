@@ -33,10 +33,10 @@ func TestMembersAreUnderstood(t *testing.T) {
 	} {
 		m, err := parseMember(holding(fmt.Sprintf(`{"conn_url":%q}`, tc.conn), "").entry)
 		got := ""
-		if m.place.host != "" {
-			got = fmt.Sprintf("%s:%d", m.place.host, m.place.port)
-		} else if m.place.addr.IsValid() {
-			got = m.place.addr.String()
+		if m.candidate.host != "" {
+			got = fmt.Sprintf("%s:%d", m.candidate.host, m.candidate.port)
+		} else if m.candidate.addr.IsValid() {
+			got = m.candidate.addr.String()
 		}
 		if got != tc.want || tc.err != "" && !strings.Contains(fmt.Sprint(err), tc.err) || (err != nil) != (tc.err != "") {
 			t.Errorf("%s: got %q, %v; want %q, an error with %q", tc.conn, got, err, tc.want, tc.err)
@@ -75,7 +75,7 @@ func FuzzMember(f *testing.F) {
 			}
 			return
 		}
-		if p := m.place; p.port == 0 || (p.host == "") != p.addr.IsValid() || p.host != "" && !IsHostName(p.host) {
+		if p := m.candidate; p.port == 0 || (p.host == "") != p.addr.IsValid() || p.host != "" && !IsHostName(p.host) {
 			t.Fatalf("place %+v cannot be connected to", p)
 		}
 		if strings.Contains(m.api, "@") {

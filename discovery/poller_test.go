@@ -73,7 +73,7 @@ func TestReadsAreScheduled(t *testing.T) {
 }
 
 func TestPlacesAreBounded(t *testing.T) {
-	p := make(places, 2)
+	p := make(semaphore, 2)
 	for i := range 3 {
 		if got, want := p.take(), i < 2; got != want {
 			t.Fatalf("place %d of 2: got %v; want %v", i+1, got, want)

@@ -70,12 +70,12 @@ func interestsOf(c Config) []interest {
 	shared := make(map[question]int)
 	for i, l := range c.Labels {
 		of := c.Of(l)
-		places := strings.Join(of.places(), tagSeparator)
+		datacenters := strings.Join(of.possibleDatacenters(), tagSeparator)
 		if l.Leader != nil {
-			out[i].question = aboutKey(places, l.Leader.Key)
+			out[i].question = aboutKey(datacenters, l.Leader.Key)
 			continue
 		}
-		out[i].question = aboutService(places, of.Service, of.Tags)
+		out[i].question = aboutService(datacenters, of.Service, of.Tags)
 		if l.Tagged {
 			out[i].label = strings.ToLower(l.Name)
 		}

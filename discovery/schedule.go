@@ -76,13 +76,13 @@ func (s *schedule) next(now time.Time, sooner time.Duration, polled time.Time) (
 // again does not keep step with others.
 func atMost(d time.Duration) time.Duration { return d - rand.N(d/8+1) }
 
-// places bounds how many do something at a time.
-type places chan struct{}
+// semaphore bounds how many do something at a time.
+type semaphore chan struct{}
 
 // take reports whether there was a place.
-func (p places) take() bool {
+func (s semaphore) take() bool {
 	select {
-	case p <- struct{}{}:
+	case s <- struct{}{}:
 		return true
 	default:
 		return false
@@ -90,4 +90,4 @@ func (p places) take() bool {
 }
 
 // give gives a place back that was taken.
-func (p places) give() { <-p }
+func (s semaphore) give() { <-s }

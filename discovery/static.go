@@ -121,7 +121,7 @@ func (s *Static) serve(ctx context.Context, m *staticMaster, sink Sink) {
 		m.set(sink, addr)
 	}
 	r.start(ctx, host)
-	var reported reported
+	var said logged
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,7 +131,7 @@ func (s *Static) serve(ctx context.Context, m *staticMaster, sink Sink) {
 				continue
 			}
 			m.failed.Store(f.err != nil)
-			reported.lookup(log, f, r.known[host])
+			said.lookup(log, f, r.known[host])
 			if f.addr.IsValid() && f.addr != addr {
 				addr = f.addr
 				m.set(sink, addr)

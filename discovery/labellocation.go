@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// place is where the master of a label with several data centres is.
-type place struct {
+// location is where the master of a label with several data centres is.
+type location struct {
 	datacenter string // to be asked; empty: none
 	remote     bool   // it is another one than the agents' own
 	state      State  // without one: why
@@ -15,12 +15,12 @@ type place struct {
 	term       uint64 // of the entry that says so
 }
 
-// isElsewhere reports whether the master may be in one of several data centres.
-func (w *labelWatch) isElsewhere() bool { return len(w.config.Datacenters) > 0 }
+// hasSeveralDatacenters reports whether the master may be in one of several data centres.
+func (w *labelWatch) hasSeveralDatacenters() bool { return len(w.config.Datacenters) > 0 }
 
-// placeOf is where the master is to be looked for, by what v says of the entries.
-func placeOf(c Config, v activeView) place {
-	p := place{term: v.follower.Term(), state: Starting}
+// locationOf is where the master is to be looked for, by what v says of the entries.
+func locationOf(c Config, v activeView) location {
+	p := location{term: v.follower.Term(), state: Starting}
 	active, why := v.follower.Active()
 	switch {
 	case active == "" && (v.follower.IsNobody() || p.term > 0):
@@ -52,26 +52,26 @@ func foreign(active string) string {
 
 // locate goes where the master is by the newest entry. It cuts before it goes.
 func (w *labelWatch) locate(ctx context.Context, sink Sink) {
-	if !w.isElsewhere() {
+	if !w.hasSeveralDatacenters() {
 		return
 	}
-	before := w.place
-	w.place = placeOf(w.config, w.source.active.see())
-	if w.place == before {
+	before := w.location
+	w.location = locationOf(w.config, w.source.active.see())
+	if w.location == before {
 		return
 	}
 	switch {
-	case w.place.datacenter != "":
-		if w.mastership.state != Starting && !w.mastership.cut && w.place.datacenter != before.datacenter {
+	case w.location.datacenter != "":
+		if w.mastership.state != Starting && !w.mastership.cut && w.location.datacenter != before.datacenter {
 			w.apply(w.mastership.oust(Inactive, ""), sink)
 		}
-	case w.place.state == Starting:
-		w.mastership.why = w.place.why
+	case w.location.state == Starting:
+		w.mastership.why = w.location.why
 	default:
-		w.apply(w.mastership.oust(w.place.state, w.place.why), sink)
+		w.apply(w.mastership.oust(w.location.state, w.location.why), sink)
 	}
-	if w.place.datacenter != before.datacenter {
-		w.moveTo(ctx, w.place.datacenter)
+	if w.location.datacenter != before.datacenter {
+		w.moveTo(ctx, w.location.datacenter)
 	}
 	w.reports.tell(w)
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// reported is what the log says of one label, so that each trouble is one line
+// logged is what the log says of one label, so that each trouble is one line
 // when it begins and one when it is over, and none a retry.
-type reported struct {
+type logged struct {
 	conflict bool     // several claim to be master
 	invalid  []string // whose claims cannot be followed
 	failing  []string // who would be master if its checks passed
@@ -20,29 +20,29 @@ type reported struct {
 // maxFailing is how many candidates with failing checks are named.
 const maxFailing = 16
 
-// report logs what an operator should look at.
-func (w *labelWatch) report() {
+// logTrouble logs what an operator should look at.
+func (w *labelWatch) logTrouble() {
 	if w.leader != nil {
 		var rejects []reject
 		if r := w.leader.reject; r != nil {
 			rejects = append(rejects, *r)
 		}
-		w.reported.claims(w.log, rejects)
-		w.reported.leader(w.log, w.leader)
+		w.logged.claims(w.log, rejects)
+		w.logged.leader(w.log, w.leader)
 		return
 	}
-	w.reported.conflicts(w.log, w.choice.seen)
+	w.logged.conflicts(w.log, w.choice.seen)
 	if c := w.choice.claims; c != nil {
-		w.reported.claims(w.log, c.rejects)
+		w.logged.claims(w.log, c.rejects)
 		var failing []Failing
 		if w.mastership.state == None {
 			failing = c.failing
 		}
-		w.reported.checks(w.log, failing)
+		w.logged.checks(w.log, failing)
 	}
 }
 
-func (r *reported) conflicts(log zerolog.Logger, seen int) {
+func (r *logged) conflicts(log zerolog.Logger, seen int) {
 	if conflict := seen > 1; conflict != r.conflict {
 		r.conflict = conflict
 		if conflict {
@@ -53,7 +53,7 @@ func (r *reported) conflicts(log zerolog.Logger, seen int) {
 	}
 }
 
-func (r *reported) claims(log zerolog.Logger, rejects []reject) {
+func (r *logged) claims(log zerolog.Logger, rejects []reject) {
 	var who, all []string
 	for _, reject := range rejects {
 		who, all = append(who, reject.who), append(all, reject.String())
@@ -68,7 +68,7 @@ func (r *reported) claims(log zerolog.Logger, rejects []reject) {
 }
 
 // checks says why there is no master, where it is because of failing checks.
-func (r *reported) checks(log zerolog.Logger, failing []Failing) {
+func (r *logged) checks(log zerolog.Logger, failing []Failing) {
 	var all []string
 	for _, f := range failing {
 		all = append(all, f.String())
@@ -86,7 +86,7 @@ func (r *reported) checks(log zerolog.Logger, failing []Failing) {
 // is known: one that is ready when it is first asked is told of as a master. One that
 // waits for nothing of its own is not master for another reason, such as a fence
 // report that does not stand, which is told elsewhere.
-func (r *reported) leader(log zerolog.Logger, l *leader) {
+func (r *logged) leader(log zerolog.Logger, l *leader) {
 	if l.holder == "" || l.term == r.term || l.mastership.state == Found || l.isReady() || l.isBeingAsked() {
 		return
 	}
@@ -96,7 +96,7 @@ func (r *reported) leader(log zerolog.Logger, l *leader) {
 
 // lookup logs what became of looking up a master's host name. kept is what it
 // stands for meanwhile, if anything.
-func (r *reported) lookup(log zerolog.Logger, f lookupResult, kept netip.Addr) {
+func (r *logged) lookup(log zerolog.Logger, f lookupResult, kept netip.Addr) {
 	switch {
 	case f.err != nil && r.unknown != f.host:
 		r.unknown = f.host

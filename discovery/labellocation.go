@@ -73,7 +73,7 @@ func (w *labelWatch) locate(ctx context.Context, sink Sink) {
 	if w.location.datacenter != before.datacenter {
 		w.moveTo(ctx, w.location.datacenter)
 	}
-	w.reports.tell(w)
+	w.reports.write(w)
 }
 
 // moveTo has dc asked who is master, and nobody else any more; empty: nobody at

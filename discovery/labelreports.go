@@ -19,11 +19,11 @@ type labelReports struct {
 	remote *labelReport                  // nil: the master is in the own data centre, or nowhere
 	all    map[string]*reporter.Reporter // by the data centre of a master elsewhere
 
-	index   uint64                      // what was obeyed, in the data centre of the master
-	cleared bool                        // the entries of all data centres have been read since the own report stood
-	awaits  bool                        // each read of an entry counts
-	ends    time.Duration               // when the first lease ends, since boot; 0: there is none
-	serving atomic.Pointer[labelReport] // that of the data centre served, else the own one; for status
+	index        uint64                      // what was obeyed, in the data centre of the master
+	cleared      bool                        // the entries of all data centres have been read since the own report stood
+	watchesReads bool                        // each read of an entry counts
+	ends         time.Duration               // when the first lease ends, since boot; 0: there is none
+	serving      atomic.Pointer[labelReport] // that of the data centre served, else the own one; for status
 }
 
 // labelReporter is what a label needs of a reporter.Reporter.
@@ -116,7 +116,7 @@ func (w *labelWatch) mayServe(v view, sink Sink) bool {
 		f := w.source.active.see().follower
 		r.cleared = len(f.Unread(stood)) == 0
 	}
-	w.await(!mayServe || !r.cleared)
+	w.watchReads(!mayServe || !r.cleared)
 	if !(mayServe && r.cleared) && w.mastership.state == Found {
 		w.apply(w.mastership.oust(Unreachable, reasonLease), sink) // the report is another one
 	}
@@ -200,8 +200,8 @@ func (w *labelWatch) stateFor(r *labelReport) fence.State {
 	return s
 }
 
-// tell writes into the entries what has been obeyed.
-func (r *labelReports) tell(w *labelWatch) {
+// write writes into the entries what has been obeyed.
+func (r *labelReports) write(w *labelWatch) {
 	for _, one := range r.each() {
 		one.Obey(w.label, w.stateFor(one))
 	}
@@ -211,7 +211,7 @@ func (r *labelReports) tell(w *labelWatch) {
 func (w *labelWatch) obey(o order, v view) {
 	if o.learnt {
 		w.reports.index = v.index
-		w.reports.tell(w)
+		w.reports.write(w)
 	}
 }
 
@@ -225,7 +225,7 @@ func (w *labelWatch) lapse(sink Sink) {
 		one.left = clock.SinceBoot()
 	}
 	w.reports.cleared = !w.hasSeveralDatacenters()
-	w.await(true)
+	w.watchReads(true)
 	w.lookedUp = candidate{} // the address that its host name stands for is forgotten
 	w.verify()               // it may join again on what that says
 }
@@ -233,12 +233,12 @@ func (w *labelWatch) lapse(sink Sink) {
 // reasonLease is why there is no master when the lease of a report has lapsed.
 const reasonLease = "lease"
 
-// await has the label told of each read of an entry, or no more.
-func (w *labelWatch) await(reads bool) {
-	if !w.hasSeveralDatacenters() || reads == w.reports.awaits {
+// watchReads has the label told of each read of an entry, or no more.
+func (w *labelWatch) watchReads(reads bool) {
+	if !w.hasSeveralDatacenters() || reads == w.reports.watchesReads {
 		return
 	}
-	if w.reports.awaits = reads; reads {
+	if w.reports.watchesReads = reads; reads {
 		w.source.active.waiting.Add(1)
 	} else {
 		w.source.active.waiting.Add(-1)

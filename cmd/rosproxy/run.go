@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"runtime/debug"
@@ -27,43 +25,6 @@ import (
 	"github.com/rosproxy/rosproxy/drain/handover"
 	"github.com/rosproxy/rosproxy/proxy"
 )
-
-// Program is one run of rosproxy with all that it takes from its process, so
-// that a test can run the whole of it.
-type Program struct {
-	Args    []string // without the program's name
-	Env     []string // NAME=VALUE
-	Stdout  io.Writer
-	Stderr  io.Writer
-	Signals <-chan os.Signal // SIGUSR2 and SIGHUP upgrade; of the others the first drains and exits, the second ends at once; nil: none
-
-	Executable  string                   // what an upgrade starts; empty: not known
-	Name        string                   // by which it is started, its argument zero; empty: Executable
-	Parent      upgrade.Parent           // of the process
-	Predecessor *handover.Predecessor    // who serves, and lets this process take over; nil: nobody
-	Activated   []*os.File               // listening sockets of systemd; the files have its names for them
-	Notify      func(state string) error // tells the service manager, as sd_notify(3) does; nil: there is none
-	Watchdog    time.Duration            // how often Notify must be told that all is well; 0: never
-}
-
-// argv is what a successor is started with.
-func (p Program) argv() []string { return append([]string{cmp.Or(p.Name, p.Executable)}, p.Args...) }
-
-// generation is 1 for a process that no other handed over to.
-func (p Program) generation() int {
-	if p.Predecessor == nil {
-		return 1
-	}
-	return p.Predecessor.Generation
-}
-
-// handedOver are the sockets of the predecessor.
-func (p Program) handedOver() []handover.Socket {
-	if p.Predecessor == nil {
-		return nil
-	}
-	return p.Predecessor.Sockets
-}
 
 // instance is all that one run of the proxy consists of.
 type instance struct {

@@ -22,10 +22,10 @@ import (
 // What becomes of a proxy whose machine, or the rest of whose process, is out
 // of something, and has it again.
 
-// number asks p for one.
-func (p *child) number(t testing.TB, command string, args ...any) int {
+// number asks c for one.
+func (c *child) number(t testing.TB, command string, args ...any) int {
 	t.Helper()
-	n, err := strconv.Atoi(p.ask(command, args...))
+	n, err := strconv.Atoi(c.ask(command, args...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -235,9 +235,6 @@ func (a *Activation) Confirmed(modify map[string]uint64) error {
 // Forced are the data centres that it goes on without.
 func (a *Activation) Forced() []string { return a.forced }
 
-// Changes reports whether an entry is to be written.
-func (a *Activation) Changes() bool { return len(a.steps) > 0 && a.steps[0].Kind == Write }
-
 // PassesNobody reports whether all clients are cut.
 func (a *Activation) PassesNobody() bool { return a.nobody }
 

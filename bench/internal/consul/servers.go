@@ -84,14 +84,6 @@ func (c *Servers) Stop() {
 	c.client.CloseIdleConnections()
 }
 
-// URLs are where each server serves its API.
-func (c *Servers) URLs() (urls []string) {
-	for _, s := range c.all {
-		urls = append(urls, s.url(""))
-	}
-	return urls
-}
-
 // AwaitWell waits until every server makes a write, and any of them could be lost:
 // one that was started anew is given its vote by autopilot only when it has
 // been well for 10 s.

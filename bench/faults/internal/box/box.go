@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -71,10 +70,4 @@ func Settle() error {
 		return fmt.Errorf("mount a /proc of the namespace: %w", os.NewSyscallError("mount", err))
 	}
 	return nil
-}
-
-// Dir makes a folder below Folder.
-func Dir(name string) (string, error) {
-	dir := filepath.Join(Folder(), name)
-	return dir, os.MkdirAll(dir, 0o755)
 }

@@ -117,7 +117,7 @@ func (s *shard) register(n newClient) {
 		c.awaitHeader(s.loop)
 		return
 	}
-	c.waiting = c.accepted
+	c.waitingSince = c.accepted
 	c.dialInOrder(s.loop)
 }
 

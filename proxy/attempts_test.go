@@ -32,7 +32,7 @@ func TestNoAttemptBeginsWhenTheHoldTimeoutIsOver(t *testing.T) {
 	p.labels[0].current.Store(newEpoch(1, Master{Address: netip.MustParseAddrPort(echo(t))}))
 	c, _ := s.adopt(t, held)
 	c.dials = 1
-	c.waiting -= int64(time.Second)
+	c.waitingSince -= int64(time.Second)
 	s.timers.arm(c.index, c.holdDeadline(s.loop))
 	s.now = s.clock.now()
 	s.expire()
@@ -48,7 +48,7 @@ func TestAttemptsAreLimitedByTheHoldTimeoutAndCountNoFurtherThanTheBackoffGrows(
 	_, s := stopped(t, Config{HoldTimeout: 100 * time.Millisecond}, nopLog)
 	c, _ := s.adopt(t, dialing)
 	for range 300 { // a counter of eight bits has gone round by then
-		c.waiting = s.clock.now()
+		c.waitingSince = s.clock.now()
 		c.epoch = c.label.current.Load()
 		c.dialTimedOut(s.loop)
 		if at, armed := s.timers.deadlineOf(c.index); !armed || at > c.holdDeadline(s.loop) {
@@ -140,7 +140,7 @@ func TestHoldTimeoutNamesWhatWasMissing(t *testing.T) {
 			p.labels[0].current.Store(newEpoch(1, c.master))
 			waits, _ := s.adopt(t, held)
 			waits.dials = c.attempts
-			waits.waiting -= int64(time.Second)
+			waits.waitingSince -= int64(time.Second)
 			s.now = s.clock.now()
 			waits.holdTimedOut(s.loop)
 			if got := s.counters[0].closed; got[c.want] != 1 {

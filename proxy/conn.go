@@ -59,26 +59,26 @@ type side struct {
 // belongs to one shard, which alone touches it. Its size is what an idle
 // connection costs, see TestIdleConnectionTakesLittle.
 type conn struct {
-	index       uint32 // of its slot in the slab
-	generation  uint32 // of the slot's tenant: an event for an earlier one is stale
-	state       state
-	queued      bool     // in the ready queue
-	lateOptions bool     // the master's side has all its socket options
-	masterEnds  bool     // the master's stream ended before the client's
-	sentLast    int8     // the side from which the last bytes came, or noSide
-	orderedEnd  Reason   // of its graceful close
-	waits       bool     // has a place in the waiting room
-	dials       uint8    // failed attempts in a row, for the backoff
-	talked      uint8    // times a graceful close found it talking
-	brokeFirst  int8     // the side whose error ended it, or noSide
-	withheld    bool     // a cut has thrown away bytes that the client was to have
-	streamed    [2]uint8 // by direction: small reads to come until it counts as a stream no more
-	opened      bool     // bytes have begun to move: it is one of the label's live ones
-	port        uint16   // of the client
-	watch       uint32   // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
-	place       int32    // its place among those that are to be released, counted from 1; 0: it is none
-	dialTime    uint32   // that the last dial took, in microseconds; 0: none is over
-	resumed     stamp    // when bytes began to move after the last pause
+	index         uint32 // of its slot in the slab
+	generation    uint32 // of the slot's tenant: an event for an earlier one is stale
+	state         state
+	queued        bool     // in the ready queue
+	lateOptions   bool     // the master's side has all its socket options
+	masterEnds    bool     // the master's stream ended before the client's
+	sentLast      int8     // the side from which the last bytes came, or noSide
+	orderedEnd    Reason   // of its graceful close
+	inWaitingRoom bool     // it has one of the bounded places for clients without a master
+	dials         uint8    // failed attempts in a row, for the backoff
+	talked        uint8    // times a graceful close found it talking
+	brokeFirst    int8     // the side whose error ended it, or noSide
+	withheld      bool     // a cut has thrown away bytes that the client was to have
+	streamed      [2]uint8 // by direction: small reads to come until it counts as a stream no more
+	opened        bool     // bytes have begun to move: it is one of the label's live ones
+	port          uint16   // of the client
+	watch         uint32   // of the bytes in its send queues: noWatch, watchPending, or its place in the pool
+	queuePlace    int32    // in the release queue, counted from 1; 0: it is not in it
+	dialTime      uint32   // that the last dial took, in microseconds; 0: none is over
+	resumed       stamp    // when bytes began to move after the last pause
 
 	id     uint64
 	label  *label
@@ -89,10 +89,10 @@ type conn struct {
 	origin *proxyproto.Origin // named by its PROXY header; nil: none did
 
 	// Times of the clock.
-	accepted   int64
-	waiting    int64 // for a master, since it was accepted or its header taken; 0: not yet
-	dialled    int64
-	lastActive int64
+	accepted     int64
+	waitingSince int64 // for a master: when it was accepted, or its header taken; 0: not yet
+	dialled      int64
+	lastActive   int64
 }
 
 // fenced reports whether no transfer may begin: the connection's epoch is over,
@@ -202,7 +202,7 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	case !c.opened: // held until now, but for the last dial
 		dialled = now - int64(dialTime)
 	}
-	waiting := c.waiting
+	waiting := c.waitingSince
 	if waiting == 0 {
 		waiting = dialled
 	}

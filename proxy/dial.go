@@ -48,7 +48,7 @@ func (c *conn) dial(l *loop) {
 		return
 	}
 	at := c.dialDeadline(l)
-	if !c.waits && l.waiting.isShared() {
+	if !c.inWaitingRoom && l.waitingRoom.isShared() {
 		at = min(at, c.dialled+int64(waitsAfter))
 	}
 	l.timers.arm(c.index, at)

@@ -80,7 +80,7 @@ func TestConnectionThatReachedNobodyTellsOfItsLastDial(t *testing.T) {
 	lb := &label{name: "a"}
 	lb.current.Store(newEpoch(3, Master{Address: netip.MustParseAddrPort("192.0.2.1:7800")}))
 	const at = int64(100 * time.Millisecond)
-	c := &conn{label: lb, accepted: at, waiting: at, dialled: 6 * at, dialTime: 1500, state: held}
+	c := &conn{label: lb, accepted: at, waitingSince: at, dialled: 6 * at, dialTime: 1500, state: held}
 	c.logClosed(l, ConnectFailed, nil)
 	if line.Master != "192.0.2.1:7800" || line.Epoch != 3 || line.Held != 898.5 || line.Dial != 1.5 || line.Duration != 900 {
 		t.Errorf("got %+v; want the master, held for 898.5 ms of 900, and a dial of 1.5", line)
@@ -91,7 +91,7 @@ func TestConnectionThatReachedNobodyTellsOfItsLastDial(t *testing.T) {
 		t.Errorf("while it is dialled: got %+v; want held for 500 ms, and a dial of 400", line)
 	}
 	// Accepted, dialled and refused within one iteration of the loop.
-	c = &conn{label: lb, accepted: l.now + at, waiting: l.now + at, dialled: l.now + 2*at, dialTime: 100_000, state: held}
+	c = &conn{label: lb, accepted: l.now + at, waitingSince: l.now + at, dialled: l.now + 2*at, dialTime: 100_000, state: held}
 	c.logClosed(l, ConnectFailed, nil)
 	if line.Held != 100 || line.Dial != 100 || line.Duration != 200 {
 		t.Errorf("refused at once: got %+v; want held for 100 ms, a dial of 100, and 200 in all", line)

@@ -113,8 +113,8 @@ func TestDialThatFailsDuringAFailoverIsTriedAtOnceWithTheNewMaster(t *testing.T)
 	s.resume(lb)
 	c.dialTimedOut(s.loop)
 	s.workOnCuts(cutsPerIteration)
-	if c.place == 0 || c.dials != 0 {
-		t.Errorf("it may be dialled, failed attempts: got %v, %d; want true, none", c.place != 0, c.dials)
+	if c.queuePlace == 0 || c.dials != 0 {
+		t.Errorf("it may be dialled, failed attempts: got %v, %d; want true, none", c.queuePlace != 0, c.dials)
 	}
 }
 

@@ -30,7 +30,7 @@ var (
 func (c *conn) awaitHeader(l *loop) {
 	c.state = header
 	at := c.headerDeadline(l)
-	if l.waiting.isShared() {
+	if l.waitingRoom.isShared() {
 		at = min(at, c.accepted+int64(waitsAfter))
 	}
 	l.timers.arm(c.index, at)
@@ -93,7 +93,7 @@ func (c *conn) takeHeader(l *loop, size, n int) {
 	if n == size && !cl.fin && !cl.urgent {
 		cl.readable = false
 	}
-	c.waiting = l.clock.now()
+	c.waitingSince = l.clock.now()
 	c.state = arrived
 	c.dialInOrder(l)
 }

@@ -11,7 +11,7 @@ import (
 // kernel; a failover does not drop it but carries it over.
 
 // holdDeadline is when c has waited long enough. A slow header does not eat into it.
-func (c *conn) holdDeadline(l *loop) int64 { return c.label.holdDeadline(c.waiting) }
+func (c *conn) holdDeadline(l *loop) int64 { return c.label.holdDeadline(c.waitingSince) }
 
 // hold keeps c until the given time, when it is tried again or ended;
 // why is the reason when it is ended at once.
@@ -35,19 +35,19 @@ func (c *conn) hold(l *loop, until int64, why Reason) {
 // startWaiting takes a place in the waiting room for c, which may have one
 // already, and reports whether it has.
 func (c *conn) startWaiting(l *loop) bool {
-	if !c.waits && l.waiting.take(c.label) {
-		c.waits = true
+	if !c.inWaitingRoom && l.waitingRoom.take(c.label) {
+		c.inWaitingRoom = true
 		c.counters(l).held++
 	}
-	return c.waits
+	return c.inWaitingRoom
 }
 
 // stopWaiting gives up c's place in the waiting room, if it has one.
 func (c *conn) stopWaiting(l *loop) {
-	if c.waits {
-		c.waits = false
+	if c.inWaitingRoom {
+		c.inWaitingRoom = false
 		c.counters(l).held--
-		l.waiting.give(c.label)
+		l.waitingRoom.give(c.label)
 	}
 }
 
@@ -108,7 +108,7 @@ func (c *conn) dialAgain(l *loop) {
 // full, since one that was being dialled when the master changed is not turned away.
 func (c *conn) queueRelease(l *loop) {
 	t := &l.releases[c.label.index]
-	if c.place == 0 {
+	if c.queuePlace == 0 {
 		heap.Push(t, c)
 		c.label.pace.add()
 	}
@@ -128,10 +128,10 @@ func (c *conn) queueRelease(l *loop) {
 
 // unqueueRelease takes c out of those that are to be released, if it is one.
 func (c *conn) unqueueRelease(l *loop) {
-	if c.place == 0 {
+	if c.queuePlace == 0 {
 		return
 	}
 	t := &l.releases[c.label.index]
-	heap.Remove(t, int(c.place-1))
+	heap.Remove(t, int(c.queuePlace-1))
 	c.label.pace.remove(l.number, len(t.conns) == 0)
 }

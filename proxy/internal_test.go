@@ -86,7 +86,7 @@ func (s *shard) adopt(tb testing.TB, st state) (c *conn, peers [2]int) {
 	c.label, c.state = s.labels[0], st
 	c.counters(s.loop).active++
 	c.accepted = s.clock.now()
-	c.waiting = c.accepted
+	c.waitingSince = c.accepted
 	s.slots.used.Add(1)
 	s.load.Add(1)
 	for which := range c.sides {

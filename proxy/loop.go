@@ -12,12 +12,12 @@ import (
 
 // shared is what the loops of a proxy have together. Any goroutine may use it.
 type shared struct {
-	config  Config
-	log     zerolog.Logger
-	clock   *clock
-	slots   slots
-	waiting waitingRoom
-	pipes   pipeBudget
+	config      Config
+	log         zerolog.Logger
+	clock       *clock
+	slots       slots
+	waitingRoom waitingRoom
+	pipes       pipeBudget
 
 	headerTimeout time.Duration // the constant, but for tests
 

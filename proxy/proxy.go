@@ -158,7 +158,7 @@ func (p *Proxy) measure() (err error) {
 		}
 	}
 	p.slots.max, p.slots.emptied = int64(room.conns), make(chan struct{}, 1)
-	p.waiting = newWaitingRoom(p.config.HoldMax, len(p.labels), &p.slots)
+	p.waitingRoom = newWaitingRoom(p.config.HoldMax, len(p.labels), &p.slots)
 	p.shared.pipes.limit, p.shared.pipes.openPipe = int64(room.pipes), sock.OpenPipe
 	p.firstEphemeral, p.lastEphemeral = sock.EphemeralPorts()
 	return nil

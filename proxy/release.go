@@ -50,7 +50,7 @@ func (s *shard) releaseFrom(lb *label, most int) (released int, again int64) {
 		}
 		c := t.conns[0]
 		if lb.pace != nil && lb.takesClients() && !lb.isUncertain(s.loop) {
-			ok, at, before := lb.pace.allow(s.number, c.waiting, s.clock.now())
+			ok, at, before := lb.pace.allow(s.number, c.waitingSince, s.clock.now())
 			if !ok {
 				if before >= 0 {
 					s.peers[before].releaseNow()

@@ -20,7 +20,7 @@ func (s *shard) heldClients(t *testing.T, n int, youngest time.Duration) []*conn
 	now := s.clock.now()
 	rand.Shuffle(n, func(i, j int) { out[i], out[j] = out[j], out[i] })
 	for i, c := range out {
-		c.waiting = now - int64(youngest) - int64(n-i)*ms
+		c.waitingSince = now - int64(youngest) - int64(n-i)*ms
 		c.hold(s.loop, c.holdDeadline(s.loop), NoMaster)
 	}
 	return out
@@ -156,8 +156,8 @@ func TestClientThatIsCutOrGoneHasNoTurn(t *testing.T) {
 	var left []*conn
 	for i, c := range clients {
 		if i%4 == 1 || i%4 == 2 {
-			if c.dialled != 0 || c.place != 0 {
-				t.Errorf("client %d in state %v: got dialled at %d, place %d; want neither", i, c.state, c.dialled, c.place)
+			if c.dialled != 0 || c.queuePlace != 0 {
+				t.Errorf("client %d in state %v: got dialled at %d, place %d; want neither", i, c.state, c.dialled, c.queuePlace)
 			}
 			continue
 		}
@@ -237,14 +237,14 @@ func TestClientThatIsToBeReleasedAtAPaceIsHeld(t *testing.T) {
 	for name, c := range map[string]*conn{"carried": carried, "again": again} {
 		c.queueRelease(s.loop)
 		at, armed := s.timers.deadlineOf(c.index)
-		if c.state != held || !c.waits || !armed || at != c.holdDeadline(s.loop) {
-			t.Errorf("%s: got state %v, in the waiting room %t, deadline %d; want it held until %d", name, c.state, c.waits, at, c.holdDeadline(s.loop))
+		if c.state != held || !c.inWaitingRoom || !armed || at != c.holdDeadline(s.loop) {
+			t.Errorf("%s: got state %v, in the waiting room %t, deadline %d; want it held until %d", name, c.state, c.inWaitingRoom, at, c.holdDeadline(s.loop))
 		}
 	}
 	late, _ := s.adopt(t, arrived)
 	late.queueRelease(s.loop) // the room is full
-	if at, armed := s.timers.deadlineOf(late.index); late.state != held || late.waits || !armed || at != late.holdDeadline(s.loop) {
-		t.Errorf("carried when the room is full: got state %v, in the waiting room %t; want it held without a place", late.state, late.waits)
+	if at, armed := s.timers.deadlineOf(late.index); late.state != held || late.inWaitingRoom || !armed || at != late.holdDeadline(s.loop) {
+		t.Errorf("carried when the room is full: got state %v, in the waiting room %t; want it held without a place", late.state, late.inWaitingRoom)
 	}
 	gone, _ := s.adopt(t, arrived)
 	gone.sides[client].broken = true
@@ -290,8 +290,8 @@ func TestNewcomerIsHeldBehindThoseThatAreReleasedAtAPace(t *testing.T) {
 	onShard(p, 1, func(s *shard) {
 		c, _ := s.adopt(t, arrived)
 		c.dialInOrder(s.loop)
-		if c.state != held || !c.waits || s.counters[0].held != 1 {
-			t.Errorf("newcomer of the other shard: got state %v, in the waiting room %t; want it held", c.state, c.waits)
+		if c.state != held || !c.inWaitingRoom || s.counters[0].held != 1 {
+			t.Errorf("newcomer of the other shard: got state %v, in the waiting room %t; want it held", c.state, c.inWaitingRoom)
 		}
 	})
 }

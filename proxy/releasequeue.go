@@ -11,17 +11,17 @@ func (q *releaseQueue) Len() int { return len(q.conns) }
 
 func (q *releaseQueue) Less(i, j int) bool {
 	a, b := q.conns[i], q.conns[j]
-	return a.waiting < b.waiting || a.waiting == b.waiting && a.id < b.id
+	return a.waitingSince < b.waitingSince || a.waitingSince == b.waitingSince && a.id < b.id
 }
 
 func (q *releaseQueue) Swap(i, j int) {
 	q.conns[i], q.conns[j] = q.conns[j], q.conns[i]
-	q.conns[i].place, q.conns[j].place = int32(i+1), int32(j+1)
+	q.conns[i].queuePlace, q.conns[j].queuePlace = int32(i+1), int32(j+1)
 }
 
 func (q *releaseQueue) Push(c any) {
 	q.conns = append(q.conns, c.(*conn))
-	c.(*conn).place = int32(len(q.conns))
+	c.(*conn).queuePlace = int32(len(q.conns))
 }
 
 func (q *releaseQueue) Pop() any {
@@ -29,7 +29,7 @@ func (q *releaseQueue) Pop() any {
 	c := q.conns[last]
 	q.conns[last] = nil
 	q.conns = q.conns[:last]
-	c.place = 0
+	c.queuePlace = 0
 	return c
 }
 
@@ -38,5 +38,5 @@ func (q *releaseQueue) oldest() int64 {
 	if len(q.conns) == 0 {
 		return never
 	}
-	return q.conns[0].waiting
+	return q.conns[0].waitingSince
 }

@@ -81,7 +81,7 @@ func TestNoConnectIsMadeInDoubt(t *testing.T) {
 	if c.state != held || c.sides[master].fd != sock.NoFD {
 		t.Errorf("got state %v, socket %d; want the client held, and no socket", c.state, c.sides[master].fd)
 	}
-	c.waiting -= int64(testTimeout)
+	c.waitingSince -= int64(testTimeout)
 	s.now = s.clock.now()
 	c.holdTimedOut(s.loop)
 	if got := s.counters[0].closed; got[NoMaster] != 1 {

@@ -1,8 +1,9 @@
 package proxy
 
 import (
-	"net"
 	"net/netip"
+
+	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
 
 // isOwnListener reports whether a connection to a would be accepted by one of
@@ -23,22 +24,5 @@ func LeadsTo(a, bound netip.AddrPort) bool {
 		return false
 	}
 	ip, at := a.Addr().Unmap(), bound.Addr()
-	return at == ip.WithZone("") || at.IsUnspecified() && (at.Is6() || ip.Is4()) && isOfThisHost(ip)
-}
-
-// isOfThisHost asks the kernel from where it would send to ip: to an address of
-// this host it sends from that very address. Connecting a UDP socket sends nothing.
-// A list of the host's addresses takes netlink, which a hardened unit does not allow.
-func isOfThisHost(ip netip.Addr) bool {
-	if ip.IsLoopback() || ip.IsUnspecified() {
-		return true
-	}
-	const discard = 9 // any port will do
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, discard)))
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	from, ok := c.LocalAddr().(*net.UDPAddr)
-	return ok && from.AddrPort().Addr().Unmap().WithZone("") == ip.WithZone("")
+	return at == ip.WithZone("") || at.IsUnspecified() && (at.Is6() || ip.Is4()) && sock.IsOfThisHost(ip)
 }

@@ -56,6 +56,11 @@ func runBench(ctx context.Context, args []string) error {
 	}
 	r.Took = time.Since(r.Began)
 	fmt.Print("\n", results.Text(r))
+	return s.save(r, former)
+}
+
+// save writes the report, if s asks for one, with what former has of other workloads; nil: it has none.
+func (s settings) save(r, former *results.Run) error {
 	if s.out == "" {
 		return nil
 	}

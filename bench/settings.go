@@ -66,11 +66,8 @@ func parseSettings(args []string) (settings, error) {
 	if s.quick {
 		s.rounds, s.measure, s.warmUp, s.idle = 1, 200*time.Millisecond, 100*time.Millisecond, 2*time.Second
 	}
-	if s.held < 1 || s.held > mostHeld {
-		return s, fmt.Errorf("-connections %d: want 1 to %d", s.held, mostHeld)
-	}
-	if s.rounds < 1 || s.measure <= 0 || s.idle <= 0 || s.warmUp < 0 {
-		return s, errors.New("-rounds, -measure and -idle are to be positive")
+	if err := s.validate(); err != nil {
+		return s, err
 	}
 	if s.root == "" {
 		root, err := findRoot()
@@ -83,6 +80,16 @@ func parseSettings(args []string) (settings, error) {
 		s.out = filepath.Join(s.root, "bench")
 	}
 	return s, nil
+}
+
+func (s settings) validate() error {
+	if s.held < 1 || s.held > mostHeld {
+		return fmt.Errorf("-connections %d: want 1 to %d", s.held, mostHeld)
+	}
+	if s.rounds < 1 || s.measure <= 0 || s.idle <= 0 || s.warmUp < 0 {
+		return errors.New("-rounds, -measure and -idle are to be positive")
+	}
+	return nil
 }
 
 // mostHeld is what HAProxy's maxconn leaves room for, beside the load of another label.

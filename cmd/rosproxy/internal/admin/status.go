@@ -89,19 +89,23 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 	if l.Pause != nil {
 		s.Paused = &api.PauseInfo{Until: rfc3339(l.PauseEnds)}
 	}
-	if c := l.LastFailover; c != nil {
-		s.LastFailover = &api.FailoverInfo{
-			ID:      c.ID,
-			At:      rfc3339(c.At),
-			From:    c.From,
-			To:      c.To,
-			Dropped: c.Dropped,
-			Fence:   float64(c.Fence.Nanoseconds()) / 1e3,
-			Cut:     float64(c.Duration.Nanoseconds()) / 1e6,
-			Reason:  c.Reason,
-		}
+	if l.LastFailover != nil {
+		s.LastFailover = newFailoverInfo(l.LastFailover)
 	}
 	return s
+}
+
+func newFailoverInfo(c *proxy.Cut) *api.FailoverInfo {
+	return &api.FailoverInfo{
+		ID:      c.ID,
+		At:      rfc3339(c.At),
+		From:    c.From,
+		To:      c.To,
+		Dropped: c.Dropped,
+		Fence:   float64(c.Fence.Nanoseconds()) / 1e3,
+		Cut:     float64(c.Duration.Nanoseconds()) / 1e6,
+		Reason:  c.Reason,
+	}
 }
 
 func newConsulStatus(c discovery.AgentStatus, now time.Time) api.ConsulStatus {

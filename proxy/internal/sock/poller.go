@@ -26,8 +26,10 @@ type Token struct {
 	Generation uint32
 }
 
+// Event is what epoll says of one descriptor: Events has the readiness.
 type Event struct{ unix.EpollEvent }
 
+// Token is the one that the descriptor was added with.
 func (e *Event) Token() Token { return Token{e.Fd, uint32(e.Pad)} }
 
 // Poller is one epoll instance. Whoever waits is one goroutine.
@@ -36,6 +38,7 @@ type Poller struct {
 	busy bool // the last wait ended by events before the scheduler was told of it
 }
 
+// NewPoller opens an epoll instance, to be closed by Close.
 func NewPoller() (Poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -63,6 +66,7 @@ func (p Poller) AddListener(fd int, t Token) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, ReadyIn|unix.EPOLLEXCLUSIVE, t)
 }
 
+// AddWaker watches fd, of OpenWaker, level-triggered: it is ready until ClearWake.
 func (p Poller) AddWaker(fd int, t Token) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, ReadyIn, t)
 }
@@ -134,6 +138,8 @@ func wholeMillis(d time.Duration) uintptr {
 	return uintptr(min((d+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
 }
 
+// OpenWaker opens an eventfd, by which another goroutine ends a Wait. It is the
+// caller's to close.
 func OpenWaker() (int, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {

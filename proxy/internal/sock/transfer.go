@@ -126,6 +126,8 @@ func OpenPipe(size int) (r, w, got int, err error) {
 	return fds[0], fds[1], got, nil
 }
 
+// SendFIN ends the stream to the peer, behind what is queued; what the peer sends
+// is still read.
 func SendFIN(fd int) error {
 	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 	if errno != 0 {

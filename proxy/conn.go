@@ -60,7 +60,7 @@ type side struct {
 // connection costs, see TestIdleConnectionTakesLittle.
 type conn struct {
 	index         uint32 // of its slot in the slab
-	generation    uint32 // of the slot's tenant: an event for an earlier one is stale
+	generation    uint32 // counts the connections of the slot: an event for an earlier one is stale
 	state         state
 	queued        bool     // in the ready queue
 	lateOptions   bool     // the master's side has all its socket options

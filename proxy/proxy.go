@@ -26,7 +26,7 @@
 // direction streams, by splice(2) through a pipe. No byte costs an allocation or
 // a lock.
 //
-// # Floors
+// # Layers
 //
 // Each uses only those below it: Proxy (failovers, snapshots, shutdown); the
 // shard (iterations, accepting, mail, cuts); a connection's states; a loop's

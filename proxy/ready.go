@@ -3,7 +3,7 @@ package proxy
 // slabChunk is how many slots for connections a loop makes at a time.
 const slabChunk = 256
 
-// ref names the tenant of a slot without keeping it alive.
+// ref names a connection by its slot and generation, without keeping it alive.
 type ref struct{ index, generation uint32 }
 
 // readyQueue holds connections that go on without a new event.

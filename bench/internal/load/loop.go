@@ -15,7 +15,7 @@ type conn struct {
 	group      *group // nil: no such connection
 	fd         int
 	index      int   // among its group's
-	generation int32 // of the descriptor's tenant: an event for an earlier one is stale
+	generation int32 // counts the connections of the descriptor: an event for an earlier one is stale
 	listening  bool
 	connected  bool
 	id         byte  // of the master that has answered

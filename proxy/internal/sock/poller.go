@@ -20,7 +20,7 @@ const (
 )
 
 // Token is what epoll gives back with an event: which slot of which kind, and
-// the generation of its tenant. Never a pointer: an event can outlive it.
+// which of its connections (generation). Never a pointer: an event can outlive it.
 type Token struct {
 	Slot       int32
 	Generation uint32

@@ -12,22 +12,22 @@ import (
 )
 
 // upwards are the references that the document owns up to: from a file to one of
-// a higher floor.
+// a higher layer.
 var upwards = map[[2]string]bool{{"loop.go", "releasequeue.go"}: true}
 
-func TestFilesOfTheProxyUseOnlyTheirOwnFloorAndThoseBelow(t *testing.T) {
+func TestFilesOfTheProxyUseOnlyTheirOwnLayerAndThoseBelow(t *testing.T) {
 	const dir = "proxy"
-	floor := map[string]int{} // by file; 0 is the highest
+	layer := map[string]int{} // by file; 0 is the highest
 	for i, row := range Rows(Section(t, dir+"/README.md", "## Files")) {
 		for _, name := range Quotes(row[1]) {
-			floor[name] = i
+			layer[name] = i
 		}
 	}
 	used := 0
 	for r := range references(t, filepath.Join(root, dir)) {
 		used++
-		if floor[r[0]] > floor[r[1]] && !upwards[r] {
-			t.Errorf("%s uses what is in %s, which is on a higher floor", r[0], r[1])
+		if layer[r[0]] > layer[r[1]] && !upwards[r] {
+			t.Errorf("%s uses what is in %s, which is on a higher layer", r[0], r[1])
 		}
 	}
 	if used < 100 {

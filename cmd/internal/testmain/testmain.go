@@ -1,4 +1,5 @@
-// Package testmain runs the tests of a package with a rosproxy that it builds.
+// Package testmain runs the tests of a package with a rosproxy that it builds, in
+// an environment of its own.
 package testmain
 
 import (
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -51,4 +53,16 @@ func build(to string) error {
 		return fmt.Errorf("build rosproxy: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// Environment is that of the tests without what would configure rosproxy or
+// Consul, or have it talk to the service manager of the tests.
+func Environment() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "CONSUL_") && !strings.HasPrefix(e, "ROSPROXY_") && !strings.HasPrefix(e, "NOTIFY_") && !strings.HasPrefix(e, "LISTEN_") {
+			env = append(env, e)
+		}
+	}
+	return env
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
+	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
 // process is a program that runs on a host below a reaper. What it starts in
@@ -29,7 +30,7 @@ func (h *host) start(t *testing.T, name string, args ...string) *process {
 	}
 	defer log.Close()
 	err = h.Do(func() (err error) {
-		p.Process, err = reaper.Start(reaper.Command{Args: args, Env: append(cleanEnv(), "GOMAXPROCS=2"), Log: log})
+		p.Process, err = reaper.Start(reaper.Command{Args: args, Env: append(testmain.Environment(), "GOMAXPROCS=2"), Log: log})
 		return err
 	})
 	if err != nil {
@@ -92,15 +93,4 @@ func tail(text string, most int) string {
 	}
 	_, text, _ = strings.Cut(text[len(text)-most:], "\n")
 	return "...\n" + text
-}
-
-// cleanEnv is our environment without what would configure the programs.
-func cleanEnv() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "CONSUL_") && !strings.HasPrefix(e, "ROSPROXY_") && !strings.HasPrefix(e, "NOTIFY_") && !strings.HasPrefix(e, "LISTEN_") {
-			env = append(env, e)
-		}
-	}
-	return env
 }

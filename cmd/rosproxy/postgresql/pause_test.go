@@ -11,6 +11,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/cmd/internal/patroni"
 	"github.com/rosproxy/rosproxy/cmd/internal/rows"
+	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 	"github.com/rosproxy/rosproxy/discovery/consultest/realconsul"
 )
 
@@ -75,7 +76,7 @@ func (tr *tier) pausedSwitchover(t *testing.T, from, to *patroni.Node, flags ...
 	defer cancel()
 	began := time.Now()
 	c := exec.CommandContext(ctx, binary, append(args, tr.SwitchoverCommand(from, to)...)...)
-	c.Env = cleanEnv()
+	c.Env = testmain.Environment()
 	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("rosproxy pause: %v\n%s", err, out)

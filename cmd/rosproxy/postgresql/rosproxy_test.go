@@ -13,6 +13,7 @@ import (
 
 	"github.com/rosproxy/rosproxy/cmd/internal/freeport"
 	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
+	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 )
 
 // instance is a rosproxy process.
@@ -60,7 +61,7 @@ func (i *instance) start() {
 		i.t.Fatal(err)
 	}
 	defer log.Close()
-	i.process, err = reaper.Start(reaper.Command{Args: i.args, Env: cleanEnv(), Log: log})
+	i.process, err = reaper.Start(reaper.Command{Args: i.args, Env: testmain.Environment(), Log: log})
 	if err != nil {
 		i.t.Fatalf("%v\n%s", err, i.said())
 	}
@@ -87,17 +88,6 @@ func (i *instance) stop() {
 		i.t.Logf("log of %s:\n%s", i.name, i.said())
 	}
 	i.logged("")
-}
-
-// cleanEnv is our environment without what would configure rosproxy.
-func cleanEnv() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "CONSUL_") && !strings.HasPrefix(e, "ROSPROXY_") {
-			env = append(env, e)
-		}
-	}
-	return env
 }
 
 func (i *instance) said() string {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rosproxy/rosproxy/cmd/internal/reaper"
+	"github.com/rosproxy/rosproxy/cmd/internal/testmain"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 )
 
@@ -78,13 +79,7 @@ func tail(text string) string { return text[max(0, len(text)-2<<10):] }
 
 // cleanEnv is our environment without what would configure rosproxy.
 func cleanEnv() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "CONSUL_") && !strings.HasPrefix(e, "ROSPROXY_") && !strings.HasPrefix(e, "NOTIFY_") && !strings.HasPrefix(e, "LISTEN_") {
-			env = append(env, e)
-		}
-	}
-	return append(env, "GORACE=exitcode=66 atexit_sleep_ms=0") // a second each, else
+	return append(testmain.Environment(), "GORACE=exitcode=66 atexit_sleep_ms=0") // a second each, else
 }
 
 // adminAddress is where the log says that the endpoints are; empty: not yet.

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rosproxy/rosproxy/internal/netns"
 	"github.com/rosproxy/rosproxy/proxy"
+	"github.com/rosproxy/rosproxy/proxy/netnstest"
 )
 
 // A wire is what lies between the proxy and its peers in tests of a network
@@ -27,7 +27,7 @@ import (
 // of a packet that is dropped, as with a cable that is pulled.
 type wire struct {
 	t      testing.TB
-	peers  *netns.Namespace
+	peers  *netnstest.Namespace
 	onOurs *os.File
 	remote *os.File
 	wg     sync.WaitGroup
@@ -75,7 +75,7 @@ func onWire(t *testing.T, f func(t *testing.T, w *wire)) {
 func newWire(t *testing.T) *wire {
 	t.Helper()
 	w := &wire{t: t, unplug: map[netip.Addr]bool{}, nextHost: 10}
-	w.peers = netns.New(t)
+	w.peers = netnstest.New(t)
 	var err error
 	if w.onOurs, err = openTUN(proxyHost); err == nil {
 		err = w.peers.Do(func() (err error) {

@@ -9,26 +9,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rosproxy/rosproxy/internal/netns"
+	"github.com/rosproxy/rosproxy/proxy/netnstest"
 )
 
 // network is one switch and the hosts on it.
 type network struct {
 	t     *testing.T
-	lan   *netns.Namespace
+	lan   *netnstest.Namespace
 	hosts map[string]*host
 }
 
 // host is a machine with one cable to the switch.
 type host struct {
 	name, ip string
-	*netns.Namespace
+	*netnstest.Namespace
 	network *network
 }
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	n := &network{t: t, lan: netns.New(t), hosts: map[string]*host{}}
+	n := &network{t: t, lan: netnstest.New(t), hosts: map[string]*host{}}
 	n.lan.IP(t, "link add lan type bridge", "link set lan up")
 	return n
 }
@@ -36,7 +36,7 @@ func newNetwork(t *testing.T) *network {
 // host adds a host to the network.
 func (n *network) host(name, ip string) *host {
 	n.t.Helper()
-	h := &host{name: name, ip: ip, Namespace: netns.New(n.t), network: n}
+	h := &host{name: name, ip: ip, Namespace: netnstest.New(n.t), network: n}
 	n.hosts[name] = h
 	n.lan.IP(n.t,
 		fmt.Sprintf("link add name %s type veth peer name eth0 netns /proc/%d/fd/%d", h.port(), os.Getpid(), h.FD()),

@@ -1,5 +1,5 @@
-// Package netns has network namespaces for tests.
-package netns
+// Package netnstest has network namespaces for tests.
+package netnstest
 
 import (
 	"os"

@@ -390,3 +390,31 @@ func TestWhatIsNotJSONAsAWholeIsNoAnswer(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestWriteIsMadeWhenConsulSaysSo, and not when "true" stands somewhere in what something
+// else says: a report would be taken to stand that nobody can read.
+func TestWriteIsMadeWhenConsulSaysSo(t *testing.T) {
+	for body, want := range map[string]string{
+		"true": "made", "true\n": "made", "false": "not made",
+		"": "error", `{"stored":true}`: "error", "<p>It is not true.</p>": "error", `"true"`: "error", "true true": "error",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }))
+		c := clientAt(t, s.URL, hostname.SystemLookup)
+		said := func(made bool, err error) string {
+			switch {
+			case err != nil:
+				return "error"
+			case made:
+				return "made"
+			}
+			return "not made"
+		}
+		if got := said(c.PutKey(t.Context(), "", "a", []byte("x"), 1, testTimeout)); got != want {
+			t.Errorf("%q, to a write: got %s; want %s", body, got, want)
+		}
+		if got := said(c.DeleteKey(t.Context(), "", "a", 1, testTimeout)); got != want {
+			t.Errorf("%q, to the end of a key: got %s; want %s", body, got, want)
+		}
+		s.Close()
+	}
+}

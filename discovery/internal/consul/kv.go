@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,18 +24,33 @@ import (
 func (c *Client) PutKey(ctx context.Context, dc, key string, value []byte, cas uint64, timeout time.Duration) (made bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	o := &api.WriteOptions{Datacenter: dc, Token: c.Token()}
-	made, _, err = c.api.KV().CAS(&api.KVPair{Key: key, Value: value, ModifyIndex: cas}, o.WithContext(ctx))
-	return made, c.explainKey(ctx, key, "key:write", err)
+	x, o := &exchange{takesBody: true}, &api.WriteOptions{Datacenter: dc, Token: c.Token()}
+	_, _, err = c.api.KV().CAS(&api.KVPair{Key: key, Value: value, ModifyIndex: cas}, o.WithContext(x.in(ctx)))
+	return c.made(ctx, key, x, err)
 }
 
 // DeleteKey deletes a key by compare-and-set, as PutKey writes one.
 func (c *Client) DeleteKey(ctx context.Context, dc, key string, cas uint64, timeout time.Duration) (made bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	o := &api.WriteOptions{Datacenter: dc, Token: c.Token()}
-	made, _, err = c.api.KV().DeleteCAS(&api.KVPair{Key: key, ModifyIndex: cas}, o.WithContext(ctx))
-	return made, c.explainKey(ctx, key, "key:write", err)
+	x, o := &exchange{takesBody: true}, &api.WriteOptions{Datacenter: dc, Token: c.Token()}
+	_, _, err = c.api.KV().DeleteCAS(&api.KVPair{Key: key, ModifyIndex: cas}, o.WithContext(x.in(ctx)))
+	return c.made(ctx, key, x, err)
+}
+
+// made is what the answer x to a write of key says, whose error is err. Consul's
+// client takes every answer for a success in which there is "true" somewhere.
+func (c *Client) made(ctx context.Context, key string, x *exchange, err error) (bool, error) {
+	if err != nil {
+		return false, c.explainKey(ctx, key, "key:write", err)
+	}
+	switch string(bytes.TrimSpace(x.body)) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, errors.New("understand the answer: it is neither true nor false")
 }
 
 // ReadKey reads a key consistently; nil: it is absent.

@@ -222,6 +222,28 @@ func TestHalfClosedConnectionIsLeftToTheDeadline(t *testing.T) {
 	}
 }
 
+// TestShutdownWhoseDeadlineHasPassedEndsAllAtOnce, each time.
+func TestShutdownWhoseDeadlineHasPassedEndsAllAtOnce(t *testing.T) {
+	s := newPairs(t, Config{})
+	for n := range uint64(20) {
+		s.next(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 0)
+		err := s.p.Shutdown(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || s.p.Active() != 0 {
+			t.Fatalf("drain %d: got %v, %d connections; want %v, none", n, err, s.p.Active(), context.DeadlineExceeded)
+		}
+		if c, err := net.Dial("tcp", s.address); err == nil {
+			c.Close()
+			t.Fatalf("drain %d: the port is open", n)
+		}
+		wantEnded(t, s.p, n+1, 0)
+		if err := s.p.AcceptAgain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestPauseResetsTheHalfClosed when they have been silent for as long as an answer may take.
 func TestPauseResetsTheHalfClosed(t *testing.T) {
 	_, s := stopped(t, Config{}, nopLog)

@@ -71,12 +71,16 @@ func (w closingWindow) progress(now int64) float64 {
 // Connections that have had their FIN still go, by the deadline of before.
 // Either way Shutdown returns ctx's error. One call waits at a time.
 func (p *Proxy) Shutdown(ctx context.Context) error {
-	select {
+	select { // whatever ctx says: a deadline that has passed ends the rest at once
 	case p.draining <- struct{}{}:
-		defer func() { <-p.draining }()
-	case <-ctx.Done():
-		return ctx.Err()
+	default:
+		select {
+		case p.draining <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	defer func() { <-p.draining }()
 	return p.shutdown(ctx, p.newClosingWindow(ctx))
 }
 

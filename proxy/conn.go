@@ -194,8 +194,8 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 		return // before the line is begun: connections are many
 	}
 	dialled, dialTime := c.dialled, time.Duration(c.dialTime)*time.Microsecond
-	// The loop's time is that of its iteration, in which both may have come.
-	now := max(l.now, c.accepted, dialled+int64(dialTime))
+	// The loop's time is that of its iteration, in which all of these may have come.
+	now := max(l.now, c.accepted, c.waiting, dialled+int64(dialTime))
 	switch {
 	case c.state == dialing:
 		dialTime = time.Duration(max(now-dialled, 0))

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -262,6 +263,38 @@ func TestCutByFINResetsAClientThatWaitsForAnAnswer(t *testing.T) {
 	halfCloseOne(t, client, server)
 	r.set(young.addr)
 	wantEnd(t, "client", client, byRST)
+}
+
+// TestOnlyAFailoverCutsByFIN: what an operator or a drain's deadline ends is reset,
+// whatever a failover does.
+func TestOnlyAFailoverCutsByFIN(t *testing.T) {
+	noLeaks(t)
+	for name, end := range map[string]func(*relay) error{
+		"kill": func(r *relay) error { _, err := r.Kill(""); return err },
+		"deadline": func(r *relay) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			if err := r.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("shutdown: got %v; want %w", err, context.DeadlineExceeded)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := config()
+			c.DropFIN = true
+			r := newProxy(t, c)
+			m := newMaster(t, nil)
+			r.set(m.addr)
+			client, server := r.pair(m)
+			relays(t, client, server)
+			if err := end(r); err != nil {
+				t.Fatal(err)
+			}
+			wantEnd(t, "client", client, byRST)
+			wantEnd(t, "master", server, byRST)
+		})
+	}
 }
 
 // TestCutByFINIsNoResetWhereBytesWereNotRead: a socket that is closed with

@@ -19,7 +19,7 @@ type Config struct {
 	HoldMax          int           // most clients held at a time; 0: 16384. It is bounded by seven eighths of MaxConns
 	ReleaseRate      int           // clients that waited for a master are released to it, at most so many a second of one label; 0: all at once
 	ConnectTimeout   time.Duration // one attempt to connect to the master; 0: 2s
-	DropFIN          bool          // a cut ends client connections by FIN instead of RST
+	DropFIN          bool          // a failover ends client connections by FIN instead of RST
 	MaxConns         int           // client connections at a time; 0: what RLIMIT_NOFILE allows, which it is never above where something is Reserved
 	Reserved         int           // descriptors of RLIMIT_NOFILE that are for the rest of the process; 0: 256, where they are scarce a quarter
 	IdleTimeout      time.Duration // no byte in or out either way, the kernel's send queues included; 0: never

@@ -111,10 +111,15 @@ func (s *shard) cutClientSide(c *conn, j *cutJob) {
 		c.finish(s.loop, j.reason, byFIN)
 		return
 	}
-	c.finish(s.loop, j.reason, s.dropEnding(c))
+	how := byRST
+	if j.reason == Failover {
+		how = s.dropEnding(c)
+	}
+	c.finish(s.loop, j.reason, how)
 }
 
-// dropEnding prepares the client's side for the end that the configuration asks for.
+// dropEnding prepares the client's side for the end that the configuration asks for
+// of a failover.
 func (s *shard) dropEnding(c *conn) ending {
 	if !c.label.settings.DropFIN || c.withheld {
 		return byRST

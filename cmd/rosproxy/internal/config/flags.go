@@ -66,7 +66,7 @@ type grammar struct {
 	HoldMax          string   `default:"16384" placeholder:"N" help:"Most connections held; further ones are reset (${default})."`
 	ReleaseRate      string   `listener:"one" default:"0" placeholder:"N" help:"Held clients of a label released to a new master, at most so many a second; 0: all at once (${default})."`
 	ConnectTimeout   string   `listener:"one" default:"2s" placeholder:"D" help:"One attempt to connect to the master (${default})."`
-	Drop             string   `listener:"one" default:"rst" placeholder:"rst|fin" help:"How a cut ends connections (${default})."`
+	Drop             string   `listener:"one" default:"rst" placeholder:"rst|fin" help:"How the cut of a failover ends connections (${default})."`
 	AcceptProxy      string   `listener:"one" default:"off" placeholder:"off|on" help:"on: every connection must begin with a PROXY protocol header, v1 or v2 (${default})."`
 	AcceptProxyFrom  []string `listener:"list" sep:"none" placeholder:"CIDR" help:"With --accept-proxy on: only these peers may connect (any). Repeatable."`
 	SendProxy        string   `listener:"one" default:"off" placeholder:"off|v1|v2" help:"PROXY protocol header sent to the master (${default})."`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,11 @@ func TestStatusMarksLabelsOfWhichInstancesDisagreeOnTheMaster(t *testing.T) {
 	both := []string{"--listen=default=127.0.0.1:0", "--listen=europe=127.0.0.1:0", "--static-master=europe=" + one.l.Addr().String()}
 	p := startProgram(t, append(both, "--static-master=default="+one.l.Addr().String())...)
 	q := startProgram(t, append(both, "--static-master=default="+two.l.Addr().String())...)
+	for _, i := range []*running{p, q} {
+		eventually(t, "the masters", func() bool {
+			return !slices.ContainsFunc(i.status().Labels, func(l api.LabelStatus) bool { return l.Master == nil })
+		})
+	}
 	stdout, _ := ask(t, exitOK, "status", p.admin(), q.admin())
 	if got := regexp.MustCompile(`(?m)^! +(\S*) +unix:`).FindAllStringSubmatch(stdout, -1); len(got) != 2 || got[0][1] != "default" || got[1][1] != "" {
 		t.Errorf("got marks at %q; want one at each line of default\n%s", got, stdout)

@@ -115,6 +115,7 @@ func TestMasterBackAtTheSameAddressIsNoFailover(t *testing.T) {
 	before := p.label()
 	consul.SetTags("one", asSlave, inGroup)
 	p.awaitReason("no master: default")
+	eventually(t, "no master for clients", func() bool { return p.label().Master == nil }) // discovery knows it a moment before
 	held := p.dial()
 	eventually(t, "the new client to be held", func() bool { return p.label().Held == 1 })
 	consul.SetTags("one", asMaster, inGroup)

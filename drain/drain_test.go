@@ -241,6 +241,36 @@ func TestUndoIsRefusedWhenTheDrainEndsWithTheProcess(t *testing.T) {
 	})
 }
 
+// TestDrainThatEndsWithTheProcessIsNeverShownAsDrained: who waits for the end of
+// the process would go on before it.
+func TestDrainThatEndsWithTheProcessIsNeverShownAsDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tg := newTarget(1)
+		tg.idle = make(chan struct{})
+		c := configured
+		var l *Lifecycle
+		var shown []Phase
+		c.OnEvent = func(_, message string, _ []any) {
+			if message == "drain finished" {
+				shown = append(shown, l.State().Phase)
+			}
+		}
+		l = New(c, tg, zerolog.Nop())
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error)
+		go func() { ran <- l.Run(ctx) }()
+		l.Start(Options{Exit: true})
+		time.Sleep(time.Minute)
+		tg.end()
+		<-l.Done()
+		cancel()
+		<-ran
+		if len(shown) != 1 || shown[0] != Draining {
+			t.Errorf("when the drain has finished: got shown as %q; want %q, once", shown, Draining)
+		}
+	})
+}
+
 func TestExitCanBeAddedToARunningDrain(t *testing.T) {
 	tg := newTarget(1)
 	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {

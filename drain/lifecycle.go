@@ -96,7 +96,9 @@ func (l *Lifecycle) finish(r result) {
 	l.cancel()
 	l.cancel = nil
 	l.phase = Drained
-	l.show()
+	if !l.exit { // else it is on its way to Stopping, and nobody is to take it for one that stays
+		l.show()
+	}
 	level, fields := zerolog.InfoLevel, []any{"duration_ms", time.Since(l.started), "closed", r.rest.Closed, "cut", r.rest.Cut}
 	if r.err != nil && !errors.Is(r.err, context.DeadlineExceeded) {
 		level, fields = zerolog.ErrorLevel, append([]any{"error", r.err}, fields...)

@@ -195,7 +195,7 @@ func (c *conn) logClosed(l *loop, why Reason, fault error) {
 	}
 	dialled, dialTime := c.dialled, time.Duration(c.dialTime)*time.Microsecond
 	// The loop's time is that of its iteration, in which all of these may have come.
-	now := max(l.now, c.accepted, c.waiting, dialled+int64(dialTime))
+	now := max(l.now, c.accepted, c.waitingSince, dialled+int64(dialTime))
 	switch {
 	case c.state == dialing:
 		dialTime = time.Duration(max(now-dialled, 0))

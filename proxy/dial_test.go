@@ -97,7 +97,7 @@ func TestConnectionThatReachedNobodyTellsOfItsLastDial(t *testing.T) {
 		t.Errorf("refused at once: got %+v; want held for 100 ms, a dial of 100, and 200 in all", line)
 	}
 	// Its header was whole in this iteration, and it has left.
-	c = &conn{label: lb, accepted: l.now - at, waiting: l.now + at, state: held}
+	c = &conn{label: lb, accepted: l.now - at, waitingSince: l.now + at, state: held}
 	c.logClosed(l, ClientClosed, nil)
 	if line.Held != 0 || line.Dial != 0 || line.Duration != 200 {
 		t.Errorf("left at once behind its header: got %+v; want held for no time, and 200 ms in all", line)

@@ -60,6 +60,20 @@ func CheckReportPrefix(prefix string) error {
 	return nil
 }
 
+// CheckReportedLabels says what is wrong with reporting of labels below one prefix: nil
+// when nothing is. They are in one entry, which must not be too long for Consul whatever
+// it says.
+func CheckReportedLabels(labels []string) error {
+	e := fence.Entry{Instance: strings.Repeat("x", MaxInstance), Boot: reporter.BootID(), TTL: fence.MaxTTL.Seconds(), Beat: 1 << 40, Labels: make(map[string]fence.State, len(labels))}
+	for _, l := range labels {
+		e.Labels[l] = fence.State{Obeyed: 1 << 40, Term: 1 << 30, Elsewhere: true}
+	}
+	if n := len(e.Encode()); n > fence.MaxEntry {
+		return fmt.Errorf("a report of its %d labels may take %d KiB, and Consul keeps %d in a key: give some of them another prefix", len(labels), n>>10, fence.MaxEntry>>10)
+	}
+	return nil
+}
+
 // CheckInstance says what is wrong with a process's name in its fence reports:
 // nil when nothing is.
 func CheckInstance(name string) error {

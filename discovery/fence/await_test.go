@@ -112,6 +112,26 @@ func TestEntriesAreUnderstood(t *testing.T) {
 	}
 }
 
+// TestEntryThatIsTooLongIsKeptWithoutMasters: Consul refuses a value of more than 512 KiB.
+func TestEntryThatIsTooLongIsKeptWithoutMasters(t *testing.T) {
+	e := Entry{Instance: "p1", TTL: 20, Labels: map[string]State{}}
+	for i := range 4096 {
+		e.Labels[fmt.Sprintf("%050d", i)] = State{Obeyed: uint64(i), Term: 3, Master: "[2001:db8:1234:5678:1234:5678:1234:5678]:65432", Elsewhere: true}
+	}
+	got, err := Parse(e.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for label, s := range e.Labels {
+		if s.Master = ""; got.Labels[label] != s {
+			t.Fatalf("got %+v; want %+v", got.Labels[label], s)
+		}
+	}
+	if e.Labels[fmt.Sprintf("%050d", 1)].Master == "" {
+		t.Error("the entry itself has lost its masters")
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"instance":"a","pid":1,"ttl_s":20,"beat":17,"labels":{"L":{"obeyed":123,"term":0,"master":"h:1"}}}`))
 	f.Add([]byte(`{"ttl_s":1e999}`))

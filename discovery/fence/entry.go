@@ -40,8 +40,23 @@ const (
 	MaxEntry = 512 << 10 // Consul's own limit for a value
 )
 
-// Encode is e as it is kept.
+// Encode is e as it is kept. One that would be too long for Consul is kept without the
+// masters, which are for people.
 func (e Entry) Encode() []byte {
+	b := e.marshal()
+	if len(b) <= MaxEntry {
+		return b
+	}
+	labels := make(map[string]State, len(e.Labels))
+	for label, s := range e.Labels {
+		s.Master = ""
+		labels[label] = s
+	}
+	e.Labels = labels
+	return e.marshal()
+}
+
+func (e Entry) marshal() []byte {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic("encode a report: " + err.Error()) // no value of these types fails

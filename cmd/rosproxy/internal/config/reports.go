@@ -29,7 +29,8 @@ func loadReports(s settings, c *Config) error {
 	if c.Discovery.Reports, err = parseReports(s, by); err != nil {
 		return err
 	}
-	reported := false
+	labels := make(map[string][]string) // by prefix
+	var first []prefixed
 	for i, l := range c.listeners {
 		label := &c.Discovery.Labels[i]
 		if c.Static[label.Name] != "" {
@@ -49,13 +50,27 @@ func loadReports(s settings, c *Config) error {
 		if reports == nil {
 			continue
 		}
-		reported = true
+		v, _ := l.one(flagReport)
+		if labels[reports.Prefix] == nil {
+			first = append(first, prefixed{v, reports.Prefix})
+		}
+		labels[reports.Prefix] = append(labels[reports.Prefix], label.Name)
 		if k := label.Leader; k != nil && strings.HasPrefix(k.Key, reports.Prefix+"/") {
-			v, _ := l.one(flagReport)
 			return v.fault("the leader key %s of the label %q lies below it, where nothing but reports may be", k.Key, label.Name)
 		}
 	}
-	return checkReports(s, c, reported)
+	for _, v := range first {
+		if err := discovery.CheckReportedLabels(labels[v.prefix]); err != nil {
+			return v.fault("%v", err)
+		}
+	}
+	return checkReports(s, c, len(first) > 0)
+}
+
+// prefixed is where a prefix of reports is named first.
+type prefixed struct {
+	value
+	prefix string
 }
 
 // checkReports finds what is said of reports in vain, and a host whose name

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -111,4 +112,22 @@ func TestWhatIsWrongWithReportsIsSaid(t *testing.T) {
 		}
 	}
 	mustParse(t, []string{"--fence-report=service/pg", "--leader-key=service/pg2/leader"}, nil)
+}
+
+// TestLabelsOfOneReportFitInOneKey: Consul would refuse the report when all of them have joined it.
+func TestLabelsOfOneReportFitInOneKey(t *testing.T) {
+	listeners := func(length int, own string) (args []string) {
+		args = []string{"--fence-report=a"}
+		for i := range maxListens {
+			args = append(args, fmt.Sprintf("--listen=%0*d=127.0.0.1:%d", length, i, 1024+i))
+		}
+		return append(args, own)
+	}
+	if c := mustParse(t, listeners(40, "--fence-ttl=10s"), nil); len(c.Discovery.Labels) != maxListens {
+		t.Errorf("got %d labels; want %d", len(c.Discovery.Labels), maxListens)
+	}
+	const want = `--fence-report "a": a report of its 4096 labels may take `
+	if _, err := parse(listeners(70, "--fence-ttl=10s"), nil); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v; want %s", err, want)
+	}
 }

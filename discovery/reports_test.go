@@ -177,6 +177,15 @@ func TestReportIsWrittenPastAnAgentThatListsNone(t *testing.T) {
 	}
 }
 
+// TestReportIsWrittenPastAnAgentThatRefusesEachWrite, from which each is a lapse.
+func TestReportIsWrittenPastAnAgentThatRefusesEachWrite(t *testing.T) {
+	t.Parallel()
+	all := doubles(t, 2)
+	all[0].Inject(consultest.Body("false").On("/v1/kv/" + reportsAt).When(isWrite))
+	r := start(t, reporting(quick(addresses(all)...)))
+	await(t, "the master", func() bool { return slices.Contains(r.list(), set1) })
+}
+
 func TestReportThatIsTakenAwayCuts(t *testing.T) {
 	t.Parallel()
 	s := consulDouble(t)

@@ -79,6 +79,7 @@ func (r *Reporter) write(ctx context.Context) bool {
 	made, err := a.PutKey(ctx, r.dc, key, value, w.CAS, r.opTimeout())
 	if err == nil && !made {
 		r.refused(w)
+		r.turn++ // the next life is not to depend on who refuses everything
 		r.report(errors.New("the entry has been deleted, or changed by another"))
 		return false
 	}

@@ -49,9 +49,9 @@ func (m *Machine) advancePausing(now time.Duration) {
 }
 
 // isReady reports whether u is paused and quiet, knows its master, and its pause
-// cannot have run out.
+// cannot have run out, or run out before it is told to move the end on.
 func (m *Machine) isReady(u *Instance, now time.Duration) bool {
-	return u.Paused && u.Looked && u.Active == 0 && u.Master != "" && now < u.Moved+m.c.For
+	return u.Paused && u.Looked && u.Active == 0 && u.Master != "" && now+u.Took < u.Moved+m.c.For
 }
 
 // missing says what instance i lacks when the wait is over.
@@ -61,14 +61,20 @@ func (m *Machine) missing(i int) string {
 		return u.Why
 	case !u.Paused:
 		return "it has not said that it is paused"
-	case !u.Looked || u.Active > 0:
+	case u.Active > 0:
 		return fmt.Sprintf("not quiet within %v: %d live", m.c.Wait, u.Active)
+	case !u.Looked:
+		return m.tooSlow(u)
 	case u.Master == "":
 		return fmt.Sprintf("no consistent read has named its master within %v", m.c.Wait)
 	case u.Master != m.Instances[0].Master:
 		return fmt.Sprintf("its master is %s; %s elsewhere", u.Master, m.Instances[0].Master)
 	}
-	return "its pause may have run out"
+	return m.tooSlow(m.Instances[i])
+}
+
+func (m *Machine) tooSlow(u Instance) string {
+	return fmt.Sprintf("its answers take too long, %v, to keep it paused: pause for longer than %v", u.Took.Round(time.Millisecond), m.c.For)
 }
 
 // giveUp ends it before the command has run.

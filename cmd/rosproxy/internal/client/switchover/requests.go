@@ -74,11 +74,13 @@ func (m *Machine) take(i int, r Reply, now time.Duration) {
 	u.Asked, u.Next = None, now+m.c.Poll
 	switch r.Outcome {
 	case Done:
-		u.Heard, u.Why = now, ""
+		u.Heard, u.Took, u.Why = now, now-u.Sent, ""
+		m.done(u, asked, r)
 		if asked != Look {
 			u.Next = now // a pause that must be moved on at each poll is looked at as well
+		} else {
+			u.Next = min(u.Next, max(now, u.Moved+m.c.For/3))
 		}
-		m.done(u, asked, r)
 	case Refused:
 		m.refused(i, asked, r)
 	case Failed:

@@ -14,7 +14,8 @@
 //     election has ended the pause, and its clients are on their way.
 //  3. The command starts only when the last answers of all instances say that
 //     they are paused, have no live connection, and name the same master by a
-//     read that began after the pause; and no pause can have run out since.
+//     read that began after the pause; and no pause can have run out since, nor can it
+//     before its end has moved on again.
 //  4. A signal goes to the command, and its end is awaited.
 package switchover
 
@@ -51,6 +52,7 @@ const (
 type Instance struct {
 	Asked  Request       // what it has not answered yet
 	Sent   time.Duration // when it was asked that
+	Took   time.Duration // how long its last answer took
 	Begun  bool          // it was told to pause
 	Paused bool          // it has said that it is
 	Over   bool          // its pause was over before it was told to resume

@@ -533,7 +533,7 @@ func (w *world) keyOf(i int) string {
 	e := encoder{b: make([]byte, 0, 80)}
 	if w.gone < 0 {
 		u := &w.machine.Instances[i]
-		e.numbers(int64(u.Asked), int64(u.Active), int64(len(u.Master)), int64(u.Sent), int64(u.Moved), int64(u.Heard), int64(u.Next))
+		e.numbers(int64(u.Asked), int64(u.Active), int64(len(u.Master)), int64(u.Sent), int64(u.Moved), int64(u.Heard), int64(u.Took), int64(u.Next))
 		e.flags(u.Begun, u.Paused, u.Over, u.Ended, u.Looked)
 	}
 	u := &w.instances[i]

@@ -43,21 +43,28 @@ func (m Machine) Wake(now time.Duration) time.Duration {
 		wake = min(wake, m.until)
 	}
 	for _, u := range m.Instances {
-		if u.Asked != None {
-			continue
-		}
-		at := u.Next
-		if m.Phase == Running {
-			if u.Over {
-				continue
-			}
-			at = max(at, u.Moved+m.c.For/3)
-		}
-		if at > now {
-			wake = min(wake, at)
+		if at, ok := m.next(u); ok {
+			wake = min(wake, at) // also when that has come since the last Step
 		}
 	}
 	return wake
+}
+
+// next is when u is to be asked something, unless it is under way, or there is nothing
+// to be asked: as due has it.
+func (m Machine) next(u Instance) (at time.Duration, ok bool) {
+	if u.Asked != None {
+		return 0, false
+	}
+	switch m.Phase {
+	case Pausing, Settling:
+		return u.Next, !u.Over
+	case Running:
+		return max(u.Next, u.Moved+m.c.For/3), !u.Over
+	case Resuming:
+		return u.Next, u.mayBePaused()
+	}
+	return 0, false
 }
 
 func (m *Machine) ask(i int, r Request, now time.Duration) {

@@ -175,7 +175,7 @@ func TestEntryThatCannotBeUnderstoodTakesNothingFromWhoServes(t *testing.T) {
 				}
 				return n
 			}
-			await(t, "its reports", func() bool { return reported() == c.reports })
+			await(t, "its reports, with a lease", func() bool { return reported() == c.reports && r.Labels()[0].Report.Lease > 0 })
 			s.SetKey(DefaultDatacenterKey, "garbage")
 			await(t, "garbage to be seen", func() bool { return !r.Datacenters().All[0].Up && !r.Datacenters().All[1].Up })
 			time.Sleep(fence.MinTTL) // longer than the lease

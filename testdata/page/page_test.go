@@ -105,6 +105,24 @@ func TestResetIsDoneForALabelOrForAll(t *testing.T) {
 	b.says("#done", "7 connections reset.")
 }
 
+// TestActionAskedForRightAfterARefusalIsDone: the browser tells of the end of a
+// question, or of a panel, a moment later, when the next one stands.
+func TestActionAskedForRightAfterARefusalIsDone(t *testing.T) {
+	t.Parallel()
+	cache := startMaster(t, "cache")
+	i := start(t, "--listen=a=127.0.0.1:0", "--static-master="+cache.address)
+	traffic(t, i.listen("a"), 3, steady(100, 100, 50*time.Millisecond))
+	b := open(t, i.admin, 1280, 900, "dark")
+	b.row("a", "\n3\n")
+	b.click("#unlock button")
+	b.openLabel("a")
+	eval[any](b, `for (const at of ['#panel-close', 'button.name']) document.querySelector(at).click()`)
+	eval[any](b, `for (const id of ['do-reset-label', 'confirm-no', 'do-reset-label']) document.getElementById(id).click()`)
+	b.says("#confirm", "connections of a?")
+	b.click("#confirm-yes")
+	b.says("#done", "3 connections of a reset.")
+}
+
 // TestActionsNeedTheToken: which no storage of the browser has.
 func TestActionsNeedTheToken(t *testing.T) {
 	t.Parallel()

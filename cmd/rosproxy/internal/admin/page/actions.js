@@ -31,9 +31,18 @@ function lock() {
 }
 byId('lock').addEventListener('click', lock);
 
+/** Ends the question that stands, with what was chosen. */
+let settleQuestion = () => {};
+
+// The event comes a moment after the end, when the next question may stand already.
+byId('confirm').addEventListener('close', () => {
+  if (!byId('confirm').open) settleQuestion();
+});
+
 /** Asks in a dialog; answers null, or what was chosen. */
 function confirmed(title, text, yes, {withTime = false} = {}) {
   const dialog = byId('confirm');
+  settleQuestion();
   say(byId('confirm-title'), title);
   say(byId('confirm-text'), text);
   say(byId('confirm-yes'), yes);
@@ -41,8 +50,9 @@ function confirmed(title, text, yes, {withTime = false} = {}) {
   byId('confirm-close').checked = false;
   dialog.returnValue = 'no';
   dialog.showModal();
-  return new Promise(done => dialog.addEventListener('close', () => done(dialog.returnValue !== 'yes' ? null
-    : {time: byId('confirm-for').value, closeQuiet: byId('confirm-close').checked}), {once: true}));
+  return new Promise(done => {
+    settleQuestion = () => done(dialog.returnValue !== 'yes' ? null : {time: byId('confirm-for').value, closeQuiet: byId('confirm-close').checked});
+  });
 }
 
 /** Asks the instance to do something; the answer is said below the actions. */

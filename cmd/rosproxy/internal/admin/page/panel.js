@@ -9,7 +9,7 @@ function openPanel(name) {
   showPanel();
 }
 byId('panel-close').addEventListener('click', () => panel.close());
-panel.addEventListener('close', () => panelLabel = null);
+panel.addEventListener('close', () => { if (!panel.open) panelLabel = null; }); // it comes a moment after the end
 panel.addEventListener('click', e => {
   if (e.target === panel) panel.close(); // outside of it
 });

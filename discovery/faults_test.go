@@ -72,7 +72,7 @@ func TestFaultKeepsTheMaster(t *testing.T) {
 			r.heard(0)
 
 			undo := s.Inject(tc.fault.On("/v1/health/"))
-			before, warnedBefore := r.agent(0).Errors, r.warned(tc.err)
+			before, warnedBefore, overBefore := r.agent(0).Errors, r.warned(tc.err), r.log.count("info", "consul answers again")
 			await(t, "errors", func() bool { return r.agent(0).Errors >= before+3 })
 			await(t, fmt.Sprintf("an agent that is not OK because of %q", tc.err), func() bool {
 				a := r.agent(0)
@@ -81,8 +81,10 @@ func TestFaultKeepsTheMaster(t *testing.T) {
 			r.state(Found, 1)
 			r.calls(set1)
 			await(t, "a warning", func() bool { return r.log.count("warn", "") > 0 })
-			if warned := r.warned(tc.err) - warnedBefore; warned > 1 {
-				t.Errorf("got %d warnings of the fault; want one", warned)
+			// A long poll that began before the fault may still be answered, and end it in between.
+			warned, over := r.warned(tc.err)-warnedBefore, r.log.count("info", "consul answers again")-overBefore
+			if warned > over+1 {
+				t.Errorf("got %d warnings of a fault that was over %d times; want one each", warned, over)
 			}
 
 			undo()

@@ -149,6 +149,20 @@ func TestIdleTimeoutOfAHalfClosedConnectionEndsByReset(t *testing.T) {
 	})
 }
 
+// TestIdleTimeoutOfARequestEndsByReset: FIN would look like an empty answer.
+func TestIdleTimeoutOfARequestEndsByReset(t *testing.T) {
+	c := config()
+	c.IdleTimeout = shortTimeout
+	r := newProxy(t, c)
+	m := newMaster(t, nil)
+	r.set(m.addr)
+	asks, answers := r.pair(m)
+	write(t, asks, "request")
+	wantText(t, answers, "request")
+	wantEnd(t, "client", asks, byRST)
+	r.wantClosed(map[proxy.Reason]uint64{proxy.Idle: 1})
+}
+
 func TestKeepAliveWatchesBothSides(t *testing.T) {
 	noLeaks(t)
 	for _, c := range []struct {

@@ -20,8 +20,8 @@ const (
 	// A stream has longer pauses, of a round trip of a far peer, and its end
 	// by FIN would look like the end of what it carries: never less than this.
 	streamSilence = 250 * time.Millisecond
-	// answerSilence is how long a connection must be silent whose last bytes
-	// went to the master: it may be at work on the answer.
+	// answerSilence is how long the master may be at work on the answer to bytes
+	// that went to it last.
 	answerSilence = 8 * time.Second
 
 	// closingSlack is how much later than the deadline a closing connection
@@ -45,9 +45,6 @@ func (c *conn) closeForDrain(l *loop, until int64) bool {
 func (c *conn) closeForPause(l *loop, wait time.Duration, until int64) {
 	switch {
 	case !c.isHalfClosed():
-		if c.sentLast == client {
-			wait = answerSilence
-		}
 		c.closeGracefully(l, wait, until, Killed)
 	case !c.fenced(l) && !c.talks(l, answerSilence) && c.isQuiet():
 		c.finish(l, Killed, byRST)
@@ -56,10 +53,10 @@ func (c *conn) closeForPause(l *loop, wait time.Duration, until int64) {
 
 // closeGracefully sends FIN to both peers of c if nothing of it is on its way,
 // nor has been for so long, and reports whether it has. The peers have until the
-// time given to end. Not where one of them has ended: to the other, which may be
-// at work on an answer, FIN would have to look like the end of the whole.
+// time given to end. Not where an answer may be on its way, or one of them has
+// ended: to the peer that waits for it, FIN would look like the end of the answer.
 func (c *conn) closeGracefully(l *loop, wait time.Duration, until int64, why Reason) bool {
-	if c.fenced(l) || c.isHalfClosed() || c.talks(l, wait) || !c.isQuiet() {
+	if c.fenced(l) || c.isHalfClosed() || c.talks(l, wait) || c.awaitsAnswer(l) || !c.isQuiet() {
 		return false
 	}
 	for d := range c.flows {
@@ -81,6 +78,11 @@ func (c *conn) talks(l *loop, wait time.Duration) bool {
 		}
 	}
 	return l.now-c.lastActive < int64(wait)
+}
+
+// awaitsAnswer reports whether the master may be at work on an answer.
+func (c *conn) awaitsAnswer(l *loop) bool {
+	return c.sentLast == client && l.now-c.lastActive < int64(answerSilence)
 }
 
 // isQuiet reports whether nothing of c is on its way, neither in our hands nor

@@ -101,6 +101,7 @@ func (s *pairs) closing(t *testing.T, answer time.Duration) (client, master *net
 	return client, master, g
 }
 
+// next makes a pair that relays, and of which no answer is awaited.
 func (s *pairs) next(t *testing.T) (client, master *net.TCPConn) {
 	t.Helper()
 	client = dialed(t, s.address).(*net.TCPConn)
@@ -115,6 +116,7 @@ func (s *pairs) next(t *testing.T) (client, master *net.TCPConn) {
 	// It relays by the time a byte has come through.
 	master = conn.(*net.TCPConn)
 	passes(t, client, master, "hello")
+	passes(t, master, client, "hello, too")
 	return client, master
 }
 
@@ -219,6 +221,60 @@ func TestHalfClosedConnectionIsLeftToTheDeadline(t *testing.T) {
 			}
 			wantEnded(t, s.p, 1, 0)
 		})
+	}
+}
+
+// TestRequestIsAnsweredBeforeItsConnectionIsClosed where the answer comes by the deadline.
+func TestRequestIsAnsweredBeforeItsConnectionIsClosed(t *testing.T) {
+	s := newPairs(t, Config{Shards: 1})
+	client, master := s.next(t)
+	passes(t, client, master, "request")
+	closed := 0
+	onShard(s.p, 0, func(s *shard) { closed = s.tryToCloseAll(s.now + int64(testTimeout)) })
+	if closed != 0 {
+		t.Error("closed with a request unanswered; want it to wait for the answer")
+	}
+	passes(t, master, client, "answer")
+	beginDrain(t, s.p, 0, testTimeout)
+	wantEOF(t, "client", client)
+	wantEOF(t, "master", master)
+}
+
+// TestRequestWithoutAnswerIsResetAtTheDeadline: FIN would look like an empty answer.
+func TestRequestWithoutAnswerIsResetAtTheDeadline(t *testing.T) {
+	s := newPairs(t, Config{})
+	client, master := s.next(t)
+	passes(t, client, master, "request")
+	beginDrain(t, s.p, 0, time.Second).wantReturn(t, context.DeadlineExceeded)
+	if n, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("end of the client's connection: got %d bytes, %v; want a reset", n, err)
+	}
+	wantEnded(t, s.p, 1, 0)
+}
+
+// TestAnswerIsAwaitedForAWhile, and who only ever sends is closed in order then.
+func TestAnswerIsAwaitedForAWhile(t *testing.T) {
+	_, s := stopped(t, Config{}, nopLog)
+	forDrain := func(c *conn) { c.closeForDrain(s.loop, s.now+int64(time.Second)) }
+	forPause := func(c *conn) { c.closeForPause(s.loop, silence, s.now+int64(time.Second)) }
+	for name, closeIt := range map[string]func(*conn){"drain": forDrain, "pause": forPause} {
+		for _, tc := range []struct {
+			sent   int // the side whose bytes were the last
+			silent time.Duration
+			want   state
+		}{
+			{client, answerSilence - 1, relaying},
+			{client, answerSilence, closing},
+			{master, silence - 1, relaying},
+			{master, silence, closing},
+		} {
+			c, _ := s.adopt(t, relaying)
+			s.now = s.clock.now()
+			c.sentLast, c.lastActive = int8(tc.sent), s.now-int64(tc.silent)
+			if closeIt(c); c.state != tc.want {
+				t.Errorf("%s, side %d has sent last, silent for %v: got %v; want %v", name, tc.sent, tc.silent, c.state, tc.want)
+			}
+		}
 	}
 }
 

@@ -222,7 +222,7 @@ func (c *conn) timedOut(l *loop, silent time.Duration) {
 	case half > 0 && c.isHalfClosed() && silent >= half:
 		// Not by FIN: the open side would take it for the end of an answer.
 		c.finish(l, HalfClose, byRST)
-	case c.watch != noWatch || c.isHalfClosed():
+	case c.watch != noWatch || c.isHalfClosed() || c.awaitsAnswer(l):
 		// Nor behind bytes that a peer has not taken: it would look like the end of them.
 		c.finish(l, Idle, byRST)
 	default:

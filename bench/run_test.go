@@ -249,7 +249,7 @@ func TestRunsOfRosproxyGiveEveryFigure(t *testing.T) {
 			return consul.StartDev(ctx, path, dir)
 		}),
 	}
-	chosen, err := settings{workload: "stuck,stuck-bounded,fence"}.chosen()
+	chosen, err := settings{workload: "connect-header,stuck,stuck-bounded,fence"}.chosen()
 	if err != nil {
 		t.Fatal(err)
 	}

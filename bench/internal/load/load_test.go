@@ -3,6 +3,8 @@ package load
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -74,6 +76,38 @@ func TestExchangesOfAnySizeAreCountedOnBothSides(t *testing.T) {
 				t.Errorf("connections: got %d and %d live, %d failed; want 3, 3 and none", s.Live, m.Live, s.Failed)
 			}
 		})
+	}
+}
+
+func TestEchoSkipsTheHeaderAndWantsOne(t *testing.T) {
+	master := begin(t, startWorker(t).Listen, "127.0.0.1:0", Spec{Kind: Echo, Request: 4, Response: 4, ID: 'x', Header: true})
+	for _, tc := range []struct {
+		sent []string
+		want string
+	}{
+		{[]string{"PROXY TCP4 127.0.0.1 127.0.0.2 1 2\r\nping"}, "xxxx"},
+		{[]string{"PROXY TCP4 127.0.0.1", " 127.0.0.2 1 2\r\n", "pi", "ng"}, "xxxx"},
+		{[]string{"ping\n"}, ""},
+		{[]string{strings.Repeat("p", longestHeader)}, ""},
+	} {
+		c, err := net.Dial("tcp", master.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(testTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range tc.sent {
+			if _, err := io.WriteString(c, part); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // segments of their own, most likely: either way it must do
+		}
+		got := make([]byte, 4)
+		if n, err := io.ReadFull(c, got); string(got[:n]) != tc.want || (tc.want == "") != (err != nil) {
+			t.Errorf("%q: got %q, %v; want %q", tc.sent, got[:n], err, tc.want)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type conn struct {
 	generation int32 // counts the connections of the descriptor: an event for an earlier one is stale
 	listening  bool
 	connected  bool
+	headed     bool  // its header has come
 	id         byte  // of the master that has answered
 	got        int   // bytes of the message that is coming in
 	owe        int   // bytes that are still to be sent

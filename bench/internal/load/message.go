@@ -1,6 +1,9 @@
 package load
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+)
 
 // largestMessage is the largest request or response.
 const largestMessage = 1 << 20
@@ -39,6 +42,17 @@ func (e *echo) ready(l *loop, c *conn, events uint32) {
 
 // take reads requests; it reports whether the connection lives.
 func (e *echo) take(l *loop, c *conn, events uint32) bool {
+	if e.g.spec.Header && !c.headed {
+		switch err := skipHeader(c.fd); err {
+		case nil:
+			c.headed = true
+		case errAgain:
+			return true
+		default:
+			e.over(l, c)
+			return false
+		}
+	}
 	for {
 		n, err := throwAway(c.fd, throwAwaySize)
 		if err == errAgain {
@@ -58,6 +72,28 @@ func (e *echo) take(l *loop, c *conn, events uint32) bool {
 		if n < throwAwaySize && events&readyEnd == 0 { // a short read has emptied the socket (epoll(7))
 			return true
 		}
+	}
+}
+
+// longestHeader is that of version 1 of the PROXY protocol (section 2.1 of it).
+const longestHeader = 107
+
+// skipHeader takes the header off, and nothing behind it; errAgain when it is not whole yet.
+func skipHeader(fd int) error {
+	var b [longestHeader]byte
+	n, err := peek(fd, b[:])
+	if err != nil {
+		return err
+	}
+	end := bytes.IndexByte(b[:n], '\n')
+	switch {
+	case end >= 0 && bytes.HasPrefix(b[:n], []byte("PROXY ")):
+		_, err = throwAway(fd, end+1)
+		return err
+	case n == 0 || n == len(b) || end >= 0:
+		return errors.New("no header of the PROXY protocol")
+	default:
+		return errAgain
 	}
 }
 

@@ -27,6 +27,7 @@ type Spec struct {
 	Request  int     // bytes
 	Response int     // bytes
 	ID       byte    // what an Echo's answers are made of, not 0
+	Header   bool    // Echo: each connection begins with a PROXY protocol header of version 1, which counts for nothing
 	Rate     float64 // actions a second of the whole group, evenly spread; 0: as fast as it goes
 	Chunk    int     // bytes that one action of a Send or Receive with a Rate is about
 	Return   bool    // Hold: whoever is cut connects again at once, and exchanges once

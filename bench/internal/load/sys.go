@@ -90,8 +90,13 @@ func throwAway(fd, n int) (int, error) {
 	return int(got), nil
 }
 
-func receive(fd int, b []byte) (int, error) {
-	got, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+func receive(fd int, b []byte) (int, error) { return receiveWith(fd, b, 0) }
+
+// peek leaves what it reads where it is.
+func peek(fd int, b []byte) (int, error) { return receiveWith(fd, b, unix.MSG_PEEK) }
+
+func receiveWith(fd int, b []byte, flags uintptr) (int, error) {
+	got, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|flags, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -55,7 +55,11 @@ func haproxyConfig(o Options, routes []route, admin string) string {
 		}
 		text += fmt.Sprintf("\nfrontend fe_%s\n    bind %s\n    default_backend %s\n\nbackend %s\n", r.name, r.at, backend, backend)
 		if o.ConsulDNS == "" {
-			text += "    server s1 " + r.to + "\n"
+			text += "    server s1 " + r.to
+			if o.Header {
+				text += " send-proxy"
+			}
+			text += "\n"
 		}
 	}
 	if o.ConsulDNS != "" { // there is one backend

@@ -34,11 +34,7 @@ func startNginx(o Options, routes []route) (*Proxy, error) {
 	if o.User != nil {
 		user = ""
 	}
-	var servers strings.Builder
-	for _, r := range routes {
-		fmt.Fprintf(&servers, "    server {\n        listen %s backlog=65535;\n        proxy_pass %s;\n    }\n", r.at, r.to)
-	}
-	config, err := writeConfig(o.Dir, "nginx.conf", fmt.Sprintf(nginxConfig, nginxModule, user, o.Dir, runtime.NumCPU(), servers.String()))
+	config, err := writeConfig(o.Dir, "nginx.conf", fmt.Sprintf(nginxConfig, nginxModule, user, o.Dir, runtime.NumCPU(), nginxServers(o, routes)))
 	if err != nil {
 		return nil, err
 	}
@@ -47,4 +43,16 @@ func startNginx(o Options, routes []route) (*Proxy, error) {
 		return nil, err
 	}
 	return &Proxy{process: process, workers: runtime.NumCPU()}, nil
+}
+
+func nginxServers(o Options, routes []route) string {
+	var servers strings.Builder
+	for _, r := range routes {
+		fmt.Fprintf(&servers, "    server {\n        listen %s backlog=65535;\n        proxy_pass %s;\n", r.at, r.to)
+		if o.Header {
+			servers.WriteString("        proxy_protocol on;\n")
+		}
+		servers.WriteString("    }\n")
+	}
+	return servers.String()
 }

@@ -46,6 +46,8 @@ type Options struct {
 	// rosproxy Consul's HTTP API, for HAProxy its DNS.
 	Consul, ConsulDNS string
 
+	Header bool // each connection to a master begins with a PROXY protocol header of version 1
+
 	// Of rosproxy alone: bytes for each buffer of a connection; 0: the kernel sizes them.
 	SocketBuffer int
 

@@ -36,6 +36,22 @@ func TestHAProxyFollowsConsulOnlyWhereItIsAsked(t *testing.T) {
 	}
 }
 
+func TestRivalsSendAHeaderOnlyWhereItIsAsked(t *testing.T) {
+	for _, header := range []bool{false, true} {
+		o := Options{To: "127.0.1.1:7800", Header: header}
+		routes, err := o.routes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(haproxyConfig(o, routes, "/x/sock"), "server s1 127.0.1.1:7800 send-proxy\n"); got != header {
+			t.Errorf("HAProxy sends a header: got %v; want %v", got, header)
+		}
+		if got := strings.Contains(nginxServers(o, routes), "proxy_protocol on;"); got != header {
+			t.Errorf("nginx sends a header: got %v; want %v", got, header)
+		}
+	}
+}
+
 func TestRoutesDoNotTakeWhatIsTaken(t *testing.T) {
 	first, err := freeAddress(firstPort)
 	if err != nil {

@@ -26,6 +26,9 @@ func startRosproxy(o Options, routes []route) (*Proxy, error) {
 			args = append(args, "--static-master", r.name+"="+r.to)
 		}
 	}
+	if o.Header {
+		args = append(args, "--send-proxy", "v1")
+	}
 	if o.SocketBuffer > 0 {
 		args = append(args, "--socket-buffer", strconv.Itoa(o.SocketBuffer))
 	}

@@ -105,46 +105,57 @@ const (
 	connRate   = "rate"
 )
 
-// connects is short connections.
-func connects() *Workload {
+// connects is short connections, and the same with a PROXY header to the master.
+func connects() []*Workload {
 	const at, size = 32, 64
-	return &Workload{
+	short := func(ctx context.Context, b *Bench, peer string, header bool) (Samples, error) {
+		r, err := b.newRig(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer r.close()
+		master, err := r.master(0, load.Spec{Kind: load.Echo, Request: size, Response: size, ID: 1, Header: header})
+		if err != nil {
+			return nil, err
+		}
+		if err := r.start(ctx, peer, peers.Options{To: master.Address, Header: header}); err != nil {
+			return nil, err
+		}
+		clients, err := r.clients.Open(r.proxy.Address, load.Spec{Kind: load.Once, Count: at, Request: size, Response: size})
+		if err != nil {
+			return nil, err
+		}
+		w, err := r.measure(ctx, clients)
+		if err != nil {
+			return nil, err
+		}
+		s, err := exchangeSamples(r, w)
+		if err != nil {
+			return nil, err
+		}
+		return Samples{cpuPerConn: s[cpuPerTrip], connRate: s[tripRate], p99: s[p99]}, nil
+	}
+	about := fmt.Sprintf("One exchange of %d bytes each; the client closes first. p99 is from connect to the response.", size)
+	units := [][2]string{{cpuPerConn, "us"}, {connRate, "k/s"}, {p99, "us"}}
+	return []*Workload{{
 		Name:  "connect",
 		Title: "Connect, one round trip, close; 32 at a time",
-		About: fmt.Sprintf("One exchange of %d bytes each; the client closes first. p99 is from connect to the response.", size),
+		About: about,
 		Peers: everyoneAndFloor,
-		Units: [][2]string{{cpuPerConn, "us"}, {connRate, "k/s"}, {p99, "us"}},
+		Units: units,
 		Checks: []results.Check{
 			{Figure: cpuPerConn, Against: rivals, Limit: 0.95},
 			{Figure: cpuPerConn, Against: []string{peers.Floor}, Limit: 1.03},
 			{Figure: connRate, Against: rivals, AtLeast: true, Limit: 1.05},
 		},
-		Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) {
-			r, err := b.newRig(ctx)
-			if err != nil {
-				return nil, err
-			}
-			defer r.close()
-			master, err := r.master(0, load.Spec{Kind: load.Echo, Request: size, Response: size, ID: 1})
-			if err != nil {
-				return nil, err
-			}
-			if err := r.start(ctx, peer, peers.Options{To: master.Address}); err != nil {
-				return nil, err
-			}
-			clients, err := r.clients.Open(r.proxy.Address, load.Spec{Kind: load.Once, Count: at, Request: size, Response: size})
-			if err != nil {
-				return nil, err
-			}
-			w, err := r.measure(ctx, clients)
-			if err != nil {
-				return nil, err
-			}
-			s, err := exchangeSamples(r, w)
-			if err != nil {
-				return nil, err
-			}
-			return Samples{cpuPerConn: s[cpuPerTrip], connRate: s[tripRate], p99: s[p99]}, nil
-		},
-	}
+		Run: func(ctx context.Context, b *Bench, peer string) (Samples, error) { return short(ctx, b, peer, false) },
+	}, {
+		Name:   "connect-header",
+		Title:  "The same with a PROXY protocol header to the master",
+		About:  about + " The header is of version 1.",
+		Peers:  []string{peers.Rosproxy, peers.HAProxy, peers.Nginx},
+		Units:  units,
+		Checks: []results.Check{{Figure: cpuPerConn, Against: rivals, Limit: 1}},
+		Run:    func(ctx context.Context, b *Bench, peer string) (Samples, error) { return short(ctx, b, peer, true) },
+	}}
 }

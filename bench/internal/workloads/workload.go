@@ -75,7 +75,7 @@ func All() []*Workload {
 	var all []*Workload
 	all = append(all, bulk()...)
 	all = append(all, exchanges()...)
-	all = append(all, connects())
+	all = append(all, connects()...)
 	all = append(all, fairness()...)
 	all = append(all, unprivileged(), idle())
 	all = append(all, stuck()...)

@@ -113,8 +113,8 @@ func (c *conn) headerTimedOut(l *loop) {
 }
 
 // sendHeader sends the master the header of c: before any byte of the client,
-// also when the client waits for the master to speak first. It reports whether c
-// still lives.
+// with those in one segment where they are there, and at once when the client waits
+// for the master to speak first. It reports whether c still lives.
 func (c *conn) sendHeader(l *loop) bool {
 	b, err := c.headerFor(c.label.settings.SendProxy)
 	if err != nil {
@@ -125,8 +125,12 @@ func (c *conn) sendHeader(l *loop) bool {
 	if c.fenced(l) {
 		return true // the cut is on its way
 	}
-	m := &c.sides[master]
-	sent, err := sock.Send(int(m.fd), b)
+	m, cl := &c.sides[master], &c.sides[client]
+	send := sock.Send
+	if cl.readable && !cl.urgent { // the relaying that follows sends something, or the end
+		send = sock.SendFirstOf
+	}
+	sent, err := send(int(m.fd), b)
 	if err != nil && err != sock.ErrAgain {
 		c.finish(l, brokenReason(c, master), byRST) // no byte of the client has been read
 		return false

@@ -26,6 +26,65 @@ func TestMasterThatHasResetBeforeItsHeaderIsBlamed(t *testing.T) {
 	}
 }
 
+// TestHeaderGoesOutInOneSegmentWithTheFirstBytes where they are there, and at
+// once where there is nothing to wait for.
+func TestHeaderGoesOutInOneSegmentWithTheFirstBytes(t *testing.T) {
+	_, s := stopped(t, Config{SendProxy: ProxyV2}, nopLog)
+	for _, tc := range []struct {
+		name     string
+		readable bool // epoll has told of something to read
+		urgent   bool
+		sent     string
+		ended    bool
+		waits    bool // the header, for what comes behind it
+	}{
+		{"a client that says nothing", false, false, "", false, false},
+		{"one that has sent", true, false, "request", false, true},
+		{"one that has ended", true, false, "", true, true},
+		{"one that epoll has told of for urgent data alone", true, true, "", false, false},
+	} {
+		c, peers := s.adoptTCP(t)
+		if tc.sent != "" {
+			if _, err := sock.Send(peers[client], []byte(tc.sent)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tc.ended {
+			if err := sock.SendFIN(peers[client]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tc.waits {
+			eventually(t, "something to read", func() bool { return !sock.NothingToRead(int(c.sides[client].fd)) })
+		}
+		c.sides[client].readable, c.sides[client].urgent = tc.readable, tc.urgent
+		want, err := c.headerFor(ProxyV2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.sendHeader(s.loop) {
+			t.Fatalf("%s: the connection is over", tc.name)
+		}
+		if waits := sock.Unsent(int(c.sides[master].fd)) > 0; waits != tc.waits {
+			t.Errorf("%s: the header waits for more: got %v; want %v", tc.name, waits, tc.waits)
+		}
+		c.relay(s.loop)
+		if n := sock.Unsent(int(c.sides[master].fd)); n > 0 {
+			t.Errorf("%s: got %d bytes that still wait; want none", tc.name, n)
+		}
+		want = append(want, tc.sent...)
+		got := make([]byte, len(want)+1)
+		eventually(t, tc.name+": the header", func() bool {
+			n, err := sock.Peek(peers[master], got)
+			return err == nil && bytes.Equal(got[:n], want)
+		})
+		info, err := unix.GetsockoptTCPInfo(peers[master], unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil || info.Data_segs_in != 1 {
+			t.Errorf("%s: got %d segments, %v; want 1", tc.name, info.Data_segs_in, err)
+		}
+	}
+}
+
 // TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater: a fresh socket takes
 // a header whole; should one not, its rest goes before the client's bytes.
 func TestHeaderThatTheMasterDoesNotTakeAtOnceGoesFirstLater(t *testing.T) {

@@ -65,9 +65,16 @@ func discard(fd int, into *byte, limit int) (discarded int) {
 }
 
 // Send writes b; fewer bytes than len(b), or ErrAgain, when the socket is full.
-func Send(fd int, b []byte) (int, error) {
+func Send(fd int, b []byte) (int, error) { return send(fd, b, 0) }
+
+// SendFirstOf is Send for the beginning of what the next Send goes on with: both go
+// out in one segment, or this one alone after 200 ms (MSG_MORE, send(2)).
+func SendFirstOf(fd int, b []byte) (int, error) { return send(fd, b, unix.MSG_MORE) }
+
+func send(fd int, b []byte, flags uintptr) (int, error) {
+	flags |= unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil

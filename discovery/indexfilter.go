@@ -73,7 +73,6 @@ func (f *indexFilter) judge(a answer) ruling {
 		}
 		f.restart(a)
 	case back && !a.consistent:
-		me.regressed = me.regressed || a.index < f.applied
 		return ruling{verify: true, reset: reset}
 	case a.index < f.applied:
 		return ruling{reset: reset} // it lags

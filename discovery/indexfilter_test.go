@@ -79,6 +79,21 @@ func TestClusterRestoredAtALowerIndexIsFollowedByAllAgents(t *testing.T) {
 	s.want("", read(says(0, 92, master(4, 92))))
 }
 
+func TestAgentThatLagsBehindARestoredClusterIsNotBelievedSoon(t *testing.T) {
+	s := newScript(t, 2)
+	s.want("set 1", says(0, 500, master(1, 400)))
+	s.want("", read(says(1, 500, master(1, 400))))
+	for i := range 2 {
+		s.want(" verify reset", polled(500, says(i, 90, master(2, 80))))
+	}
+	s.want("set 2", read(says(0, 90, master(2, 80)))) // and dies
+	s.want(" reset", read(says(1, 70, master(3, 70))))
+	for range 20 { // that it is below what it showed of another past says nothing of this one
+		s.want("", read(says(1, 70, master(3, 70))))
+	}
+	s.state(Found, 1)
+}
+
 func TestOneAgentWithAWipedCatalogIsNotBelievedBesideAHealthyOne(t *testing.T) {
 	s := newScript(t, 2)
 	s.want("set 1", says(0, 500, master(1, 400)))

@@ -59,6 +59,7 @@ func TestStepsOfAnActivation(t *testing.T) {
 		"killed at its last step":         {false, map[string]Found{"dc1": has("", 5), "dc2": has("dc2", 6)}, "dc1=dc2:6; await 6"},
 		"two of one term":                 {false, map[string]Found{"dc1": has("dc1", 6), "dc2": has("dc2", 6)}, "dc1=:8; dc2=:8; await 8; dc2=dc2:9; dc1=dc2:9"},
 		"two, of which the target is one": {false, map[string]Found{"dc1": has("dc2", 6), "dc2": has("dc1", 6)}, "dc1=:8; dc2=:8; await 8; dc2=dc2:9; dc1=dc2:9"},
+		"two of one term, and a newer":    {false, map[string]Found{"dc1": has("dc1", 3), "dc2": has("dc3", 3), "dc3": has("dc2", 6)}, "dc1=dc2:6; dc2=dc2:6; await 6"},
 		"a report of a higher term":       {false, map[string]Found{"dc1": has("dc2", 6), "dc2": {Modify: 6, Entry: Entry{Active: "dc2", Term: 6}, Highest: 9}}, "dc1=:11; dc2=:11; await 11; dc2=dc2:12; dc1=dc2:12"},
 		"one garbled":                     {false, map[string]Found{"dc1": {Modify: 8, Garbled: "nonsense"}, "dc2": has("dc1", 3)}, "dc1=:5; dc2=:5; await 5; dc2=dc2:6; dc1=dc2:6"},
 		"by force":                        {true, map[string]Found{"dc1": down, "dc2": has("dc1", 3)}, "dc2=:5 dc1; await 5 dc1; dc2=dc2:6 dc1"},

@@ -40,11 +40,15 @@ func TestNobodyIsActiveOnlyWhenEveryDataCentreHasNoEntry(t *testing.T) {
 }
 
 func TestTwoEntriesOfOneTermMakeNobodyActive(t *testing.T) {
-	f := NewFollower([]string{"dc1", "dc2"})
+	f := NewFollower([]string{"dc1", "dc2", "dc3"})
 	f.Take("dc1", read(1, Entry{Active: "dc1", Term: 3}))
 	f.Take("dc2", read(1, Entry{Active: "dc2", Term: 3}))
 	if dc, why := f.Active(); dc != "" || f.IsNobody() {
 		t.Errorf("got %q, %q; want none", dc, why)
+	}
+	f.Take("dc3", read(1, Entry{Active: "dc1", Term: 3}))
+	if dc, why := f.Active(); dc != "" || f.IsNobody() {
+		t.Errorf("one more says what the first did: got %q, %q; want none", dc, why)
 	}
 	f.Take("dc1", read(2, Entry{Active: "dc2", Term: 6}))
 	if dc, why := f.Active(); dc != "dc2" {

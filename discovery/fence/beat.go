@@ -63,7 +63,7 @@ func (b Beat) Begin(now time.Duration, revision uint64) Beat {
 // Answered takes that Consul has made write w, as index. What was begun before a
 // lapse gives nothing (rule 3).
 func (b Beat) Answered(now time.Duration, w Write, index uint64) Beat {
-	if w != b.Pending || w.Life != b.Life {
+	if w != b.Pending {
 		return b
 	}
 	if b.IsOver(now) || now >= w.Begun+LeaseOf(b.TTL) {
@@ -76,7 +76,7 @@ func (b Beat) Answered(now time.Duration, w Write, index uint64) Beat {
 
 // Refused takes that the compare-and-set of w has failed: the entry is lost.
 func (b Beat) Refused(w Write) Beat {
-	if w != b.Pending || w.Life != b.Life {
+	if w != b.Pending {
 		return b
 	}
 	return b.Lapse()
@@ -84,7 +84,7 @@ func (b Beat) Refused(w Write) Beat {
 
 // Unanswered takes that nobody knows whether w was made.
 func (b Beat) Unanswered(w Write) Beat {
-	if w == b.Pending && w.Life == b.Life {
+	if w == b.Pending {
 		b.Writing, b.Doubtful = false, true
 	}
 	return b

@@ -155,12 +155,14 @@ func TestLabelMayHaveConnectionsByAReadThatBeganAfterItsReportStood(t *testing.T
 			t.Errorf("got %+v by a read that began at %v; want none that counts", got, begun)
 		}
 	}
-	s = s.Look(s.Stood + 1)
-	if s.Lease(b) != min(b.Ends(), s.Stood+1+8*time.Second) {
+	s = s.Look(s.Stood + 2)
+	if s.Lease(b) != min(b.Ends(), s.Stood+2+8*time.Second) {
 		t.Errorf("got a lease until %v; want that of the older of write and read", s.Lease(b))
 	}
-	if older := s.Look(s.Stood + 0); older != s {
-		t.Errorf("got %+v by an older read; want %+v still", older, s)
+	for _, begun := range []time.Duration{s.Stood, s.Stood + 1} {
+		if older := s.Look(begun); older != s {
+			t.Errorf("got %+v by an older read, begun at %v; want %+v still", older, begun, s)
+		}
 	}
 }
 
@@ -174,8 +176,13 @@ func TestLeaseOfALabelIsThatOfTheOlderOfWriteAndRead(t *testing.T) {
 	if got, want := s.Lease(b), b.Ends(); got != want {
 		t.Errorf("an old write: got a lease until %v; want %v", got, want)
 	}
-	if got := s.Lease(b.Lapse()); got != 0 {
+	lapsed := b.Lapse()
+	if got := s.Lease(lapsed); got != 0 {
 		t.Errorf("another life: got a lease until %v; want none", got)
+	}
+	next := lapsed.Begin(time.Minute, 2)
+	if next = next.Answered(time.Minute+time.Second, next.Pending, 9); !next.Stands || s.Lease(next) != 0 {
+		t.Errorf("another life, which stands: got a lease until %v; want none", s.Lease(next))
 	}
 }
 

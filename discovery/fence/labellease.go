@@ -38,7 +38,7 @@ func (s LabelLease) Look(begun time.Duration) LabelLease {
 
 // Lease is when the label's right to have connections ends; 0: it has none.
 func (s LabelLease) Lease(b Beat) time.Duration {
-	if s.Read == 0 || s.Life != b.Life || !b.Stands {
+	if s.Read == 0 || s.Life != b.Life {
 		return 0
 	}
 	return min(b.Ends(), s.Read+LeaseOf(b.TTL))

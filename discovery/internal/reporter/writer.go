@@ -119,7 +119,7 @@ func (r *Reporter) begin() (w fence.Write, key string, value []byte) {
 func (r *Reporter) refused(w fence.Write) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w.Life == r.beat.Life && w == r.beat.Pending {
+	if w == r.beat.Pending {
 		r.lapse()
 	}
 }

@@ -37,6 +37,19 @@ func TestHiccupOfOneAgentDoesNotPutTheLaggingOneInFront(t *testing.T) {
 	s.state(Found, 1)
 }
 
+func TestHiccupThatIsOverDoesNotMakeALaggingAgentBelievedSooner(t *testing.T) {
+	s := newScript(t, 2)
+	s.want("set 1", says(0, 10, master(1, 10)))
+	s.want("", read(says(1, 10, master(1, 10))))
+	s.want(" verify reset", polled(10, says(1, 3, master(3, 3))))
+	s.want("", read(says(1, 10, master(1, 10))))
+	s.want("set 2", polled(10, says(0, 11, master(2, 11)))) // and dies
+	for range 20 {
+		s.want("", read(says(1, 10, master(1, 10))))
+	}
+	s.state(Found, 1)
+}
+
 func TestHungAgentDoesNotDelayAFailover(t *testing.T) {
 	s := newScript(t, 3)
 	s.want("set 1", says(0, 10, master(1, 10)))
@@ -147,6 +160,31 @@ func TestLongPollThatRepeatsAnIndexConfirmsNothing(t *testing.T) {
 		}
 	}
 	t.Fatal("never followed")
+}
+
+func TestLongPollThatRepeatsAnIndexOvertakesNoProofOfAWipe(t *testing.T) {
+	s := newScript(t, 2)
+	s.want("set 1", says(0, 500, master(1, 400)))
+	s.want("", read(says(1, 500, master(1, 400))))
+	s.want(" verify reset", says(0, 12, master(2, 12)))
+	for range 20 { // the other is frozen, and repeats what it knew while each read is on its way
+		proof := read(says(0, 12, master(2, 12)))
+		proof.began, proof.begun = s.now, s.now.Sub(scriptBegins)
+		s.give(polled(500, says(1, 500, master(1, 400))))
+		proof.arrived = s.now.Add(time.Millisecond)
+		if s.o.observe(proof).do == setMaster {
+			return
+		}
+	}
+	t.Fatal("never followed")
+}
+
+func TestIndexThatWentBackwardsIsCountedOnce(t *testing.T) {
+	s := newScript(t, 2)
+	s.want("set 1", says(0, 500, master(1, 400)))
+	s.want("", read(says(1, 500, master(1, 400))))
+	s.want(" reset", read(says(0, 3)))
+	s.want(" verify", polled(500, says(0, 3))) // the long poll from before sees it as well
 }
 
 func TestReadThatWasOvertakenIsNoProofOfAWipe(t *testing.T) {

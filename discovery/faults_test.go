@@ -375,3 +375,18 @@ func TestReadThatWasOvertakenIsNoTrouble(t *testing.T) {
 		t.Errorf("got %+v; want it OK, the error counted and no warning", s)
 	}
 }
+
+func TestReadThatWasOvertakenEndsNoTrouble(t *testing.T) {
+	log := &logBuffer{}
+	h := newHealth("consul:8500", zerolog.New(log))
+	well, trouble, old := says(0, 7), failed(errNoAnswer), says(0, 7)
+	old.began = time.Now()
+	well.began = old.began.Add(time.Second)
+	trouble.began = old.began.Add(2 * time.Second)
+	for _, a := range []answer{well, trouble, old} {
+		h.note(asked{}, a)
+	}
+	if s := h.snapshot(); s.OK || log.count("info", "") > 0 {
+		t.Errorf("got %+v; want the trouble that is newer than what was answered", s)
+	}
+}

@@ -264,6 +264,20 @@ func TestLongPollMayTakeASixteenthMoreThanItsWait(t *testing.T) {
 	}
 }
 
+// TestIndexThatGoesBackIsPolledFromTheBeginningAtOnce, without the pause that follows errors.
+func TestIndexThatGoesBackIsPolledFromTheBeginningAtOnce(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	c := quick(s.Addr)
+	c.Wait, c.Backoff, c.BackoffMax = 20*time.Millisecond, 1000*time.Hour, 1000*time.Hour
+	r := start(t, c)
+	r.calls(set1)
+	s.Inject(consultest.IndexBack(1).When(func(r *http.Request) bool { return r.URL.Query().Has("index") }).Times(1))
+	await(t, "an index reset", func() bool { return r.agent(0).IndexResets > 0 })
+	s.ForgetRequests()
+	await(t, "long polls again", func() bool { with, _ := nearPolls(s); return with > 1 })
+}
+
 // nearPolls counts the long polls of a double with near=_agent, and without.
 func nearPolls(s *consultest.Server) (with, without int) {
 	for _, q := range s.Requests() {

@@ -39,6 +39,15 @@ func TestReadsAreScheduled(t *testing.T) {
 	s.end(first, true)
 	next("it is answered in time", every-10*time.Millisecond, true)
 
+	first = now
+	s.begin(now, every)
+	s.wanted = true
+	s.begin(now, every)
+	s.end(first, true)
+	s.end(first, true)
+	polled = first.Add(-1)
+	next("one was wanted beside it, and both are answered", every, true)
+
 	s.wanted = true
 	next("one is wanted", 0, true)
 	s.begin(now, every)

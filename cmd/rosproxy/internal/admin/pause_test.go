@@ -82,6 +82,16 @@ func TestPauseEndpoint(t *testing.T) {
 	}
 }
 
+func TestLongestPauseThatMayBeIsTaken(t *testing.T) {
+	a, f := newPauser(t)
+	f.state = paused
+	by := strings.Repeat("b", maxBy)
+	wantJSON(t, ask(a, "POST", "/pause?label=default&for=10m&by="+by), 202)
+	if want := (proxy.PauseOrder{By: by, For: 10 * time.Minute}); f.order != want {
+		t.Errorf("order: got %+v; want %+v", f.order, want)
+	}
+}
+
 func TestPauseIsRefusedWithTheFittingCode(t *testing.T) {
 	for _, c := range []struct {
 		method, target string

@@ -133,7 +133,7 @@ func longLabel(n int) string { return strings.Repeat("語", n/3) }
 func TestAgentCheckAnswersForAllWhateverElseWasSent(t *testing.T) {
 	a, data := threeLabels(t)
 	data.snapshot.Labels = data.snapshot.Labels[:1]
-	for _, sent := range []string{"", "state", "backend/server\r", "a=b c", "a=b a=c", "draining=404", "label hold", "\x00\xff"} {
+	for _, sent := range []string{"", "state", "backend/server\r", "a=b c", "a=b a=c", "draining=404", "draining=500", "label hold", "\x00\xff"} {
 		if got := agentSays(a, sent); got != "up ready\n" {
 			t.Errorf("sent %q: got %q; want up ready", sent, got)
 		}

@@ -51,7 +51,7 @@ func (m *Machine) advancePausing(now time.Duration) {
 // isReady reports whether u is paused and quiet, knows its master, and its pause
 // cannot have run out, or run out before it is told to move the end on.
 func (m *Machine) isReady(u *Instance, now time.Duration) bool {
-	return u.Paused && u.Looked && u.Active == 0 && u.Master != "" && now+u.Took < u.Moved+m.c.For
+	return u.Paused && u.Active == 0 && u.Master != "" && now+u.Took < u.Moved+m.c.For
 }
 
 // missing says what instance i lacks when the wait is over.

@@ -142,6 +142,26 @@ func TestIndexAloneConfirmsTheLastWholeRead(t *testing.T) {
 	}
 }
 
+// TestIndexAloneConfirmsTheLastReadThatCounted, whatever an address that lags has said since.
+func TestIndexAloneConfirmsTheLastReadThatCounted(t *testing.T) {
+	agents := []*agent{{health: newHealth("", nopLog)}, {health: newHealth("", nopLog)}}
+	w := newWatch(1, question{service: "sync"}, quick().withDefaults(), needs{}, agents, nopLog)
+	s := &subscription{changed: make(chan struct{}, 1)}
+	w.join(s)
+	now := time.Now()
+	for _, a := range []answer{says(0, 11, master(2, 11)), says(1, 10, master(1, 10)), {kind: found, indexOnly: true, index: 11}} {
+		now = now.Add(time.Second)
+		a.consistent, a.began, a.arrived, a.begun = true, now, now, clock.SinceBoot()
+		w.take(a)
+		if len(w.verify[0]) != 0 {
+			t.Fatalf("after %+v: got the whole answer asked for; want it confirmed", a)
+		}
+	}
+	if v := s.see(); v.arrived.Equal(now) || v.begun == 0 || v.claims.candidates[0] != master(2, 11) {
+		t.Errorf("got view %+v; want master 2 confirmed", v)
+	}
+}
+
 // TestRealConsulsIndexRisesWithEveryChange of a service, also in the answer that
 // lists none of its instances.
 func TestRealConsulsIndexRisesWithEveryChange(t *testing.T) {

@@ -383,6 +383,25 @@ func TestFailedResumeOfADrainedProcessIsDrainedAgain(t *testing.T) {
 	})
 }
 
+// TestFailedResumeOfADrainedProcessDrainsWhatItLetIn, on a listener that could be opened before another could not.
+func TestFailedResumeOfADrainedProcessDrainsWhatItLetIn(t *testing.T) {
+	tg := newTarget(0)
+	tg.resumeErr = errors.New("address already in use")
+	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {
+		l.Start(Options{Grace: new(time.Duration)})
+		synctest.Wait()
+		l.State().want(t, Drained, false, 0)
+		tg.active = 1
+		if _, err := l.Undo(); !errors.Is(err, tg.resumeErr) {
+			t.Errorf("Undo: got %v; want %v", err, tg.resumeErr)
+		}
+		l.State().want(t, Draining, false, 1)
+		tg.end()
+		synctest.Wait()
+		l.State().want(t, Drained, false, 0)
+	})
+}
+
 func TestEndOfRunCutsNothingAndAnswersLateAskers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tg := newTarget(2)

@@ -129,6 +129,24 @@ func TestReclaimServesAgain(t *testing.T) {
 	})
 }
 
+// TestProcessThatServesAgainEndsAsAnyOther: that another had taken over is forgotten.
+func TestProcessThatServesAgainEndsAsAnyOther(t *testing.T) {
+	inBubble(t, newTarget(1), func(t *testing.T, l *Lifecycle) {
+		if err := l.Succeed(released); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Reclaim(); err != nil {
+			t.Fatal(err)
+		}
+		l.Start(Options{Grace: new(time.Duration), Exit: true})
+		l.Start(Options{Exit: true})
+		if err := l.Reclaim(); !errors.Is(err, ErrStopping) {
+			t.Errorf("got %v; want ErrStopping", err)
+		}
+		l.State().want(t, Draining, false, 1)
+	})
+}
+
 func TestReclaimIsRefusedWhenTheEndWasAskedFor(t *testing.T) {
 	tg := newTarget(1)
 	inBubble(t, tg, func(t *testing.T, l *Lifecycle) {

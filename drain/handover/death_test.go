@@ -75,12 +75,13 @@ func TestExitStatusTellsOfASuccessorThatHungUp(t *testing.T) {
 	}
 }
 
-// handedOn starts a successor, and one of that; it gives the pid of the first.
-func handedOn(t *testing.T) (s *Successor, address string, first int) {
+// handedOn starts a successor, and one of that; it gives the pid of the first. command
+// is how that one hands over.
+func handedOn(t *testing.T, command string) (s *Successor, address string, first int) {
 	t.Helper()
 	s, address = begin(t, "serves")
 	takesOver(t, s)
-	answer := ask(t, address, "hand over")
+	answer := ask(t, address, command)
 	if _, err := fmt.Sscanf(answer, "%d <nil>", &first); err != nil {
 		t.Fatalf("hand over: got %q; want a pid", answer)
 	}
@@ -97,7 +98,7 @@ func handedOn(t *testing.T) (s *Successor, address string, first int) {
 }
 
 func TestSuccessorThatHasHandedOverMayDie(t *testing.T) {
-	s, address, first := handedOn(t)
+	s, address, first := handedOn(t, "hand over")
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestSuccessorThatHasHandedOverMayDie(t *testing.T) {
 }
 
 func TestDeathOfTheLastIsNotToldWhileOneBeforeItLives(t *testing.T) {
-	s, address, first := handedOn(t)
+	s, address, first := handedOn(t, "hand over")
 	ask(t, address, "die")
 	wantLife(t, s) // it is the first one's to take back
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
@@ -117,8 +118,14 @@ func TestDeathOfTheLastIsNotToldWhileOneBeforeItLives(t *testing.T) {
 	wantDeath(t, s, "signal: killed")
 }
 
+func TestDeathOfTheLastIsToldThoughTheOneBetweenEndedInGoodOrder(t *testing.T) {
+	s, address, _ := handedOn(t, "hand over and end")
+	ask(t, address, "die")
+	wantDeath(t, s, "exit status 0") // of the first
+}
+
 func TestEndOfTheLastInGoodOrderIsToldToAllBeforeIt(t *testing.T) {
-	s, address, first := handedOn(t)
+	s, address, first := handedOn(t, "hand over")
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // beginAnswering starts a successor whose questions are answered.
@@ -118,5 +120,86 @@ func TestFrameThatIsTooLongIsNotSent(t *testing.T) {
 	s, _ := beginAnswering(t, nil)
 	if err := s.Carry(make([]byte, maxFrame+1)); err == nil || errors.Is(err, ErrGone) {
 		t.Errorf("got %v; want that it is too long", err)
+	}
+}
+
+// connected are the two ends of a connection, of which the second is asked by way of p.
+func connected(t *testing.T, answer func([]byte) []byte) (p *Predecessor, asked *conn) {
+	t.Helper()
+	ours, theirs, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &Predecessor{takesQuestions: true, process: -1}
+	if p.conn, err = newConn(ours, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	if asked, err = newConn(theirs, answer); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(asked.close)
+	return p, asked
+}
+
+func TestLateAnswerIsNotTakenForThatToTheNextQuestion(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	p, _ := connected(t, func(q []byte) []byte {
+		if string(q) == "first" {
+			close(began)
+			<-goOn
+		}
+		return append([]byte("answer to "), q...)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-began; cancel() }()
+	if got, err := p.Ask(ctx, []byte("first")); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %q, %v; want nothing in time", got, err)
+	}
+	close(goOn)
+	for deadline := soon(t); len(p.conn.answers) == 0 && deadline.Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
+	if got, err := p.Ask(soon(t), []byte("second")); err != nil || string(got) != "answer to second" {
+		t.Errorf("got %q, %v; want the answer to the second", got, err)
+	}
+}
+
+func TestFrameThatIsTooLongEndsTheConnection(t *testing.T) {
+	p, asked := connected(t, nil)
+	if _, err := p.conn.Write(binary.BigEndian.AppendUint32([]byte{messageCarry}, maxFrame+1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.conn.Write(make([]byte, 4)); err != nil { // its number
+		t.Fatal(err)
+	}
+	select {
+	case <-asked.ended:
+	case <-soon(t).Done():
+		t.Error("got the connection read on; want it ended")
+	}
+}
+
+func TestServingEndsWhenThisProcessClosesTheConnection(t *testing.T) {
+	p, asked := connected(t, nil)
+	go func() {
+		<-asked.messages // that it serves
+		p.Close()
+	}()
+	if err := p.Serving(soon(t)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v; want %v, not that it serves alone", err, net.ErrClosed)
+	}
+}
+
+func TestOldestOfTooManyGenerationsAreNotHandedOn(t *testing.T) {
+	p, _ := connected(t, nil)
+	for i := range maxAncestors {
+		older, _ := connected(t, nil)
+		p.ancestors = append(p.ancestors, &ancestor{Conn: older.conn.Conn, takesQuestions: i == maxAncestors-1})
+	}
+	files, asks, err := p.earlier()
+	defer closeAll(files)
+	if err != nil || len(files) != maxAncestors || len(asks) != maxAncestors || asks[maxAncestors-1] {
+		t.Errorf("got %d connections, %v; want %d, without that to the oldest", len(files), err, maxAncestors)
 	}
 }

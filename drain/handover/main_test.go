@@ -125,10 +125,13 @@ func serve(p *Predecessor, l net.Listener) int {
 			return statusDies
 		case "die":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		case "hand over":
+		case "hand over", "hand over and end":
 			pid, err := handOver(p)
 			fmt.Fprintln(c, pid, err)
 			c.Close()
+			if strings.HasSuffix(strings.TrimSpace(command), "and end") {
+				return 0 // it has drained
+			}
 			return waitForSignal() // it drains
 		}
 		c.Close()

@@ -95,6 +95,52 @@ func TestLabelJoinsAgainOnAReadThatBeganAfterItLeft(t *testing.T) {
 	}
 }
 
+// TestOutagePolicyGivesNoLeaseWhereTheReportHasNone, of which both are the older.
+func TestOutagePolicyGivesNoLeaseWhereTheReportHasNone(t *testing.T) {
+	c, err := NewConsul(reporting(fencing("127.0.0.1:1")), nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, sink, report := c.labels[0], &recorder{}, &heldReport{now: reporter.Standing{Joined: true}}
+	w.reports.own.labelReporter = report
+	now := clock.SinceBoot()
+	w.main.watch.outage.end(now)
+	if w.extend(sink); sink.lease("default") != 0 {
+		t.Errorf("got a lease for %v; want none", sink.lease("default")-now)
+	}
+	report.now.Ends = now + time.Second
+	if w.extend(sink); sink.lease("default") != now+time.Second {
+		t.Errorf("got a lease for %v; want that of the report, 1s", sink.lease("default")-now)
+	}
+	report.now.Ends = now + time.Hour
+	if w.extend(sink); sink.lease("default") >= now+time.Hour || sink.lease("default") <= now+time.Second {
+		t.Errorf("got a lease for %v; want that of the outage policy", sink.lease("default")-now)
+	}
+}
+
+// TestAnswersAreAsOldAsThoseOfTheEntryReadLongestAgo, where an isolated data centre is to be fenced.
+func TestAnswersAreAsOldAsThoseOfTheEntryReadLongestAgo(t *testing.T) {
+	conf := reporting(fencing("127.0.0.1:1"))
+	conf.Datacenters = []string{"dc1", "dc2"}
+	c, err := NewConsul(conf, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := c.labels[0]
+	w.main = c.subscribe(w.interest.in("dc1"), w.config, w.changed)
+	w.main.watch.outage.end(30)
+	for i, read := range []time.Duration{20, 10} {
+		c.active.entries[i].watch.outage.end(read)
+	}
+	if first, answered := w.outage(); first != 0 || answered != 10 {
+		t.Errorf("got an outage since %d, the last answer to the read of %d; want none, and 10", first, answered)
+	}
+	w.config.OnOutage = Keep
+	if first, answered := w.outage(); first != 0 || answered != 30 {
+		t.Errorf("where an outage is not fenced: got one since %d, the last answer to the read of %d; want none, and 30", first, answered)
+	}
+}
+
 // heldReport stands as a test says.
 type heldReport struct{ now reporter.Standing }
 

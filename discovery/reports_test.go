@@ -104,6 +104,37 @@ func TestReportsDoNotGetInTheWayOfAFailover(t *testing.T) {
 	r.calls(set1, set2)
 }
 
+// TestObeyedRisesWhereTheMasterStays: an election of the index that it is waited for may
+// be of another label, or none at all.
+func TestObeyedRisesWhereTheMasterStays(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	r := start(t, reporting(quick(s.Addr)))
+	r.calls(set1)
+	s.SetCheck("sync-2", "passing", "something else")
+	index := s.Index()
+	await(t, "the index reported", func() bool { _, e := onlyReport(t, s.Client()); return e.Labels["default"].Obeyed >= index })
+	r.calls(set1)
+}
+
+// TestMasterWhoseNameIsLookedUpCutsBeforeThatIsReported: the election is obeyed when nobody is
+// connected to the one before, however long it takes to find the new one.
+func TestMasterWhoseNameIsLookedUpCutsBeforeThatIsReported(t *testing.T) {
+	t.Parallel()
+	s := double(t)
+	dns := newFakeDNS()
+	dns.set("worker.example") // it cannot be looked up
+	s.Txn(func(t *consultest.Tx) { t.SetAddress("sync-2", "worker.example", 7802) })
+	r := startWith(t, reporting(quick(s.Addr)), dns.lookup)
+	r.calls(set1)
+	failover(s)
+	index := s.Index()
+	await(t, "the failover reported", func() bool { _, e := onlyReport(t, s.Client()); return e.Labels["default"].Obeyed >= index })
+	r.calls(set1, "default cut")
+	dns.set("worker.example", "127.0.0.1")
+	r.calls(set1, "default cut", set2)
+}
+
 // TestObeyedIsWrittenAfterTheCut: who waits for it must find nobody connected.
 func TestObeyedIsWrittenAfterTheCut(t *testing.T) {
 	t.Parallel()

@@ -18,9 +18,9 @@ import (
 // The double answers for both data centres with the same catalog and the same keys,
 // and can be made to fail for one of them.
 
-func mirrored(t *testing.T) *consultest.Server {
+func mirrored(t *testing.T, further ...string) *consultest.Server {
 	t.Helper()
-	s, err := consultest.Listen(consultest.Config{Mirrors: []string{"dc2"}})
+	s, err := consultest.Listen(consultest.Config{Mirrors: append([]string{"dc2"}, further...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +74,79 @@ func TestEntryIsReadAnewWhereTheReportStands(t *testing.T) {
 	r.stays(set1, "default cut")
 	undo()
 	r.calls(set1, "default cut", set1)
+}
+
+// TestOutsiderReadsAllEntriesAnewAfterEachMove: nobody who activates looks at the report in
+// its own data centre, and that in the next one has just begun to stand.
+func TestOutsiderReadsAllEntriesAnewAfterEachMove(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t, "dc3")
+	c := twoPlaces(s)
+	c.Datacenters = []string{"dc2", "dc3"} // and it is in dc1
+	setEntry(s, datacenter.Entry{Active: "dc2", Term: 3})
+	r := start(t, c)
+	r.calls(set1)
+	undo := s.Inject(consultest.Status(http.StatusInternalServerError, "rpc error").When(entryOf("dc2")))
+	await(t, "dc2 to be seen down", func() bool { return !r.Datacenters().All[0].Up })
+	setEntry(s, datacenter.Entry{Active: "dc3", Term: 6})
+	r.calls(set1, "default cut")
+	r.stays(set1, "default cut")
+	undo()
+	r.calls(set1, "default cut", set1)
+}
+
+// ofDefault are what the reports say of the label default.
+func ofDefault(t *testing.T, s *consultest.Server) (all []fence.State) {
+	t.Helper()
+	for _, e := range entries(t, s.Client()) {
+		if state, ok := e.Labels["default"]; ok {
+			all = append(all, state)
+		}
+	}
+	return all
+}
+
+// TestMasterIsReadWhereTheReportStands: the entries alone, read since, do not say who it is.
+func TestMasterIsReadWhereTheReportStands(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 3})
+	allow := s.DenyKeys(reportsAt)
+	r := start(t, twoPlaces(s))
+	await(t, "the master to be read", func() bool {
+		return slices.ContainsFunc(s.RequestsTo("/v1/health/"), func(q consultest.Request) bool { return q.Query.Has("consistent") && q.Took > 0 })
+	})
+	undo := s.Inject(consultest.Status(http.StatusInternalServerError, "rpc error").On("/v1/health/"))
+	await(t, "the next read to fail", func() bool { return r.agent(0).Errors > 0 })
+	allow()
+	await(t, "the report", func() bool { return len(ofDefault(t, s)) == 1 })
+	r.stays()
+	undo()
+	r.calls(set1)
+}
+
+// TestReportOfWhoServedElsewhereSaysSoUntilTheMasterIsRead: an election in its data
+// centre would else be waited for that nobody can have obeyed yet.
+func TestReportOfWhoServedElsewhereSaysSoUntilTheMasterIsRead(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	setEntry(s, datacenter.Entry{Active: "dc2", Term: 3})
+	r := start(t, twoPlaces(s))
+	r.calls(set1)
+	undo := s.Inject(consultest.Status(http.StatusInternalServerError, "rpc error").On("/v1/health/").When(func(r *http.Request) bool { return r.URL.Query().Get("dc") == "dc1" }))
+	setEntry(s, datacenter.Entry{Active: "dc1", Term: 6})
+	r.calls(set1, "default cut")
+	await(t, "the next term in the report of its own data centre alone", func() bool {
+		all := ofDefault(t, s)
+		return len(all) == 1 && all[0].Term == 6
+	})
+	r.stays(set1, "default cut")
+	if all := ofDefault(t, s); len(all) != 1 || !all[0].Elsewhere {
+		t.Errorf("got %+v; want that it serves elsewhere still", all)
+	}
+	undo()
+	r.calls(set1, "default cut", set1)
+	await(t, "the report that it serves there", func() bool { all := ofDefault(t, s); return len(all) == 1 && !all[0].Elsewhere })
 }
 
 // TestTermIsReportedAfterTheCut: whoever activates goes on when it is.

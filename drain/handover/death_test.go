@@ -120,6 +120,11 @@ func TestDeathOfTheLastIsNotToldWhileOneBeforeItLives(t *testing.T) {
 
 func TestDeathOfTheLastIsToldThoughTheOneBetweenEndedInGoodOrder(t *testing.T) {
 	s, address, _ := handedOn(t, "hand over and end")
+	select {
+	case <-s.ended:
+	case <-soon(t).Done():
+		t.Fatal("the first has not ended")
+	}
 	ask(t, address, "die")
 	wantDeath(t, s, "exit status 0") // of the first
 }

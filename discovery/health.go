@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"time"
@@ -100,6 +101,13 @@ func (h *health) forget(watch int) {
 		delete(h.failing, q)
 		delete(h.index, q)
 	}
+}
+
+// trouble is the latest error of a question; empty: there is none.
+func (h *health) trouble(watch int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return cmp.Or(h.failing[asked{watch: watch}], h.failing[asked{watch: watch, poll: true}])
 }
 
 // reset counts a raft index that went backwards.

@@ -49,6 +49,7 @@ type labelWatch struct {
 
 	mu     sync.Mutex
 	status LabelStatus
+	asking *watch // of main; nil: no data centre is to be asked
 }
 
 func newLabelWatch(l Label, i interest, s *Consul, lookup hostname.LookupFunc, log zerolog.Logger) *labelWatch {
@@ -78,6 +79,7 @@ func newLabelWatch(l Label, i interest, s *Consul, lookup hostname.LookupFunc, l
 		s.active.add(c, w.changed)
 	} else {
 		w.main = s.subscribe(i, c, w.changed)
+		w.asking = w.main.watch
 	}
 	return w
 }

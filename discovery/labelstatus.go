@@ -34,7 +34,10 @@ func (w *labelWatch) publish() {
 		}
 	}
 	w.mu.Lock()
-	w.status = status
+	w.status, w.asking = status, nil
+	if w.main != nil {
+		w.asking = w.main.watch
+	}
 	w.mu.Unlock()
 }
 
@@ -61,15 +64,22 @@ func (w *labelWatch) whyUnread() string {
 		return denied
 	}
 	if first, _ := w.outage(); first > 0 && clock.SinceBoot()-first > w.config.VerifyEvery { // else it is on its way
-		return "no consistent read of who is master is answered"
+		why := "no consistent read of who is master is answered"
+		if trouble := w.main.watch.trouble(); trouble != "" {
+			why += ": " + trouble
+		}
+		return why
 	}
 	return ""
 }
 
 func (w *labelWatch) snapshot() LabelStatus {
 	w.mu.Lock()
-	status := w.status
+	status, asking := w.status, w.asking
 	w.mu.Unlock()
+	if status.State == Starting && status.Why == "" && asking != nil {
+		status.Why = asking.whyUnanswered()
+	}
 	if w.reports != nil {
 		status.Report = w.reports.status(w.label) // it rises without anything else that changes
 	}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -207,6 +208,31 @@ func (w *watch) leave(s *subscription) (empty bool) {
 		}
 	}
 	return len(w.subscribers) == 0
+}
+
+// whyUnanswered says of a question that has had no answer yet what has become of it
+// at each address.
+func (w *watch) whyUnanswered() string {
+	if trouble := w.trouble(); trouble != "" {
+		return "Consul does not answer: " + trouble
+	}
+	return "Consul has not answered yet"
+}
+
+// trouble is the latest error of each address, which are named where there are
+// several; empty: there is none.
+func (w *watch) trouble() string {
+	var all []string
+	for _, a := range w.agents {
+		trouble := a.health.trouble(w.id)
+		if trouble != "" && len(w.agents) > 1 {
+			trouble = a.Address() + ": " + trouble
+		}
+		if trouble != "" {
+			all = append(all, trouble)
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 // isRemote reports whether it is asked of another data centre than the agents' own.

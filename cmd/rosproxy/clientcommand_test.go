@@ -131,8 +131,8 @@ func TestStatusMarksLabelsOfWhichInstancesDisagreeOnTheMaster(t *testing.T) {
 func TestStatusShowsAPause(t *testing.T) {
 	_, _, p := follows(t)
 	var v map[string]any
-	p.request("POST", "/pause?label=default&for=10m", &v)
-	if stdout, _ := ask(t, exitOK, "status", p.admin()); !regexp.MustCompile(`(?m)^default: paused for another (10m0s|9m\d+s)$`).MatchString(stdout) {
+	p.request("POST", "/pause?label=default&for=10m&by=op", &v)
+	if stdout, _ := ask(t, exitOK, "status", p.admin()); !regexp.MustCompile(`(?m)^default: paused by op for another (10m0s|9m\d+s)$`).MatchString(stdout) {
 		t.Errorf("got %s; want the pause", stdout)
 	}
 }

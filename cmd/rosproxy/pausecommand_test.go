@@ -5,6 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -403,6 +407,79 @@ func TestInstanceThatIsLateIsWaitedFor(t *testing.T) {
 	held.greetedBy(tr.two)
 	c.end(0, "")
 	tr.wantNothingPaused()
+}
+
+// TestPauseThatRunsOutUnderTheCommandIsSaid: its instance cannot be reached, so that
+// its clients go to the old master while the command runs.
+func TestPauseThatRunsOutUnderTheCommandIsSaid(t *testing.T) {
+	tr := startTier(t)
+	listen := tr.instances[1].label().Listen
+	away, back := tr.instances[1].byRelay()
+	s := newStepped(t)
+	c := tr.pause(append([]string{"--for=2s", "--"}, s.args...)...)
+	s.awaitRunning()
+	away()
+	name := "rosproxy: unix:" + tr.instances[1].socket + ": "
+	eventually(t, "the pause that may have run out to be said", func() bool {
+		said := c.errs.String()
+		return strings.Contains(said, name+"its pause may have run out while the command runs, since it could not be prolonged for 2s (POST /pause: connect: no such file or directory): "+
+			"its clients may be on the old master, "+tr.one.l.Addr().String()+"\n")
+	})
+	dialProxy(t, listen).greetedBy(tr.one)
+	back()
+	eventually(t, "it to be said that the pause is over", func() bool {
+		return strings.Contains(c.errs.String(), name+"its pause is over while the command runs: its clients are on the old master, "+tr.one.l.Addr().String()+"\n")
+	})
+	s.end(3)
+	c.end(3, "")
+	if n := strings.Count(c.errs.String(), "while the command runs"); n != 2 {
+		t.Errorf("got %d lines of pauses that are over; want 2: %s", n, c.errs.String())
+	}
+	tr.wantNothingPaused()
+}
+
+// byRelay has commands reach p through a relay, which can be taken away with all
+// connections, and be brought back.
+func (p *running) byRelay() (away, back func()) {
+	p.t.Helper()
+	real := p.socket
+	p.socket = filepath.Join(filepath.Dir(real), "relay")
+	var relay *http.Server
+	back = func() {
+		p.t.Helper()
+		l, err := net.Listen("unix", p.socket)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		relay = &http.Server{Handler: &httputil.ReverseProxy{
+			Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "rosproxy"}) },
+			Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", real)
+			}},
+		}}
+		go func(relay *http.Server) { _ = relay.Serve(l) }(relay) // until it is closed
+	}
+	away = func() { relay.Close() }
+	back()
+	p.t.Cleanup(func() { relay.Close() })
+	return away, back
+}
+
+// TestPauseThatSomebodyEndsUnderTheCommandIsSaid.
+func TestPauseThatSomebodyEndsUnderTheCommandIsSaid(t *testing.T) {
+	tr := startTier(t)
+	s := newStepped(t)
+	c := tr.pause(append([]string{"--for=3s", "--"}, s.args...)...)
+	s.awaitRunning()
+	tr.instances[0].resume()
+	eventually(t, "it to be said that the pause is over", func() bool {
+		return strings.Contains(c.errs.String(), tr.instances[0].socket+": its pause is over while the command runs: its clients are on the old master")
+	})
+	s.end(4)
+	c.end(4, "")
+	if n := strings.Count(c.errs.String(), "while the command runs"); n != 1 {
+		t.Errorf("got %d lines of pauses that are over; want 1: %s", n, c.errs.String())
+	}
 }
 
 // TestUpgradeDuringAPauseIsNoTrouble: of an instance, while the command waits

@@ -157,11 +157,17 @@ func TestPausedLabelIsReadyOnlyForWhoHolds(t *testing.T) {
 	source.labels[0].State = discovery.None
 	want("paused without a master", "", 503, is, "drain up #paused: default")
 	want("paused without a master, with hold", "hold=1s", 200, nil, "up ready")
-	if v := wantJSON(t, ask(a, "GET", "/status"), 200)["labels"].([]any)[0].(map[string]any)["paused"]; !reflect.DeepEqual(v, map[string]any{"until": "2026-01-02T03:04:05.678Z"}) {
-		t.Errorf("status: got paused %v; want its end", v)
+	status := func() map[string]any {
+		return wantJSON(t, ask(a, "GET", "/status"), 200)["labels"].([]any)[0].(map[string]any)
+	}
+	if v := status()["paused"]; !reflect.DeepEqual(v, map[string]any{"by": paused.By, "until": "2026-01-02T03:04:05.678Z"}) {
+		t.Errorf("status: got paused %v; want by whom, and its end", v)
 	}
 	label.Pause, label.Unconfirmed = nil, true
 	want("a pause is over and not confirmed", "", 503, is, "drain up #paused: default (a pause is over, and no consistent read has named the master since)")
+	if v := status(); v["paused"] != nil || v["reason"] != "a pause is over, and no consistent read has named the master since" {
+		t.Errorf("status: got paused %v, reason %v; want no pause, and why clients are held", v["paused"], v["reason"])
+	}
 	label.Unconfirmed, label.Pause = false, &paused.Pause
 	source.labels[0].State, label.Epoch = discovery.Starting, 0
 	want("paused at a cold start", "hold=1s", 503, []any{"starting: default"}, "down ready #starting: default")

@@ -73,7 +73,7 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 	if r := found.Report; r != nil {
 		s.FenceReport = &api.ReportInfo{Key: r.Key, Obeyed: r.Obeyed, Lease: seconds(r.LeaseLeft()), Error: config.Printable(r.Error, maxForeign)}
 	}
-	s.Reason = whyNone(l, found)
+	s.Reason = whyHeld(l, found)
 	if l.Master.Address.IsValid() {
 		s.Master = &api.MasterInfo{
 			Address:   l.Master.Address.String(),
@@ -87,7 +87,7 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 		s.LostSince = new(rfc3339(l.LostSince))
 	}
 	if l.Pause != nil {
-		s.Paused = &api.PauseInfo{Until: rfc3339(l.PauseEnds)}
+		s.Paused = &api.PauseInfo{By: l.Pause.By, Until: rfc3339(l.PauseEnds)}
 	}
 	if l.LastFailover != nil {
 		s.LastFailover = newFailoverInfo(l.LastFailover)

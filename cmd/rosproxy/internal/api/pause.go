@@ -20,5 +20,6 @@ type Paused struct {
 
 // PauseInfo is the pause of a LabelStatus.
 type PauseInfo struct {
+	By    string    `json:"by"` // who has paused it
 	Until time.Time `json:"until"`
 }

@@ -48,7 +48,7 @@ type LabelStatus struct {
 	Master       *MasterInfo   `json:"master"`        // null: none
 	Paused       *PauseInfo    `json:"paused"`        // by an operator; null: it is not
 	LostSince    *time.Time    `json:"lost_since"`    // null: there is a master, or has never been one
-	Reason       string        `json:"reason"`        // why there is no master; empty: there is one, or no more is known
+	Reason       string        `json:"reason"`        // why its clients are held: why there is no master, or that none was named since a pause; empty: they are not, or no more is known
 	LastFailover *FailoverInfo `json:"last_failover"` // null: never
 	Failing      []FailingInfo `json:"failing"`       // without a master: who would be one if its checks passed
 }

@@ -122,6 +122,8 @@ func (r *pauseRun) step(ctx context.Context, e switchover.Event) (over bool) {
 			r.start()
 		case switchover.Forward:
 			r.command.forward(r.signal)
+		case switchover.Say:
+			r.say("%s: %s", r.instances[o.Instance].name, o.Text)
 		case switchover.Exit:
 			over = true
 		}

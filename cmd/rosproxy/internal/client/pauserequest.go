@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/api"
 	"github.com/rosproxy/rosproxy/cmd/rosproxy/internal/client/switchover"
@@ -20,6 +21,9 @@ func (r *pauseRun) ask(ctx context.Context, n int, what switchover.Request) {
 		reply = switchover.Reply{Outcome: switchover.Failed, Why: err.Error()}
 		if no, ok := errors.AsType[*refusal](err); ok && no.code/100 == 4 {
 			reply.Outcome = switchover.Refused
+			if what == switchover.Move {
+				reply.Master = r.masterAt(ctx, n)
+			}
 		}
 	}
 	r.events <- switchover.Event{Kind: switchover.Answered, Instance: n, Reply: reply}
@@ -64,6 +68,30 @@ func (r *pauseRun) put(ctx context.Context, n int, what switchover.Request) (swi
 		}
 	}
 	return switchover.Reply{}, nil
+}
+
+// masterAt is the master to which instance n connects clients of the label; empty: none,
+// it is not known, or they are held. After a pause they are for moments, until a read
+// has named the master: that is awaited until ctx ends.
+func (r *pauseRun) masterAt(ctx context.Context, n int) string {
+	for {
+		s, err := r.instances[n].state(ctx)
+		if err != nil {
+			return ""
+		}
+		l := s.labels[r.label]
+		if l == nil || l.Paused != nil {
+			return ""
+		}
+		if l.Reason == "" && l.Master != nil {
+			return l.Master.Address
+		}
+		select {
+		case <-time.After(pausePoll):
+		case <-ctx.Done():
+			return ""
+		}
+	}
 }
 
 // note keeps what instance n has answered, and gives it to the machine.

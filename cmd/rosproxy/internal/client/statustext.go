@@ -152,7 +152,7 @@ func labelCells(s state, l *api.LabelStatus) []text {
 // labelNote says what is out of the ordinary.
 func labelNote(s state, l *api.LabelStatus) (note []text) {
 	if l.Paused != nil {
-		note = append(note, text{fmt.Sprintf("paused for another %s", ageText(l.Paused.Until.Sub(s.at))), doubt})
+		note = append(note, text{pauseText(s, l.Paused), doubt})
 	}
 	if r := l.FenceReport; r != nil && r.Lease <= 0 {
 		note = append(note, text{"no lease", bad})
@@ -173,6 +173,14 @@ func labelNote(s state, l *api.LabelStatus) (note []text) {
 		note[n].text += ","
 	}
 	return note
+}
+
+func pauseText(s state, p *api.PauseInfo) string {
+	by := ""
+	if p.By != "" {
+		by = " by " + p.By
+	}
+	return fmt.Sprintf("paused%s for another %s", by, ageText(p.Until.Sub(s.at)))
 }
 
 // ageText is a duration for people, to the two units that matter.

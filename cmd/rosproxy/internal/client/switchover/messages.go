@@ -30,7 +30,7 @@ type Reply struct {
 	Why     string // unless Done
 	Paused  bool   // to Look: by this command
 	Active  int    // live connections
-	Master  string // named by a consistent read that began after the pause; empty: none yet
+	Master  string // named by a consistent read that began after the pause; empty: none yet. To a Move that is refused: of now; empty: not known, or its clients are held
 }
 
 // Event is what has happened.
@@ -55,8 +55,9 @@ const (
 // Order is what is to be done.
 type Order struct {
 	Kind     OrderKind
-	Instance int     // with Ask
+	Instance int     // with Ask and Say
 	Request  Request // with Ask
+	Text     string  // with Say
 }
 
 // OrderKind is the kind of an Order.
@@ -67,5 +68,6 @@ const (
 	Ask     OrderKind = iota
 	Start             // the command
 	Forward           // the signal, to the command
+	Say               // the text, of the instance, to the operator
 	Exit              // with Machine.Status: nothing more will come
 )

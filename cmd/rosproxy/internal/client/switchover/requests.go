@@ -46,6 +46,9 @@ func (m Machine) Wake(now time.Duration) time.Duration {
 		if at, ok := m.next(u); ok {
 			wake = min(wake, at) // also when that has come since the last Step
 		}
+		if m.Phase == Running && !u.Over && !u.Lapsed {
+			wake = min(wake, u.Moved+m.c.For)
+		}
 	}
 	return wake
 }
@@ -83,6 +86,7 @@ func (m *Machine) take(i int, r Reply, now time.Duration) {
 	case Done:
 		u.Heard, u.Took, u.Why = now, now-u.Sent, ""
 		m.done(u, asked, r)
+		m.tellHeld(i, now)
 		if asked != Look {
 			u.Next = now // a pause that must be moved on at each poll is looked at as well
 		} else {
@@ -122,6 +126,7 @@ func (m *Machine) refused(i int, asked Request, r Reply) {
 		u.Why = r.Why
 	case Move:
 		u.Paused, u.Over = false, true
+		m.tellOver(i, r.Master)
 	case End:
 		u.Ended = true // there is nothing of this command's
 	case Look:

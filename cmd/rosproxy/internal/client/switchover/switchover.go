@@ -16,7 +16,9 @@
 //     they are paused, have no live connection, and name the same master by a
 //     read that began after the pause; and no pause can have run out since, nor can it
 //     before its end has moved on again.
-//  4. A signal goes to the command, and its end is awaited.
+//  4. Where a pause runs out while the command runs all the same, since its instance
+//     could not be reached, that is said.
+//  5. A signal goes to the command, and its end is awaited.
 package switchover
 
 import (
@@ -56,6 +58,7 @@ type Instance struct {
 	Begun  bool          // it was told to pause
 	Paused bool          // it has said that it is
 	Over   bool          // its pause was over before it was told to resume
+	Lapsed bool          // it was said that its pause may have run out while the command runs
 	Ended  bool          // it has resumed
 	Looked bool          // it was asked how it goes, so that the next two are known
 	Active int           // live connections
@@ -102,6 +105,7 @@ func (m Machine) Step(e Event, now time.Duration) (Machine, []Order) {
 		m.commandEnded(e.Status, now)
 	}
 	m.advance(now)
+	m.tellLapses(now)
 	for i := range m.Instances {
 		if r := m.due(i, now); r != None {
 			m.ask(i, r, now)

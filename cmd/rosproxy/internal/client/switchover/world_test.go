@@ -64,6 +64,7 @@ type instance struct {
 	answered bool    // reply is on its way back
 	reply    Reply
 	died     bool
+	ranOut   bool // a pause of the command's had its time
 }
 
 type world struct {
@@ -144,6 +145,8 @@ func (w *world) step(e Event) {
 			w.checkStart()
 		case Forward:
 			w.note("the signal goes to the command")
+		case Say:
+			w.note("of %d is said: %s", o.Instance, o.Text)
 		case Exit:
 			w.note("exit %d %s", w.machine.Status, w.machine.Why)
 			w.gone = w.now
@@ -282,6 +285,7 @@ func (w *world) tick() {
 		}
 		if before := u.pause; before.Lasts() {
 			u.pause = before.At(w.clock())
+			u.ranOut = u.ranOut || before.By == ours && !u.pause.Lasts()
 			w.after(i, before, "its time is over")
 		}
 		if u.pause.Lasts() && u.pause.By == ours && w.gone >= 0 && w.now > w.gone+config.For {
@@ -290,6 +294,17 @@ func (w *world) tick() {
 	}
 	if w.gone < 0 {
 		w.step(Event{Kind: Ticked})
+		w.checkLapses()
+	}
+}
+
+// checkLapses: when a pause has run out while the command runs, that is said at once.
+func (w *world) checkLapses() {
+	for i := range w.instances {
+		u := &w.instances[i]
+		if m := &w.machine.Instances[i]; w.machine.Phase == Running && u.ranOut && !m.Lapsed && !m.Over {
+			w.fail("the pause of instance %d has run out while the command runs, and nothing says so", i)
+		}
 	}
 }
 
@@ -420,6 +435,9 @@ func (w *world) handle(i int) {
 	u.reply = Reply{Paused: u.pause.Lasts() && u.pause.By == by, Active: w.activeAt(i), Master: w.namedAt(i)}
 	if err != nil {
 		u.reply = Reply{Outcome: Refused, Why: err.Error()}
+		if r == Move && !u.pause.Holds() {
+			u.reply.Master = master(u.elected).String()
+		}
 	}
 	w.note("%d obeys %v: %+v", i, r, u.reply)
 	if before.Lasts() && before.By == others && r == End && !u.pause.Lasts() {
@@ -534,7 +552,7 @@ func (w *world) keyOf(i int) string {
 	if w.gone < 0 {
 		u := &w.machine.Instances[i]
 		e.numbers(int64(u.Asked), int64(u.Active), int64(len(u.Master)), int64(u.Sent), int64(u.Moved), int64(u.Heard), int64(u.Took), int64(u.Next))
-		e.flags(u.Begun, u.Paused, u.Over, u.Ended, u.Looked)
+		e.flags(u.Begun, u.Paused, u.Over, u.Lapsed, u.Ended, u.Looked)
 	}
 	u := &w.instances[i]
 	s := &u.pause
@@ -548,7 +566,7 @@ func (w *world) keyOf(i int) string {
 		e.flags(u.readFrom > s.Began)
 	}
 	e.numbers(int64(u.elected), int64(u.asked))
-	e.flags(u.live, u.oldLive, u.held, u.reading, u.answered, u.died)
+	e.flags(u.live, u.oldLive, u.held, u.reading, u.answered, u.died, u.ranOut)
 	if u.answered {
 		e.numbers(int64(u.reply.Outcome), int64(u.reply.Active), int64(len(u.reply.Master)))
 		e.flags(u.reply.Paused)

@@ -187,9 +187,15 @@ func TestPauseExitsWithTheCommandsStatus(t *testing.T) {
 		h.greetedBy(tr.one)
 		h.Close()
 	}
-	tr.pause("--", "/does/not/exist").end(127, "start the command")
+	paused := len(tr.instances[0].log.lines(t, "paused"))
+	tr.pause("--", "/does/not/exist").end(127, "no such file or directory: nothing was paused")
+	tr.pause("--", "no-such-command-anywhere").end(127, "nothing was paused")
+	if n := len(tr.instances[0].log.lines(t, "paused")); n != paused {
+		t.Errorf("paused %d times for a command that is not there; want none", n-paused)
+	}
 	tr.pause("--", "sh", "-c", "kill -9 $$").end(128+9, "")
 	tr.pause("--settle=0s", "--", "true").end(0, "")
+	tr.pause("--settle=50ms", "--", "true").end(0, tr.instances[1].socket+": no other master within 50ms after the command: its clients are released on "+tr.one.l.Addr().String())
 	tr.wantNothingPaused()
 }
 

@@ -29,19 +29,31 @@ type runningCommand struct {
 	failed int // the status of one that could not be started; 0: it runs
 }
 
+// findCommand fails, with the exit status of a shell, where a command is not there or
+// cannot be run.
+func findCommand(name string) (status int, err error) {
+	if _, err := exec.LookPath(name); err != nil {
+		return statusOf(err), fmt.Errorf("start the command: %w", err)
+	}
+	return exitDone, nil
+}
+
+func statusOf(err error) int {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return statusNotFound
+	}
+	return statusCannotRun
+}
+
 // startCommand starts a command; what it answers is to be awaited, also with an error.
 func startCommand(args []string, stdout, stderr io.Writer) (*runningCommand, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, stderr
 	cmd.WaitDelay = pipesTime
-	err := cmd.Start()
-	switch {
-	case err == nil:
-		return &runningCommand{cmd: cmd}, nil
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return &runningCommand{failed: statusNotFound}, fmt.Errorf("start the command: %w", err)
+	if err := cmd.Start(); err != nil {
+		return &runningCommand{failed: statusOf(err)}, fmt.Errorf("start the command: %w", err)
 	}
-	return &runningCommand{failed: statusCannotRun}, fmt.Errorf("start the command: %w", err)
+	return &runningCommand{cmd: cmd}, nil
 }
 
 // forward sends the command a signal, unless it has ended.

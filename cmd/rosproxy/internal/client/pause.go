@@ -45,6 +45,12 @@ type pauseRun struct {
 // pauseLabel pauses a label at all instances, runs a command when all are quiet, and
 // resumes. Without a command they stay paused.
 func pauseLabel(ctx context.Context, s *session) int {
+	if args := s.config.Pause.Command; len(args) > 0 {
+		if status, err := findCommand(args[0]); err != nil {
+			s.say("%v: nothing was paused", err)
+			return status
+		}
+	}
 	label, ok := pausableLabel(ctx, s)
 	if !ok {
 		return exitNotDone

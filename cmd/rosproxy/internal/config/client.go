@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -129,6 +131,22 @@ func (f *pauseFlags) load(s settings, c *Client) (err error) {
 		return err
 	}
 	p.CloseQuiet, p.Command = f.CloseQuiet, f.Command
+	return nil
+}
+
+// checkCommand finds arguments that were not meant as COMMAND, such as a label without
+// its flag, and a -- behind which there is none, as of a variable that is empty: the
+// label would stay paused.
+func (f *pauseFlags) checkCommand(args []string) error {
+	given := 0
+	if i := slices.Index(args, "--"); i >= 0 {
+		if given = len(args) - i - 1; given == 0 {
+			return errors.New("--: COMMAND is missing behind it")
+		}
+	}
+	if len(f.Command) > given {
+		return fmt.Errorf("unexpected argument %s: a label goes behind --label, COMMAND behind --", Trim(f.Command[0], maxQuoted))
+	}
 	return nil
 }
 

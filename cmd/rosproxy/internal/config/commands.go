@@ -95,6 +95,11 @@ func parseClient(c clientCommand, args, env []string, out io.Writer) (Command, C
 	if err != nil || command == Help {
 		return command, Config{}, err
 	}
+	if p, ok := flags.(*pauseFlags); ok {
+		if err := p.checkCommand(args); err != nil {
+			return "", Config{}, err
+		}
+	}
 	var config Config
 	if err := flags.load(s, &config.Client); err != nil {
 		return "", Config{}, err

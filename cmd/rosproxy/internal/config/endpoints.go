@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/rosproxy/rosproxy/discovery"
@@ -96,6 +97,9 @@ func parseEndpoint(v value, taken []listener) (e Endpoint, local bool, err error
 			return e, false, v.fault("%s", reason)
 		}
 		return Endpoint{"unix", path}, true, nil
+	}
+	if _, _, err := net.SplitHostPort(v.text); err != nil {
+		return e, false, v.fault("neither HOST:PORT (an IPv6 address goes in brackets) nor unix:PATH")
 	}
 	at, err := parseAddress(v, v.text)
 	if err != nil {

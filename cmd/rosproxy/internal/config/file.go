@@ -1,11 +1,13 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,6 +67,9 @@ func readFile(config value, flags map[string]*kong.Flag) (file, error) {
 	case len(text) == 0 && info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0:
 		// By a reload the defaults would take the place of what it held.
 		return file{}, config.fault("a pipe, of which all has been read: a reload needs a file")
+	case info.Mode().IsRegular() && len(bytes.TrimSpace(text)) == 0:
+		// The same of one that was cut short, or is being written.
+		return file{}, config.fault("the file is empty; if all is to be as by default, it needs a comment at least")
 	}
 	return parseFile(path, string(text), flags)
 }
@@ -136,8 +141,22 @@ func (r *fileReader) notYAML(err error) error {
 		if n, what, ok := strings.Cut(rest, ": "); ok {
 			line, reason = n, what
 		}
+		if n, err := strconv.Atoi(line); err == nil && slices.Contains(countedFromZero, reason) {
+			line = strconv.Itoa(n + 1)
+		}
 	}
 	return fmt.Errorf("%s:%s: not YAML: %s", r.path, line, reason)
+}
+
+// countedFromZero are the errors of the YAML library's parser, which says the line
+// before the one that it means, unlike its scanner (parser.fail in decode.go).
+var countedFromZero = []string{
+	"did not find expected ',' or ']'",
+	"did not find expected ',' or '}'",
+	"did not find expected '-' indicator",
+	"did not find expected <document start>",
+	"did not find expected key",
+	"did not find expected node content",
 }
 
 // root reads the keys of all.
@@ -243,6 +262,9 @@ func (r *fileReader) read(name string, key, n *yaml.Node, isList bool) ([]value,
 		return []value{v}, err
 	}
 	if n.Kind != yaml.SequenceNode {
+		if isScalar(n) && n.ShortTag() != "!!null" {
+			return nil, r.fault(key, "%s %q: not a list, such as [%[2]q]", name, Trim(n.Value, maxQuoted))
+		}
 		return nil, r.fault(key, "%s: not a list", name)
 	}
 	if len(n.Content) == 0 {

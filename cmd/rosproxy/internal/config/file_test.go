@@ -327,7 +327,13 @@ func TestFilesThatAreNone(t *testing.T) {
 			t.Errorf("got %v; want an error that names the variable, too", err)
 		}
 	}
-	for _, empty := range []string{"", "# nothing\n", "---\n"} {
+	for _, text := range []string{"", " \n\n"} { // as one that is being written
+		path := configFile(t, text)
+		if _, err := parse([]string{"--config", path}, nil); err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("--config %q: the file is empty", path)) {
+			t.Errorf("file %q: got %v; want an error that names the flag and the path and says that it is empty", text, err)
+		}
+	}
+	for _, empty := range []string{"# nothing\n", "---\n"} {
 		if got := mustParse(t, []string{"--config", configFile(t, empty)}, nil); !reflect.DeepEqual(got, mustParse(t, nil, nil)) {
 			t.Errorf("file %q: got %+v; want the defaults", empty, got)
 		}

@@ -204,8 +204,8 @@ func (s settings) checkOnce(path []*kong.Path) error {
 // command, which people try as well.
 func asCommand(args []string) []string {
 	switch {
-	case len(args) == 1 && args[0] == "--version":
-		return []string{string(Version)}
+	case len(args) > 0 && args[0] == "--version":
+		return append([]string{string(Version)}, args[1:]...)
 	case len(args) == 1 && args[0] == string(Help):
 		return []string{"--help"}
 	case len(args) == 2 && (args[0] == string(Help) || args[0] == "--help"):
@@ -218,4 +218,5 @@ func asCommand(args []string) []string {
 var plainly = strings.NewReplacer(
 	`expected string value but got "EOL" (<EOL>)`, "needs a value",
 	`missing value, expecting "<arg>"`, "needs a value",
+	`[<action>] must be one of`, "datacenter: must be one of",
 )

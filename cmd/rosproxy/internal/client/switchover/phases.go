@@ -14,6 +14,7 @@ func (m *Machine) advance(now time.Duration) {
 		m.advancePausing(now)
 	}
 	if m.Phase == Settling && (now >= m.until || !slices.ContainsFunc(m.Instances, func(u Instance) bool { return !u.Over })) {
+		m.tellUnsettled()
 		m.resume(now)
 	}
 	if m.Phase == Resuming && (now >= m.until || !slices.ContainsFunc(m.Instances, Instance.mayBePaused)) {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// What is said of a pause that ends while the command runs: its clients are no
-// longer held, and unless another master was elected they go to the old one.
+// What is said of clients that go to the old master: since a pause has ended while the
+// command ran, or since the command has brought about no election.
 
 // tellLapses says of which pauses the end was not moved on in time.
 func (m *Machine) tellLapses(now time.Duration) {
@@ -48,6 +48,16 @@ func (m *Machine) tellOver(i int, master string) {
 		m.say(i, "it answers again: its pause is over, and its clients are on "+master)
 	case u.Lapsed:
 		m.say(i, "it answers again: its pause is over")
+	}
+}
+
+// tellUnsettled says where the command has brought about no election, as far as an
+// instance knows.
+func (m *Machine) tellUnsettled() {
+	for i, u := range m.Instances {
+		if !u.Over && m.c.Settle > 0 {
+			m.say(i, fmt.Sprintf("no other master within %v after the command: its clients are released on %s, unless a read names another", m.c.Settle, u.Master))
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -71,7 +72,10 @@ func TestAwaitFenceReturnsWhenNobodyCanReachTheOldMaster(t *testing.T) {
 	}
 	wantCode("nobody elected", exitFailed, "--leader-key="+leaderKey)
 	unlock := lockedBy(t, agent.Client(), one.l.Addr().String())
-	wantCode("nobody reports", exitOK, "--leader-key="+leaderKey)
+	nobody := fmt.Sprintf("await-fence: no instance reports for the label %q below %q", "default", reportPrefix)
+	if code, stderr := awaitFence(t, env, "--leader-key="+leaderKey); code != exitOK || !strings.Contains(stderr, nobody) {
+		t.Errorf("nobody reports: got exit code %d, %q; want 0, and that it is said", code, stderr)
+	}
 
 	first, second := startGenerations(t, append(args, "--instance=p1")...), startGenerations(t, append(args, "--instance=p2")...)
 	live, other := dialProxy(t, first.listen), dialProxy(t, second.listen)
@@ -79,7 +83,9 @@ func TestAwaitFenceReturnsWhenNobodyCanReachTheOldMaster(t *testing.T) {
 	other.greetedBy(one)
 	unlock()
 	unlock = lockedBy(t, agent.Client(), two.l.Addr().String())
-	wantCode("all well", exitOK, "--leader-key="+leaderKey)
+	if code, stderr := awaitFence(t, env, "--leader-key="+leaderKey); code != exitOK || stderr != "" {
+		t.Errorf("all well: got exit code %d, %q; want 0 and not a word", code, stderr)
+	}
 	wantOver(t, live)
 	wantOver(t, other)
 	dialProxy(t, first.listen).greetedBy(two)

@@ -24,6 +24,9 @@ func awaitFence(ctx context.Context, s *session) int {
 	}
 	err = w.Await(ctx)
 	if err == nil {
+		if w.Reports() == 0 { // as it is where the label or the prefix is misspelt
+			s.say("await-fence: no instance reports for the label %q below %q", e.Label, e.Prefix)
+		}
 		return exitDone
 	}
 	s.say("await-fence: %v", err)

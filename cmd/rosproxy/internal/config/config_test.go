@@ -364,6 +364,10 @@ func TestOddConfigurationsAreWarnedOf(t *testing.T) {
 		{[]string{"--drain-grace=1m", "--drain-timeout=1s"}, nil, "--drain-grace 1m0s"},
 		{[]string{"--static-master=h:1", "--consul-addr=c:1"}, nil, "--consul-addr"},
 		{[]string{"--fence-after=7s"}, nil, "--fence-after has no effect without --on-outage fence"},
+		{[]string{"--static-master=h:1", "--fence-after=7s"}, nil, "--fence-after has no effect: every label has a static master"},
+		{[]string{"--static-master=h:1", "--on-outage=fence"}, nil, "--on-outage has no effect: every label has a static master"},
+		{[]string{"--static-master=h:1"}, []string{"ROSPROXY_ON_CONFLICT=refuse"}, "--on-conflict has no effect: every label has a static master"},
+		{[]string{"--accept-proxy=on", "--accept-proxy-from=10.0.0.1/8"}, nil, "--accept-proxy-from 10.0.0.1/8 stands for all of 10.0.0.0/8"},
 		{[]string{"--accept-proxy=on"}, nil, "any peer may name any source"},
 	} {
 		got := mustParse(t, c.args, c.env).Warnings

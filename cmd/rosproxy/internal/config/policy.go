@@ -63,7 +63,13 @@ func checkPolicies(s settings, c *Config) error {
 	if v, _ := s.one("lost-after"); c.Discovery.LostAfter > 0 && !cut {
 		return v.fault("has a meaning only with %s cut", v.nameOf("on-lost"))
 	}
-	if v, _ := s.one("fence-after"); s.explicit("fence-after") && !fenced {
+	if len(c.Asking().Labels) == 0 {
+		for _, flag := range []string{"on-outage", "fence-after", "on-conflict"} {
+			if v, _ := s.one(flag); s.explicit(flag) {
+				c.Warnings = append(c.Warnings, v.name()+" has no effect: every label has a static master")
+			}
+		}
+	} else if v, _ := s.one("fence-after"); s.explicit("fence-after") && !fenced {
 		c.Warnings = append(c.Warnings, v.name()+" has no effect without "+v.nameOf("on-outage")+" fence")
 	}
 	return nil

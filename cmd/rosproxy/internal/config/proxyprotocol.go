@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -30,7 +31,7 @@ func loadProxyProtocol(s settings, p *proxy.Settings) error {
 }
 
 // checkPeers finds peers that are named where no header is taken, and warns of
-// headers that are taken from everybody.
+// headers that are taken from everybody, or from more than who was named.
 func checkPeers(s settings, c *Config) error {
 	peers := s.list("accept-proxy-from")
 	used := false
@@ -38,6 +39,7 @@ func checkPeers(s settings, c *Config) error {
 	for i, l := range c.listeners {
 		accept, _ := l.one("accept-proxy")
 		own := l.own["accept-proxy-from"]
+		c.warnOfWide(own)
 		switch {
 		case accept.text != "on" && own != nil:
 			return own[0].fault("has a meaning only with accept-proxy on")
@@ -51,6 +53,7 @@ func checkPeers(s settings, c *Config) error {
 	if len(peers) > 0 && !used && !c.Proxy.AcceptProxy {
 		return peers[0].fault("has a meaning only with --accept-proxy on")
 	}
+	c.warnOfWide(peers)
 	if len(open) > 0 {
 		of := ""
 		if len(open) < len(c.listeners) {
@@ -59,6 +62,15 @@ func checkPeers(s settings, c *Config) error {
 		c.Warnings = append(c.Warnings, "--accept-proxy on without --accept-proxy-from: any peer may name any source"+of)
 	}
 	return nil
+}
+
+// warnOfWide warns of peers that are named by an address with a prefix that holds others.
+func (c *Config) warnOfWide(peers []value) {
+	for _, v := range peers {
+		if prefix, err := parsePrefix(v); err == nil && prefix != prefix.Masked() {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s %s stands for all of %s", v.name(), prefix, prefix.Masked()))
+		}
+	}
 }
 
 // maxNamed bounds a list of labels in a line.

@@ -20,8 +20,8 @@ func TestPeersAreCIDRsOrAddresses(t *testing.T) {
 	if !slices.Equal(c.Proxy.AcceptProxyFrom, want) {
 		t.Errorf("got %v; want %v", c.Proxy.AcceptProxyFrom, want)
 	}
-	if c.Warnings != nil {
-		t.Errorf("got warnings %q; want none", c.Warnings)
+	if want := []string{"--accept-proxy-from 10.1.2.3/8 stands for all of 10.0.0.0/8"}; !slices.Equal(c.Warnings, want) {
+		t.Errorf("got warnings %q; want %q", c.Warnings, want)
 	}
 	c = mustParse(t, nil, []string{"ROSPROXY_ACCEPT_PROXY=on", "ROSPROXY_ACCEPT_PROXY_FROM=10.0.0.0/8, ::1"})
 	if want := []netip.Prefix{want[0], want[3]}; !slices.Equal(c.Proxy.AcceptProxyFrom, want) {

@@ -51,6 +51,24 @@ func TestStatusShowsTheLeaderKeyAndWhyThereIsNoMaster(t *testing.T) {
 	}
 }
 
+// TestStatusSaysWhichStateLeavesALabelWithoutAMaster, where no more is known.
+func TestStatusSaysWhichStateLeavesALabelWithoutAMaster(t *testing.T) {
+	a, _, source := newLost(t, "")
+	for state, want := range map[discovery.State]string{
+		discovery.Conflict: "conflict", discovery.Unreachable: "consul unreachable", discovery.Inactive: "no active data centre",
+		discovery.None: "", discovery.Starting: "",
+	} {
+		source.labels[0].State, source.labels[0].Why = state, ""
+		if got := a.status(time.Now()).Labels[0].Reason; got != want {
+			t.Errorf("%s: got reason %q; want %q", state, got, want)
+		}
+		source.labels[0].Why = "more"
+		if got := a.status(time.Now()).Labels[0].Reason; got != "more" {
+			t.Errorf("%s: got reason %q; want what more is known", state, got)
+		}
+	}
+}
+
 func TestStatusSaysWhyTheLastFailoverWasToNone(t *testing.T) {
 	a, data, _ := newAdmin(t)
 	data.snapshot.Labels[0].LastFailover = &proxy.Cut{ID: "f", To: "", Reason: "conflict"}

@@ -74,6 +74,9 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 		s.FenceReport = &api.ReportInfo{Key: r.Key, Obeyed: r.Obeyed, Lease: seconds(r.LeaseLeft()), Error: config.Printable(r.Error, maxForeign)}
 	}
 	s.Reason = whyHeld(l, found)
+	if s.Reason == "" && !l.Master.Address.IsValid() {
+		s.Reason = reasonOfState(found.State)
+	}
 	if l.Master.Address.IsValid() {
 		s.Master = &api.MasterInfo{
 			Address:   l.Master.Address.String(),
@@ -93,6 +96,16 @@ func newLabelStatus(l proxy.LabelSnapshot, found discovery.LabelStatus) api.Labe
 		s.LastFailover = newFailoverInfo(l.LastFailover)
 	}
 	return s
+}
+
+// reasonOfState is the reason of a state that says it all: the others have a field of
+// their own, or are where a label begins.
+func reasonOfState(state discovery.State) string {
+	switch state {
+	case discovery.Conflict, discovery.Unreachable, discovery.Inactive:
+		return string(state)
+	}
+	return ""
 }
 
 func newFailoverInfo(c *proxy.Cut) *api.FailoverInfo {

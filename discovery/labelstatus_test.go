@@ -29,7 +29,9 @@ func TestColdStartSaysWhyNobodyIsKnown(t *testing.T) {
 	const failed = `status 500: "No cluster leader"`
 	await(t, "the error to be named", func() bool { return r.why() == "Consul does not answer: "+failed })
 	two := start(t, quick(away.Addr, bad.Addr))
-	await(t, "both addresses to be named", func() bool { return two.why() == "Consul does not answer: "+away.Addr+": "+refused+"; "+bad.Addr+": "+failed })
+	await(t, "both addresses to be named", func() bool {
+		return two.why() == "Consul does not answer: "+away.Addr+": "+refused+"; "+bad.Addr+": "+failed
+	})
 	undo()
 	r.calls(set1)
 	two.calls(set1)

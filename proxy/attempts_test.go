@@ -71,6 +71,38 @@ func TestClientThatIsHeldAfterAFailedDialHasNoMaster(t *testing.T) {
 	}
 }
 
+// TestDialThatIsTakenBackWasNoFailure: what came of those before it does not name
+// the end of a client whose master was in doubt to the last.
+func TestDialThatIsTakenBackWasNoFailure(t *testing.T) {
+	p, s := stopped(t, Config{HoldTimeout: testTimeout}, nopLog)
+	p.labels[0].current.Store(newEpoch(1, elsewhere))
+	c, _ := s.adopt(t, dialing)
+	c.epoch, c.dials = p.labels[0].current.Load(), 1
+	c.takeBack(s.loop)
+	c.waitingSince -= int64(testTimeout)
+	s.now = s.clock.now()
+	c.holdTimedOut(s.loop)
+	if got := s.counters[0].closed; got[NoMaster] != 1 {
+		t.Errorf("closed by reason: got %v; want one for want of a master", got)
+	}
+}
+
+// TestSlowPeersOfTheOnlyLabelTakeNoPlaceOfTheHeld: there is no other to keep slots for.
+func TestSlowPeersOfTheOnlyLabelTakeNoPlaceOfTheHeld(t *testing.T) {
+	p, s := stopped(t, Config{HoldTimeout: testTimeout, ConnectTimeout: testTimeout / 2}, nopLog)
+	p.labels[0].current.Store(newEpoch(1, Master{Address: netip.MustParseAddrPort(echo(t))}))
+	c, _ := s.adopt(t, arrived)
+	c.dial(s.loop)
+	if at, _ := s.timers.deadlineOf(c.index); at != c.dialDeadline(s.loop) {
+		t.Errorf("a connect under way is looked at after %v; want after its timeout, %v", time.Duration(at-c.dialled), testTimeout/2)
+	}
+	c, _ = s.adopt(t, arrived)
+	c.awaitHeader(s.loop)
+	if at, _ := s.timers.deadlineOf(c.index); at != c.headerDeadline(s.loop) {
+		t.Errorf("a header under way is looked at after %v; want after %v", time.Duration(at-c.accepted), headerTimeout)
+	}
+}
+
 // TestDialThatMeetsAShortageStopsAccepting at once: new clients must not take
 // what those here need.
 func TestDialThatMeetsAShortageStopsAccepting(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -253,6 +254,39 @@ func TestHeaderWithFINBehindItIsServed(t *testing.T) {
 	r.set(newMaster(t, echo).addr)
 	wantText(t, client, "request")
 	wantEnd(t, "client", client, byFIN)
+}
+
+// TestWhatWaitedBehindAHeaderIsNotForgotten has all of it in the socket's queue
+// before the first read, so that no later arrival wakes the proxy.
+func TestWhatWaitedBehindAHeaderIsNotForgotten(t *testing.T) {
+	for name, behind := range map[string]func(*net.TCPConn) error{
+		"the end of the stream": (*net.TCPConn).CloseWrite,
+		"urgent data":           sendUrgent, // at whose mark a read stops, as where the queue is empty
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			p, err := proxy.New(accepting(), zerolog.Nop())
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := newMaster(t, nil)
+			p.SetMaster("default", proxy.Master{Address: m.addr})
+			client, err := dialTCP(p.Snapshot().Labels[0].Listen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			write(t, client, headerV1)
+			if err := behind(client); err != nil {
+				t.Fatal(err)
+			}
+			serve(t, p)
+			server := m.next()
+			if n, err := server.Read(make([]byte, 1)); err != nil && err != io.EOF {
+				t.Errorf("behind the header the master got %d bytes, %v; want what was sent", n, err)
+			}
+		})
+	}
 }
 
 // TestFailoverCarriesAClientThatIsWithinItsHeader also moves the master twice.

@@ -158,7 +158,7 @@ func (c *conn) finishFor(l *loop, why Reason, how ending, fault error) {
 	if why.isRefusal() {
 		l.refused(why, c.label.name, c.peer(), fault)
 	}
-	*c = conn{index: c.index, generation: c.generation + 1} // its refs and tokens are stale from here on
+	*c = conn{index: c.index, generation: c.generation} // no ref or token finds a slot that is free, nor whoever is in it next
 	l.free = append(l.free, c.index)
 	l.load.Add(-1)
 	l.slots.give()

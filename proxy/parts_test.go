@@ -346,3 +346,16 @@ func TestMailIsReadOnceInOrderAndRunsAtOnceWhileNoShardRuns(t *testing.T) {
 		t.Error("the empty mailbox did not close")
 	}
 }
+
+// TestConnectionThatEndsGivesItsWatchBack: one that is cut has bytes on their way.
+func TestConnectionThatEndsGivesItsWatchBack(t *testing.T) {
+	_, s := stopped(t, Config{}, nopLog)
+	for range 3 {
+		c, _ := s.adopt(t, relaying)
+		c.startWatch(s.loop)
+		c.finish(s.loop, Killed, byRST)
+	}
+	if got := len(s.watches.all) - len(s.watches.free); got != 1 { // the one that stands for none
+		t.Errorf("watches in use: got %d; want 1", got)
+	}
+}

@@ -295,3 +295,46 @@ func TestNewcomerIsHeldBehindThoseThatAreReleasedAtAPace(t *testing.T) {
 		}
 	})
 }
+
+// TestClientsThatCannotGoTakeNoTurn: who waits for a master that is lost, or in
+// doubt, when his turn comes does not delay those that go to the next.
+func TestClientsThatCannotGoTakeNoTurn(t *testing.T) {
+	for name, stop := range map[string]func(*shard){
+		"lost":     func(s *shard) { s.labels[0].current.Load().suspended.Store(&loss{}) },
+		"in doubt": (*shard).lapse,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s := withMaster(t, Config{ReleaseRate: 1})
+			clients := s.heldClients(t, 3, 0)
+			s.resume(s.labels[0])
+			stop(s)
+			s.release()
+			if got := countDialled(clients); got != 0 {
+				t.Fatalf("dialled: got %d; want none", got)
+			}
+			s.labels[0].current.Load().suspended.Store(nil)
+			s.restore()
+			s.resume(s.labels[0])
+			s.release()
+			if got := countDialled(clients); got != 1 {
+				t.Errorf("dialled at once when the master is back: got %d; want 1", got)
+			}
+		})
+	}
+}
+
+// TestShardIsCalledAsOftenAsItsFirstClientMayGo, and once for the calls that it has not read.
+func TestShardIsCalledAsOftenAsItsFirstClientMayGo(t *testing.T) {
+	_, s := withMaster(t, Config{ReleaseRate: 1})
+	for range 2 {
+		s.releaseAt = never
+		s.releaseNow()
+		s.releaseNow()
+		if got := len(s.mail.tasks); got != 1 {
+			t.Errorf("calls that wait: got %d; want 1", got)
+		}
+		if s.runTasks(); s.releaseAt == never {
+			t.Error("a shard that was called does not look at its clients")
+		}
+	}
+}

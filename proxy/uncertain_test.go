@@ -89,6 +89,20 @@ func TestNoConnectIsMadeInDoubt(t *testing.T) {
 	}
 }
 
+// TestDialThatIsAnsweredInAPauseIsTakenBack, also before the shard has looked for it.
+func TestDialThatIsAnsweredInAPauseIsTakenBack(t *testing.T) {
+	p, s := withMaster(t, Config{})
+	c, _ := s.adopt(t, arrived)
+	c.dial(s.loop)
+	eventually(t, "the master's answer", func() bool { return isConnected(int(c.sides[master].fd)) })
+	if _, err := p.orderPause(p.labels[0], PauseOrder{By: "test", For: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if c.onEvent(s.loop, master, sock.ReadyOut); c.state != held {
+		t.Errorf("got state %v; want the client held", c.state)
+	}
+}
+
 // TestDialThatIsAnsweredInDoubtIsMadeAgain, so that its header goes before
 // anything else to whoever is the master then.
 func TestDialThatIsAnsweredInDoubtIsMadeAgain(t *testing.T) {

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -97,6 +99,27 @@ func TestClientStaysWithTheShardThatAcceptsItWhereSharesAreEvenEnough(t *testing
 		if got := [2]uint64{here.accepted, there.accepted}; got != want {
 			t.Errorf("%d here, %d there: clients of each got %v; want %v", c.here, c.there, got, want)
 		}
+	}
+}
+
+// TestClientForAShardThatHasEndedIsReset: it leaves neither a socket nor a slot behind.
+func TestClientForAShardThatHasEndedIsReset(t *testing.T) {
+	p, err := New(Config{Shards: 2, HoldTimeout: testTimeout, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	s := p.shards[0]
+	s.mail.start()
+	defer s.end()
+	s.load.Store(2 * spareWake)
+	client := dialed(t, p.listeners.sockets[0].bound.String())
+	eventually(t, "the handshake to be over", func() bool { return s.slots.take() && s.acceptOne(0) })
+	if n, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read: got %d bytes, %v; want a reset", n, err)
+	}
+	if got := p.Active(); got != 0 {
+		t.Errorf("clients: got %d; want none", got)
 	}
 }
 

@@ -116,8 +116,6 @@ func (p *Proxy) AcceptAgain() error {
 		return err
 	}
 	p.logListeners("listener opened")
-	if p.serving.Load() {
-		p.broadcast(func(s *shard) { s.acceptAgain() })
-	}
+	p.broadcast(func(s *shard) { s.acceptAgain() })
 	return nil
 }

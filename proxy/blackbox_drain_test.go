@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rosproxy/rosproxy/proxy"
@@ -132,6 +133,48 @@ func visit(ctx context.Context, addr string, visitor int) (ok bool, err error) {
 
 // TestConnectionsInTheBacklogSurviveStopAccepting has them wait there: accepting is
 // stopped by MaxConns when the listeners are to close.
+// TestStopAcceptingWaitsForNobodyWhoDoesNotAccept: the queue that it waits for is
+// emptied by none but Serve.
+func TestStopAcceptingWaitsForNobodyWhoDoesNotAccept(t *testing.T) {
+	noLeaks(t)
+	t.Run("before Serve", func(t *testing.T) {
+		p, err := proxy.New(config(), zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		waits, err := dialTCP(p.Snapshot().Labels[0].Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer waits.Close()
+		within(t, "StopAccepting", p.StopAccepting)
+	})
+	t.Run("when Serve ends meanwhile", func(t *testing.T) {
+		c := config()
+		c.MaxConns = 1
+		r := newProxy(t, c)
+		r.dial()
+		r.waitActive(1)
+		waits := r.dial()
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			r.StopAccepting()
+		}()
+		waitUntil(t, "the port refuses new handshakes", func() bool {
+			late, err := net.DialTimeout("tcp", r.addrs["default"], 100*time.Millisecond)
+			if err == nil {
+				late.Close()
+			}
+			return err != nil
+		})
+		r.stop()
+		within(t, "StopAccepting", func() { <-stopped })
+		waits.Close()
+	})
+}
+
 func TestConnectionsInTheBacklogSurviveStopAccepting(t *testing.T) {
 	noLeaks(t)
 	c := config()

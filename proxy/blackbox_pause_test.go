@@ -336,17 +336,19 @@ func TestPauseNamesTheMasterOfAReadThatBeganAfterIt(t *testing.T) {
 	if got := named(); got != m.addr {
 		t.Errorf("named: got %v; want %v", got, m.addr)
 	}
-	r.Lose("default", proxy.Loss{Cut: true})
-	if got := named(); got.IsValid() {
-		t.Errorf("named after the loss: got %v; want nobody", got)
-	}
-	r.set(m.addr)
-	if got := named(); got.IsValid() {
-		t.Errorf("named when it came back by a read of before: got %v; want nobody", got)
-	}
-	r.Confirm("default", bootTime(t))
-	if got := named(); got != m.addr {
-		t.Errorf("named again: got %v; want %v", got, m.addr)
+	for _, cut := range []bool{true, false} {
+		r.Lose("default", proxy.Loss{Cut: cut})
+		if got := named(); got.IsValid() {
+			t.Errorf("cut %t: named after the loss: got %v; want nobody", cut, got)
+		}
+		r.set(m.addr)
+		if got := named(); got.IsValid() {
+			t.Errorf("cut %t: named when it came back by a read of before: got %v; want nobody", cut, got)
+		}
+		r.Confirm("default", bootTime(t))
+		if got := named(); got != m.addr {
+			t.Errorf("cut %t: named again: got %v; want %v", cut, got, m.addr)
+		}
 	}
 }
 

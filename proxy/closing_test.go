@@ -360,6 +360,18 @@ func TestKillResetsTheClosing(t *testing.T) {
 
 // TestDrainCalledOffKeepsTheRest: what has had its FIN goes, by the
 // deadline of before; nothing else does.
+// TestEachDrainCountsForItself: one that was called off has had its tries.
+func TestEachDrainCountsForItself(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	c, _ := s.adopt(t, relaying)
+	s.closed, c.talked = 3, 3
+	p.beginClosing(closingWindow{})
+	s.runTasks()
+	if s.closed != 0 || c.talked != 0 {
+		t.Errorf("closed, and times that a connection talked, in a drain that begins: got %d, %d; want none", s.closed, c.talked)
+	}
+}
+
 func TestDrainCalledOffKeepsTheRest(t *testing.T) {
 	s := newPairs(t, Config{Shards: 1})
 	const conns = 8

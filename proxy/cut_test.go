@@ -180,6 +180,29 @@ func TestUrgentMailIsReadWithinEachPass(t *testing.T) {
 }
 
 // /status said "no master" for as long as a cut took.
+// TestWhatACutWithholdsFromTheClient, who then gets no FIN.
+func TestWhatACutWithholdsFromTheClient(t *testing.T) {
+	for name, c := range map[string]struct {
+		of   func(*shard, *conn)
+		want bool
+	}{
+		"nothing":                       {func(*shard, *conn) {}, false},
+		"bytes that it has not taken":   {func(s *shard, c *conn) { c.flows[down].rest = s.leftovers.keep([]byte("x")) }, true},
+		"what a reset has cut":          {func(_ *shard, c *conn) { c.flows[down].cutShort = true }, true},
+		"the answer to all that it had": {func(_ *shard, c *conn) { c.flows[up].eof = true }, true},
+		"nothing when both have ended":  {func(_ *shard, c *conn) { c.flows[up].eof, c.flows[down].eof = true, true }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s := stopped(t, Config{}, nopLog)
+			conn, _ := s.adopt(t, relaying)
+			c.of(s, conn)
+			if got := conn.withholdsFromClient(); got != c.want {
+				t.Errorf("got %t; want %t", got, c.want)
+			}
+		})
+	}
+}
+
 func TestTheNewMasterIsKnownFromTheStoreOn(t *testing.T) {
 	p, a, _ := twoLabels(t)
 	blocked, proceed := make(chan struct{}), make(chan struct{})

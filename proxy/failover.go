@@ -56,11 +56,9 @@ func (p *Proxy) SetMaster(label string, m Master) Cut {
 	return c
 }
 
-// repeat is for a master that label has, or had until it lost it.
+// repeat is for a master that label has, or had until it lost it, or would have if
+// it were not one of our own listeners.
 func (p *Proxy) repeat(lb *label, e *epoch, m Master) {
-	if !e.address.IsValid() { // one of our own listeners
-		return
-	}
 	e.master.Store(&m)
 	lost := e.suspended.Load()
 	if lost == nil {

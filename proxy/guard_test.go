@@ -1,7 +1,12 @@
 package proxy
 
 import (
+	"reflect"
 	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rosproxy/rosproxy/proxy/internal/sock"
 )
@@ -52,5 +57,21 @@ func TestGuardIsArmedForTheEarliestLeaseUnderWhichSomethingIsOpen(t *testing.T) 
 		if g.armed != want {
 			t.Fatalf("step %d: got %d; want %d", i, g.armed, want)
 		}
+		if want != 0 {
+			wantTimer(t, timer, want+int64(killAfter)) // a process that runs has that time to cut
+		}
+	}
+}
+
+// wantTimer checks when timer is due.
+func wantTimer(t *testing.T, timer *sock.KillTimer, want int64) {
+	t.Helper()
+	id := reflect.ValueOf(timer).Elem().FieldByName("id").Int()
+	var left struct{ interval, value unix.Timespec }
+	before := sock.BootTime()
+	_, _, errno := unix.Syscall(unix.SYS_TIMER_GETTIME, uintptr(id), uintptr(unsafe.Pointer(&left)), 0)
+	after := sock.BootTime()
+	if now := want - left.value.Nano(); errno != 0 || now < before || now > after {
+		t.Errorf("timer: got %v left, %v; want it due at %d", time.Duration(left.value.Nano()), errno, want)
 	}
 }

@@ -35,7 +35,7 @@ type label struct {
 
 	pause   atomic.Pointer[pausing.State] // nil: none. It does not change: another one takes its place. What holds new clients beside it is the epoch
 	resumed atomic.Int64                  // when the clients of the last pause were let go; 0: there was none
-	changed atomic.Int64                  // when the label got its master, or lost it
+	changed atomic.Int64                  // when the label got its master, again or for the first time
 
 	settings labelSettings // fixed
 

@@ -41,7 +41,6 @@ func (p *Proxy) Lose(label string, l Loss) Cut {
 		c = p.begin(lb, h, newVacancy(old, lost), l.Reason, time.Time{})
 	case m != nil:
 		old.suspended.Store(lost)
-		lb.changed.Store(p.clock.now())
 	}
 	if l.Announce && lost != nil && !lost.announced {
 		lost.announced = true

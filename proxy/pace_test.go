@@ -149,3 +149,71 @@ func TestNoPaceIsNone(t *testing.T) {
 		t.Errorf("got %+v; want none", p)
 	}
 }
+
+// TestShardsAreExpectedWhenClientsMayGoAgain, for whatever reason: until each has
+// said how long its first has waited, another's would go before it.
+func TestShardsAreExpectedWhenClientsMayGoAgain(t *testing.T) {
+	p, s := withMaster(t, Config{ReleaseRate: 1})
+	lb := p.labels[0]
+	expected := func() int {
+		lb.pace.mu.Lock()
+		defer lb.pace.mu.Unlock()
+		return lb.pace.expected
+	}
+	want := func(when string, n int) {
+		t.Helper()
+		if got := expected(); got != n {
+			t.Errorf("%s: got %d shards expected; want %d", when, got, n)
+		}
+	}
+
+	set := make(chan struct{})
+	go func() {
+		defer close(set)
+		p.SetMaster("default", elsewhere)
+	}()
+	eventually(t, "the message of the failover", s.mail.urgent.Load)
+	want("another master", 1)
+	s.readUrgent()
+	<-set
+	want("another master, which the shard knows", 0)
+
+	p.Lose("default", Loss{})
+	p.SetMaster("default", elsewhere)
+	want("the same master, back", 1)
+	s.runTasks()
+	want("the same master, which the shard knows", 0)
+
+	if _, err := p.orderPause(lb, PauseOrder{By: "test", For: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Resume("default", "test"); err != nil {
+		t.Fatal(err)
+	}
+	want("the end of a pause", 1)
+	s.runTasks()
+	want("the end of a pause, which the shard knows", 0)
+}
+
+// TestRateForNewcomersRisesAnewBehindEachMaster.
+func TestRateForNewcomersRisesAnewBehindEachMaster(t *testing.T) {
+	const rate = 10
+	p := newPace(rate, 1)
+	const interval = int64(time.Second / rate)
+	now := int64(time.Hour)
+	for range 2 { // masters, far apart
+		p.begin(0, now, now)
+		for range 2 { // newcomers
+			p.add()
+			now++
+			due := max(p.next, now)
+			if ok, _, _ := p.allow(0, now, due); !ok {
+				t.Fatal("its turn has come, and it may not go")
+			}
+			if got := p.next - due; got != interval {
+				t.Errorf("the next may go after %v; want after %v", time.Duration(got), time.Duration(interval))
+			}
+		}
+		now += int64(time.Minute)
+	}
+}

@@ -85,6 +85,68 @@ func TestNothingMovesAfterAStandstillUntilTheMasterIsConfirmed(t *testing.T) {
 	eventually(t, "no shard to be in doubt", func() bool { return p.inDoubt.Load() == 0 })
 }
 
+// TestLatestReadCounts: of reads at several addresses an older one may be told of later.
+func TestLatestReadCounts(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	s.labels[0].revalidate = -1
+	old := p.now()
+	s.now -= 2 * int64(standstill)
+	s.lookAtClock()
+	p.Confirm("default", p.now())
+	if !s.mail.waiting.Load() {
+		t.Error("a shard in doubt is not told of the confirmation")
+	}
+	p.Confirm("default", old)
+	if s.settleDoubts(); s.labels[0].isUncertain(s.loop) {
+		t.Error("the master that the later read has named is in doubt")
+	}
+}
+
+// TestEachStandstillIsADoubtOfItsOwn: what was confirmed after the first is in doubt
+// again, and a read that began before the second says nothing.
+func TestEachStandstillIsADoubtOfItsOwn(t *testing.T) {
+	p, err := New(Config{Shards: 1, Listeners: []Listener{
+		{Label: "confirmed", Address: "127.0.0.1:0", Revalidate: -1}, {Label: "waits", Address: "127.0.0.1:0", Revalidate: -1},
+	}}, nopLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	s := p.shards[0]
+	standStill := func() {
+		s.now -= 2 * int64(standstill)
+		s.lookAtClock()
+	}
+	standStill()
+	between := p.now()
+	p.Confirm("confirmed", between)
+	if s.settleDoubts(); s.labels[0].isUncertain(s.loop) {
+		t.Fatal("a label is in doubt though its master was confirmed")
+	}
+	standStill()
+	p.Confirm("waits", between)
+	s.settleDoubts()
+	if got := p.inDoubt.Load(); got != 1 {
+		t.Errorf("shards in doubt: got %d; want 1", got)
+	}
+	for _, lb := range s.labels {
+		if !lb.isUncertain(s.loop) {
+			t.Errorf("label %q: its master is trusted after the second standstill; want it in doubt", lb.name)
+		}
+	}
+}
+
+func TestShardSleepsNoLongerThanADoubtLasts(t *testing.T) {
+	const lasts = longestSleep / 10
+	_, s := stopped(t, Config{}, nopLog)
+	s.labels[0].revalidate = lasts
+	s.now -= 2 * int64(standstill)
+	s.lookAtClock()
+	if got := s.pollTimeout(); got > lasts {
+		t.Errorf("got %v; want %v at most", got, lasts)
+	}
+}
+
 func TestADoubtEndsWithoutAConfirmationWhereTheLabelSaysSo(t *testing.T) {
 	p, address, _ := doubting(t, 300*time.Millisecond)
 	c := dialed(t, address)

@@ -123,6 +123,18 @@ func TestClientForAShardThatHasEndedIsReset(t *testing.T) {
 	}
 }
 
+// TestAttemptThatAcceptsNobodyEndsNoShortage: shards would be called back for
+// nothing, again and again.
+func TestAttemptThatAcceptsNobodyEndsNoShortage(t *testing.T) {
+	_, s := stopped(t, Config{}, nopLog)
+	s.acceptAgain()
+	s.slots.short.Store(true)
+	s.acceptFrom(0) // the queue is empty
+	if !s.slots.short.Load() || s.slots.used.Load() != 0 {
+		t.Errorf("a shard waits for what an end gives back: got %t, with %d slots in use; want true, and none", s.slots.short.Load(), s.slots.used.Load())
+	}
+}
+
 func TestShardsThatWaitForASlotAreToldOnce(t *testing.T) {
 	told := 0
 	s := slots{max: 2, freed: func() { told++ }, emptied: make(chan struct{}, 1)}

@@ -225,6 +225,19 @@ func TestNoFINGoesToAMasterAfterTheStore(t *testing.T) {
 	passes(t, master, client, "down")
 }
 
+// TestConnectionThatIsOverIsLeftToTheCutAfterTheStore: the end that it was to have
+// would tell the old master, by FIN, that it has had all.
+func TestConnectionThatIsOverIsLeftToTheCutAfterTheStore(t *testing.T) {
+	p, s := stopped(t, Config{}, nopLog)
+	c, peers := s.adopt(t, relaying)
+	c.flows[up].done, c.flows[down].done = true, true
+	p.labels[0].current.Store(newEpoch(1, Master{}))
+	c.relay(s.loop)
+	if _, err := sock.Receive(peers[master], s.scratch); err != sock.ErrAgain {
+		t.Errorf("the old master got %v; want nothing", err)
+	}
+}
+
 func TestNoHeaderGoesToAMasterAfterTheStore(t *testing.T) {
 	p, s := stopped(t, Config{SendProxy: ProxyV1}, nopLog)
 	c, peers := s.adopt(t, relaying)

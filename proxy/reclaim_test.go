@@ -156,3 +156,85 @@ func TestPortOfAStoppedListenerIsTakenFromNobodyElse(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // until the proxy looks for what is not there yet
 	roundTrip(t, c, []byte("x"))
 }
+
+// TestOneListenerThatCannotOpenKeepsAllClosed: who could not undo a drain shows
+// that nobody is accepted.
+func TestOneListenerThatCannotOpenKeepsAllClosed(t *testing.T) {
+	p := served(t, Config{Shards: 1, Listeners: []Listener{{Label: "a", Address: "127.0.0.1:0"}, {Label: "b", Address: "127.0.0.1:0"}}})
+	a, b := p.Snapshot().Labels[0].Listen, p.Snapshot().Labels[1].Listen
+	p.StopAccepting()
+	other, err := net.Listen("tcp", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := p.AcceptAgain(); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("resume: got %v; want that %s is in use", err, b)
+	}
+	wantRefused(t, a)
+}
+
+// TestListenerThatAServiceManagerKeepsIsNoReasonToReclaim: the other process has
+// closed all that were its to close, and was not to be replaced.
+func TestListenerThatAServiceManagerKeepsIsNoReasonToReclaim(t *testing.T) {
+	p := served(t, Config{Shards: 1, Listeners: []Listener{{Label: "own", Address: "127.0.0.1:0"}, {Label: "kept", Address: "127.0.0.1:0"}}})
+	p.listeners.sockets[1].Shared = true
+	if _, err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	sock.StopListening(p.listeners.sockets[0].fd) // the other's drain
+	if err := p.Reclaim(); err == nil || !strings.Contains(err.Error(), `"own": it does not listen`) {
+		t.Errorf("reclaim: got %v; want an error that names the label", err)
+	}
+}
+
+// TestReleasedListenersAreClosedWhenNoShardHasThem: by then their numbers may be others'.
+func TestReleasedListenersAreClosedWhenNoShardHasThem(t *testing.T) {
+	p := served(t, Config{Shards: 1, Listeners: []Listener{{Label: "default", Address: "127.0.0.1:0"}}})
+	stuck := make(chan struct{})
+	p.shards[0].mail.urge(func() { <-stuck })
+	if _, err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		p.CloseReleased()
+	}()
+	select {
+	case <-closed:
+		t.Error("they are closed while a shard waits for their clients")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(stuck)
+	<-closed
+}
+
+// TestShutdownWaitsForClientsThatAreStillInTheQueue when nobody else is there.
+func TestShutdownWaitsForClientsThatAreStillInTheQueue(t *testing.T) {
+	p, address := running(t, Config{Shards: 1}, echo(t))
+	stuck := make(chan struct{})
+	p.shards[0].mail.urge(func() { <-stuck })
+	client := dialed(t, address)
+	over := make(chan error, 1)
+	go func() { over <- p.Shutdown(t.Context()) }()
+	eventually(t, "the drain to have begun", func() bool {
+		free := p.listeners.mu.TryLock()
+		if free {
+			p.listeners.mu.Unlock()
+		}
+		return !free
+	})
+	close(stuck)
+	roundTrip(t, client, []byte("x"))
+	eventually(t, "the port to be closed", func() bool { return !p.listeners.open.Load() })
+	select {
+	case err := <-over:
+		t.Errorf("shutdown: got %v while a client is live; want it to wait", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	client.Close()
+	if err := <-over; err != nil {
+		t.Errorf("shutdown: got %v; want nil", err)
+	}
+}

@@ -108,7 +108,7 @@ func (p *Proxy) awaitEnd(ctx context.Context, w closingWindow) (err error) {
 	if w.isNone() {
 		step.Stop()
 	}
-	for err == nil && !(isStopped && (p.slots.used.Load() == 0 || p.ended.Load())) {
+	for err == nil && !(isStopped && p.slots.used.Load() == 0) {
 		select {
 		case err = <-stopped:
 			isStopped = true

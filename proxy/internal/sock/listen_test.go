@@ -102,3 +102,42 @@ func TestLocalAddressAllocatesNothing(t *testing.T) {
 		t.Errorf("of what is no socket: got %v; want an error", got)
 	}
 }
+
+// TestNoDescriptorIsInherited by a command that the process starts: a connection
+// is not reset while another process has its socket, and no port is closed.
+func TestNoDescriptorIsInherited(t *testing.T) {
+	open := map[string]int{}
+	add := func(what string, fd int, err error) int {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		t.Cleanup(func() { Close(fd) })
+		open[what] = fd
+		return fd
+	}
+	fd, bound, err := Listen(t.Context(), "127.0.0.1:0", Options{})
+	listener := add("a listener", fd, err)
+	fd, err = Duplicate(listener)
+	add("a listener's copy", fd, err)
+	fd, err = Connect(bound, Options{})
+	add("a master's side", fd, err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // its handshake
+		if fd, _, err = Accept(listener); err != ErrAgain || time.Now().After(end) {
+			break
+		}
+	}
+	add("a client's side", fd, err)
+	r, w, _, err := OpenPipe(1)
+	add("a pipe's end", r, err)
+	add("a pipe's beginning", w, err)
+	p, err := NewPoller()
+	add("an epoll", p.fd, err)
+	fd, err = OpenWaker()
+	add("a waker", fd, err)
+	for what, fd := range open {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s: got flags %#x, %v; want it closed on exec", what, flags, err)
+		}
+	}
+}

@@ -533,3 +533,29 @@ func TestStreamThatIsCopiedForAWhileStillRestsLikeAStream(t *testing.T) {
 		t.Errorf("after %d small reads: got a stream still", streamedReads)
 	}
 }
+
+// TestNothingIsEndedForAPauseWhileItIsInDoubtOrOnItsWay: one that is half-closed and
+// long silent would be reset.
+func TestNothingIsEndedForAPauseWhileItIsInDoubtOrOnItsWay(t *testing.T) {
+	for name, c := range map[string]struct {
+		of    func(*shard, *conn)
+		ended bool
+	}{
+		"silent":               {func(*shard, *conn) {}, true},
+		"in doubt":             {func(s *shard, _ *conn) { s.lapse() }, false},
+		"bytes on their way":   {func(s *shard, c *conn) { c.flows[down].rest = s.leftovers.keep([]byte("x")) }, false},
+		"one side is in error": {func(_ *shard, c *conn) { c.brokeFirst = client }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s := stopped(t, Config{}, nopLog)
+			conn, _ := s.adopt(t, relaying)
+			conn.flows[up].eof = true
+			conn.lastActive = s.now - int64(time.Hour)
+			c.of(s, conn)
+			conn.closeForPause(s.loop, silence, s.now+int64(testTimeout))
+			if ended := s.counters[0].active == 0; ended != c.ended {
+				t.Errorf("ended: got %t; want %t", ended, c.ended)
+			}
+		})
+	}
+}

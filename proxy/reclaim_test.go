@@ -230,7 +230,7 @@ func TestShutdownWaitsForClientsThatAreStillInTheQueue(t *testing.T) {
 	eventually(t, "the port to be closed", func() bool { return !p.listeners.open.Load() })
 	select {
 	case err := <-over:
-		t.Errorf("shutdown: got %v while a client is live; want it to wait", err)
+		t.Fatalf("shutdown: got %v while a client is live; want it to wait", err)
 	case <-time.After(20 * time.Millisecond):
 	}
 	client.Close()

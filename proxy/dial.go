@@ -94,6 +94,7 @@ func (c *conn) dialAnswered(l *loop) {
 		c.dialFailed(l, errConnectedToItself)
 		return
 	}
+	l.beforeTransfer() // of the header
 	if c.label.current.Load() != c.epoch {
 		return // the fence takes it back
 	}

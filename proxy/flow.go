@@ -58,10 +58,9 @@ func (c *conn) move(l *loop, d, quantum int) {
 	for budget := quantum; !c.fenced(l) && !f.done && !f.refused; {
 		switch {
 		case f.holds():
-			if !c.flush(l, d) {
+			if !dst.writable {
 				return
 			}
-			continue // the fence may have come in the meantime
 		case f.eof:
 			c.endDestination(l, d)
 			return
@@ -71,8 +70,15 @@ func (c *conn) move(l *loop, d, quantum int) {
 			c.enqueue(l)
 			return
 		}
-		var n int
+		if l.beforeTransfer(); c.fenced(l) {
+			return
+		}
+		n := 0
 		switch {
+		case f.holds():
+			if !c.flush(l, d) {
+				return
+			}
 		case f.streaming && !src.urgent: // splice stops at the mark for good, recv goes past it
 			n = c.spliceIn(l, d)
 		case f.large > 0 || !l.leftovers.hasRoom():

@@ -62,7 +62,9 @@ type loop struct {
 	*shared
 	number    int // of its shard
 	poll      sock.Poller
-	now       int64 // of the clock, as of this event
+	now       int64 // of the clock, as of the last look
+	moved     bool  // a transfer has begun since
+	look      func()
 	scratch   []byte
 	timers    timers
 	ready     readyQueue
@@ -93,6 +95,15 @@ func newLoop(g *shared, number, labels int) (*loop, error) {
 	var err error
 	l.poll, err = sock.NewPoller()
 	return l, err
+}
+
+// beforeTransfer looks at the clock between a transfer and the next one: the process
+// may have been stopped in the first. Behind the look between two events none is needed.
+func (l *loop) beforeTransfer() {
+	if l.moved {
+		l.look()
+	}
+	l.moved = true
 }
 
 // close gives the loop's own descriptors back.

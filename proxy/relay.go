@@ -23,7 +23,7 @@ func (c *conn) relayOnEvent(l *loop) {
 func (c *conn) relay(l *loop) { c.relayUpTo(l, quantum) }
 
 func (c *conn) relayUpTo(l *loop, quantum int) {
-	before := c.lastActive
+	began, before := l.now, c.lastActive
 	for which := range c.sides {
 		if c.sides[which].broken {
 			c.sideBroken(l, which)
@@ -32,13 +32,13 @@ func (c *conn) relayUpTo(l *loop, quantum int) {
 	for d := range c.flows {
 		c.move(l, d, quantum)
 	}
+	c.noteBytes(l, began, before)
 	if c.fenced(l) {
 		return // the cut is on its way
 	}
 	if c.flows[up].isOver() && c.flows[down].isOver() && c.endWhenPaid(l) {
 		return
 	}
-	c.noteBytes(l, before)
 	c.setTimeout(l)
 }
 

@@ -26,11 +26,11 @@ const (
 // probesPerTimeout of a closed window go out in a user timeout: some may be lost.
 const probesPerTimeout = 6
 
-// noteBytes has the timer look at the bytes that have just moved. Whether the
+// noteBytes has the timer look at the bytes that have moved since began. Whether the
 // last had moved long before tells since when these can have waited.
-func (c *conn) noteBytes(l *loop, before int64) {
+func (c *conn) noteBytes(l *loop, began, before int64) {
 	switch {
-	case c.label.settings.checkEvery == 0 || c.lastActive < l.now: // none has moved just now
+	case c.label.settings.checkEvery == 0 || c.lastActive < began: // none has
 	case c.watch == noWatch:
 		c.watch, c.resumed = watchPending, stampOf(c.lastActive)
 		c.armBy(l, l.now+int64(c.label.settings.checkEvery))

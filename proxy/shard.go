@@ -66,6 +66,7 @@ func newShard(g *shared, labels []*label, ls *listeners, number int) (*shard, er
 		events:   make([]sock.Event, eventsPerIteration),
 		affinity: sock.Affinity{Number: number, Loops: g.config.Shards},
 	}
+	s.look = s.lookAtClock
 	if s.mail.waker, err = sock.OpenWaker(); err == nil {
 		err = s.poll.AddWaker(s.mail.waker, sock.Token{Slot: mailboxSlot})
 	}
@@ -112,9 +113,10 @@ func (s *shard) run() error {
 	return nil
 }
 
-// pollTimeout is how long the loop may sleep.
+// pollTimeout is how long the loop may sleep. Mail is no reason not to: its wake ends
+// the sleep, or was cleared before the mail was last looked at.
 func (s *shard) pollTimeout() time.Duration {
-	if !s.ready.isEmpty() || !s.tasks.isEmpty() || len(s.failovers)+len(s.cuts) > 0 || s.mail.urgent.Load() || s.mail.waiting.Load() {
+	if !s.ready.isEmpty() || !s.tasks.isEmpty() || len(s.failovers)+len(s.cuts) > 0 {
 		return 0
 	}
 	now := s.clock.now()
@@ -140,7 +142,7 @@ func (s *shard) lookAtClock() {
 	if now-s.now > int64(standstill) {
 		s.stoodStill(now)
 	}
-	s.now = now
+	s.now, s.moved = now, false
 }
 
 // readUrgent runs the urgent messages that have come.

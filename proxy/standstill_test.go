@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -133,6 +134,97 @@ func TestEachStandstillIsADoubtOfItsOwn(t *testing.T) {
 		if !lb.isUncertain(s.loop) {
 			t.Errorf("label %q: its master is trusted after the second standstill; want it in doubt", lb.name)
 		}
+	}
+}
+
+// TestNothingMovesAfterAStandstillWithinATurn: the process was stopped between two
+// transfers of one connection.
+func TestNothingMovesAfterAStandstillWithinATurn(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		streaming bool
+		answer    string // has come from the master before
+		second    string // comes from the client while the process is stopped
+		moved     string // of the first, which the client has sent before
+	}{
+		{name: "and what it has read in the meantime stays", second: "second", moved: "first"},
+		{name: "and the other direction stays", answer: "answer", moved: "first"},
+		{name: "and what is in a pipe stays", streaming: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, s := stopped(t, Config{}, nopLog)
+			s.labels[0].revalidate = -1
+			c, peers := s.adoptTCP(t)
+			arrives := func(from, side int, text string) {
+				if text == "" {
+					return
+				}
+				if _, err := sock.Send(peers[from], []byte(text)); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, text, func() bool { return !sock.NothingToRead(int(c.sides[side].fd)) })
+				c.sides[side].readable = true
+			}
+			want := func(when string, at int, text string) {
+				t.Helper()
+				got := make([]byte, 64)
+				n := 0
+				if text != "" {
+					eventually(t, text, func() bool { return !sock.NothingToRead(peers[at]) })
+				}
+				if got, err := sock.Receive(peers[at], got); err == nil {
+					n = got
+				}
+				if string(got[:n]) != text {
+					t.Errorf("%s, side %d: got %q; want %q", when, at, got[:n], text)
+				}
+			}
+			arrives(client, client, "first")
+			arrives(master, master, tc.answer)
+			c.flows[up].streaming = tc.streaming
+			s.look = func() {
+				s.look = s.lookAtClock
+				arrives(client, client, tc.second)
+				s.now -= 2 * int64(standstill)
+				s.look()
+			}
+			s.lookAtClock()
+			c.sides[client].fin = true // so that it is read again
+			c.relay(s.loop)
+			if !c.label.isUncertain(s.loop) {
+				t.Fatal("the master is not in doubt")
+			}
+			want("in doubt", master, tc.moved)
+			want("in doubt", client, "")
+
+			c.sides[client].fin = false
+			p.Confirm("default", p.now())
+			s.settleDoubts()
+			s.runReady()
+			want("confirmed", master, strings.TrimPrefix("first"+tc.second, tc.moved))
+			want("confirmed", client, tc.answer)
+		})
+	}
+}
+
+// TestNoHeaderAfterAStandstillWithinATurn either: the dial is taken back.
+func TestNoHeaderAfterAStandstillWithinATurn(t *testing.T) {
+	p, s := stopped(t, Config{SendProxy: ProxyV1, HoldTimeout: testTimeout}, nopLog)
+	s.labels[0].revalidate = -1
+	p.labels[0].current.Store(newEpoch(1, elsewhere))
+	c, peers := s.adoptTCP(t)
+	c.state, c.epoch = dialing, p.labels[0].current.Load()
+	s.moved = true // something of another connection, in this turn
+	s.look = func() {
+		s.now -= 2 * int64(standstill)
+		s.lookAtClock()
+	}
+	c.dialAnswered(s.loop)
+	if c.state != held {
+		t.Errorf("got a client that is %v; want it held", c.state)
+	}
+	if n, err := sock.Receive(peers[master], make([]byte, 200)); n > 0 {
+		t.Errorf("the master: got %d bytes, %v; want none", n, err)
 	}
 }
 

@@ -151,9 +151,6 @@ func (c *conn) stopStreaming(d int) { c.flows[d].streaming, c.streamed[d] = fals
 // destination would take another.
 func (c *conn) flush(l *loop, d int) (more bool) {
 	f, dst := &c.flows[d], &c.sides[1-d]
-	if !dst.writable {
-		return false
-	}
 	if p := f.rest.pipe; p != nil {
 		n, err := sock.Splice(p.r, int(dst.fd), p.held)
 		switch {

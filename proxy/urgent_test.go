@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -187,23 +186,5 @@ func TestACutOfManyLetsOthersGoOnMeanwhile(t *testing.T) {
 	}
 	if moved != 2 {
 		t.Errorf("bytes of the other label's when the last of %d was closed: got %d; want 2", conns, moved)
-	}
-}
-
-// TestUrgentMessageIsRunAlthoughItsWakeWasClearedWithAnEarlierOne: it came when
-// the shard had taken the earlier message, and had not cleared its wake yet.
-func TestUrgentMessageIsRunAlthoughItsWakeWasClearedWithAnEarlierOne(t *testing.T) {
-	p, _ := running(t, Config{Shards: 1}, "")
-	ran := make(chan struct{})
-	onShard(p, 0, func(s *shard) {
-		s.mail.mu.Lock()
-		defer s.mail.mu.Unlock()
-		s.mail.messages = append(s.mail.messages, func() { close(ran) })
-		s.mail.urgent.Store(true)
-	})
-	select {
-	case <-ran:
-	case <-time.After(testTimeout):
-		t.Fatal("the message was not run")
 	}
 }

@@ -143,11 +143,11 @@ func connected(t *testing.T, answer func([]byte) []byte) (p *Predecessor, asked 
 }
 
 func TestLateAnswerIsNotTakenForThatToTheNextQuestion(t *testing.T) {
-	began, goOn := make(chan struct{}), make(chan struct{})
+	began, proceed := make(chan struct{}), make(chan struct{})
 	p, _ := connected(t, func(q []byte) []byte {
 		if string(q) == "first" {
 			close(began)
-			<-goOn
+			<-proceed
 		}
 		return append([]byte("answer to "), q...)
 	})
@@ -156,7 +156,7 @@ func TestLateAnswerIsNotTakenForThatToTheNextQuestion(t *testing.T) {
 	if got, err := p.Ask(ctx, []byte("first")); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %q, %v; want nothing in time", got, err)
 	}
-	close(goOn)
+	close(proceed)
 	for deadline := soon(t); len(p.conn.answers) == 0 && deadline.Err() == nil; {
 		time.Sleep(time.Millisecond)
 	}
